@@ -1,0 +1,46 @@
+"""Learners whose weights change at every step, and what meta-trains and judges them."""
+
+from flp_agents.checkpoint import Checkpoint, CheckpointError
+from flp_agents.evaluation import Evaluation, evaluate
+from flp_agents.factory import LEARNERS, build_learner
+from flp_agents.feedback import Feedback
+from flp_agents.flp import FLP
+from flp_agents.gradient_based import GradientBased
+from flp_agents.gym_agent import GymAgent
+from flp_agents.learner import Learner
+from flp_agents.lifetime import Lifetime, run_lifetime
+from flp_agents.meta_gradient import Full, MetaGradient
+from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
+from flp_agents.network import FastWeights, Network
+from flp_agents.oml import OML
+from flp_agents.plasticity import Hebb, Oja
+from flp_agents.presets import PRESETS, Preset, get_preset
+
+__all__ = [
+    "FLP",
+    "LEARNERS",
+    "OML",
+    "PRESETS",
+    "Checkpoint",
+    "CheckpointError",
+    "Evaluation",
+    "FastWeights",
+    "Feedback",
+    "Full",
+    "GradientBased",
+    "GymAgent",
+    "Hebb",
+    "Learner",
+    "Lifetime",
+    "MetaGradient",
+    "MetaTrainer",
+    "MetaTrainingDiverged",
+    "Network",
+    "Oja",
+    "OuterStep",
+    "Preset",
+    "build_learner",
+    "evaluate",
+    "get_preset",
+    "run_lifetime",
+]

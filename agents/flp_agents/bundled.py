@@ -1,0 +1,44 @@
+"""The meta-trained checkpoints that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flp_envs.errors import InvalidChoice
+
+from flp_agents import checkpoint
+
+FOLDER = Path(__file__).parent / "checkpoints"
+
+
+def bundled() -> dict[str, Path]:
+    """Name to folder of every checkpoint that comes with the package."""
+    return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{checkpoint.DESCRIPTION}"))}
+
+
+def describe_bundled() -> list[dict[str, Any]]:
+    """Name, env, learner, preset, cost and result of each, as they were saved."""
+    rows = []
+    for name, folder in bundled().items():
+        about = checkpoint.read_description(folder)["about"]
+        keys = ("env", "learner", "preset", "command", "outer_steps_done", "cost_seconds", "threads", "result")
+        rows.append({"name": name, **{key: about.get(key) for key in keys}})
+    return rows
+
+
+def find_checkpoint(name: str) -> Path:
+    """The folder of a bundled checkpoint's name, or of a path.
+
+    Raises:
+        InvalidChoice: if it is neither, naming the nearest bundled ones.
+    """
+    known = bundled()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.name == checkpoint.DESCRIPTION:
+        path = path.parent
+    if not path.exists():
+        raise InvalidChoice("checkpoint (no such folder, and no bundled one of that name)", name, known)
+    return path

@@ -1,0 +1,229 @@
+"""Checkpoints: a folder with a JSON description and safetensors files; no pickle anywhere.
+
+``checkpoint.json`` is the commit point. It names the files that belong to it, with their SHA-256, and its own digest.
+Saving writes the tensor files under new names, then replaces the JSON atomically, then removes what the old JSON
+named: a crash at any moment leaves one whole checkpoint, the old or the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from flp_envs.errors import FLPError
+
+from flp_agents.feedback import Feedback
+from flp_agents.flp import FLP
+from flp_agents.gradient_based import GradientBased
+from flp_agents.learner import Learner
+from flp_agents.network import Network
+from flp_agents.oml import OML
+from flp_agents.plasticity import Hebb, Oja
+
+FORMAT_VERSION = 1
+DESCRIPTION = "checkpoint.json"
+
+# The classes that a description may name; nothing else is ever built from one.
+LEARNER_CLASSES: dict[str, type[Learner[Any]]] = {"FLP": FLP, "GradientBased": GradientBased, "OML": OML}
+_PART_CLASSES: dict[str, type[Any]] = {c.__name__: c for c in (Network, Feedback, Oja, Hebb)}
+
+
+class CheckpointError(FLPError, ValueError):
+    """A checkpoint that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        learner: rebuilt, with its meta-parameters.
+        about: what was said of it when it was saved: env, preset, command, seed, cost, result.
+        progress: what the trainer needs besides tensors to go on; none if the checkpoint is for use only.
+        optimizer: the trainer's tensors.
+    """
+
+    learner: Learner[Any]
+    about: dict[str, Any]
+    progress: dict[str, Any] | None
+    optimizer: dict[str, Tensor]
+
+
+def describe(value: Any) -> Any:
+    """A learner, one of its parts, or a plain value, as JSON."""
+    if isinstance(value, Learner):
+        return {"type": type(value).__name__, **{k: describe(v) for k, v in value.settings.items()}}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, list | tuple):
+        return [describe(v) for v in value]
+    return value
+
+
+def rebuild(description: Any) -> Any:
+    """What :func:`describe` described.
+
+    Raises:
+        CheckpointError: if it names an unknown class or argument.
+    """
+    if isinstance(description, list):
+        return tuple(rebuild(v) for v in description)
+    if not isinstance(description, dict):
+        return description
+    arguments = {k: rebuild(v) for k, v in description.items() if k != "type"}
+    name = description.get("type")
+    build: Any = LEARNER_CLASSES.get(str(name)) or _PART_CLASSES.get(str(name))
+    if build is None:
+        raise CheckpointError(f"the description names the unknown class {name!r}: was it saved by a newer version?")
+    try:
+        return build(**arguments)
+    except TypeError as error:
+        raise CheckpointError(f"the description does not fit {name}: {error}") from None
+
+
+def save(
+    folder: Path,
+    learner: Learner[Any],
+    about: Mapping[str, Any],
+    *,
+    progress: Mapping[str, Any] | None = None,
+    optimizer: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Writes a checkpoint atomically over the one that ``folder`` may hold.
+
+    Raises:
+        CheckpointError: if the folder cannot be written to, or the disk is full; the earlier checkpoint stays intact.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {"weights": _write_tensors(folder, "weights", dict(learner.named_parameters()))}
+        if progress is not None:
+            files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
+        content: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "learner": describe(learner),
+            "about": dict(about),
+            "progress": progress,
+            "files": files,
+        }
+        content["digest"] = _digest(content)
+        _write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
+        _remove_stale(folder, {f["name"] for f in files.values()})
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write a checkpoint to {folder}: {error.strerror or error}; an earlier one there is untouched"
+        ) from None
+
+
+def load(folder: Path) -> Checkpoint:
+    """Reads and verifies a checkpoint.
+
+    Raises:
+        CheckpointError: if it is missing, truncated, tampered with, or of a newer version.
+    """
+    content = read_description(folder)
+    learner = rebuild(content["learner"])
+    if not isinstance(learner, Learner):
+        raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
+    weights = _read_tensors(folder, content, "weights")
+    try:
+        learner.load_state_dict(weights)
+    except RuntimeError:
+        raise CheckpointError(f"the weights of checkpoint {folder} do not fit the learner that it describes") from None
+    progress = content["progress"]
+    optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}
+    return Checkpoint(learner, content["about"], progress, optimizer)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The verified JSON description of a checkpoint, without its tensors.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or of a newer version.
+    """
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"no checkpoint at {folder}: expected a folder that holds {DESCRIPTION}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise CheckpointError(f"{path} is truncated or not JSON: use another checkpoint") from None
+    if not isinstance(content, dict) or "format_version" not in content:
+        raise CheckpointError(f"{path} is not the description of a checkpoint: it lacks format_version")
+    if content["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {folder} has format version {content['format_version']}, this version reads "
+            f"{FORMAT_VERSION}: install a newer flp-envs"
+        )
+    digest = content.pop("digest", None)
+    if digest != _digest(content):
+        raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{kind}-{digest[:12]}.safetensors"
+    _write_atomically(folder / name, data)
+    return {"name": name, "sha256": digest}
+
+
+def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[str, Tensor]:
+    entry = content["files"][kind]
+    path = folder / Path(entry["name"]).name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} lacks its file {path.name}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{path} is truncated or was altered: its SHA-256 does not match the description")
+    try:
+        return dict(safetensors.torch.load(data))
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _remove_stale(folder: Path, keep: set[str]) -> None:
+    for pattern in ("weights-*.safetensors", "optimizer-*.safetensors", ".*.tmp"):
+        for path in folder.glob(pattern):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+
+def parameters_digest(learner: torch.nn.Module) -> str:
+    """SHA-256 of all meta-parameters, to compare two trainings to the bit."""
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in learner.named_parameters()})
+    return hashlib.sha256(data).hexdigest()

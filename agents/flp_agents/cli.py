@@ -1,0 +1,168 @@
+"""The ``flp`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from flp_envs.errors import FLPError, InvalidChoice
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"flp: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
+    # torch's profiler module warns of what it cannot find on machines without a GPU; nothing that a user can mend.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except FLPError as error:
+        print(f"flp: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("flp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"flp: error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = _add(commands, "list", "environments, learners, presets and bundled checkpoints", "list_everything")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+    command = _add(commands, "train", "meta-train a learner", "train")
+    command.add_argument("--env", default="FLPSine-Continual-v0", help="environment id (default: %(default)s)")
+    command.add_argument("--learner", default="flp", help="learner's name (default: %(default)s)")
+    command.add_argument("--preset", default="cpu", help="paper, paper-code or cpu (default: %(default)s)")
+    command.add_argument("--output", help="folder for checkpoint and metrics (default: runs/ENV-LEARNER-PRESET-SEED)")
+    command.add_argument("--resume", metavar="FOLDER", help="go on with the run saved there; its settings are kept")
+    command.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
+    command.add_argument("--minutes", type=float, help="pause after so long; --resume goes on")
+    command.add_argument("--test-episodes", type=int, default=200, help="meta-test episodes at the end (%(default)s)")
+    command.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
+    _add_shared(command)
+    _add_env_options(command)
+    _add_preset_fields(command)
+
+    command = _add(commands, "evaluate", "score a meta-trained learner on fresh meta-test episodes", "evaluate")
+    command.add_argument("--checkpoint", required=True, help="name of a bundled checkpoint, or a folder")
+    command.add_argument("--env", help="environment id (default: the one it was meta-trained on)")
+    command.add_argument("--transfer", action="store_true", help="allow another env than it was meta-trained on")
+    command.add_argument("--split", default="meta-test", help="meta-train or meta-test (default: %(default)s)")
+    command.add_argument("--episodes", type=int, default=100, help="(default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_shared(command)
+    _add_env_options(command)
+
+    command = _add(commands, "render", "draw one lifetime", "render")
+    command.add_argument("--checkpoint", help="name of a bundled checkpoint, or a folder (default: a new learner)")
+    command.add_argument("--env", help="environment id (default: the checkpoint's, or FLPSine-Continual-v0)")
+    command.add_argument("--learner", default="flp", help="which new learner, without --checkpoint (%(default)s)")
+    command.add_argument("--output", default="lifetime.gif", help="a .gif, or a .png of the end (default: %(default)s)")
+    command.add_argument("--every", type=int, default=10, help="inner steps between frames (default: %(default)s)")
+    _add_shared(command)
+    _add_env_options(command)
+
+    command = _add(commands, "demo", "evaluate the bundled learners, meta-train one live, draw what happened", "demo")
+    command.add_argument("--output", default="demo", help="folder for table and picture (default: %(default)s)")
+    command.add_argument("--episodes", type=int, default=50, help="meta-test episodes (default: %(default)s)")
+    command.add_argument("--train-seconds", type=float, default=60.0, help="of live meta-training (%(default)s)")
+    _add_shared(command)
+    return parser
+
+
+def _add(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:
+    """A subcommand whose function is imported only when it runs, so that ``--help`` needs no torch."""
+
+    def run(options: argparse.Namespace) -> int:
+        from flp_agents import commands as implementation
+
+        run_command: Callable[[argparse.Namespace], int] = getattr(implementation, function)
+        return run_command(options)
+
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="processor threads (default: all cores)")
+
+
+def _add_env_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="keyword argument of the environment, such as steps_per_function=8; may be repeated",
+    )
+
+
+def _add_preset_fields(parser: argparse.ArgumentParser) -> None:
+    """Every field of a preset as an option, so that any of them can be overridden."""
+    from flp_agents.presets import Preset
+
+    group = parser.add_argument_group("preset fields", "override what the preset says")
+    for field in fields(Preset):
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"]
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif isinstance(field.default, tuple):
+            group.add_argument(flag, type=_widths, default=None, metavar="N,N,...", help=text)
+        else:
+            group.add_argument(flag, type=type(field.default), default=None, help=text)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers with commas between them, got {text!r}") from None
+
+
+def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["name=value", ...]`` as keyword arguments: numbers where they read as numbers, else text.
+
+    Raises:
+        InvalidChoice: for a pair without ``=``.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise InvalidChoice("--env-option (expected NAME=VALUE)", pair, ["NAME=VALUE"])
+        value: Any = text
+        for kind in (int, float):
+            try:
+                value = kind(text)
+                break
+            except ValueError:
+                continue
+        options[name] = value
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""How well a learner's lifetimes end, on episodes it was not meta-trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flp_envs.errors import check_at_least
+from flp_envs.recording import draw_episodes, seed_env
+
+from flp_agents.learner import Learner
+from flp_agents.lifetime import run_lifetime
+
+# Lifetimes at once: enough to keep the processor busy, few enough to stay in its caches and in memory.
+LIFETIMES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Query scores of many lifetimes.
+
+    Attributes:
+        metric: "mse".
+        scores: ``(episodes,)`` one for each lifetime.
+    """
+
+    metric: str
+    scores: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """Over episodes."""
+        return float(self.scores.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over episodes; NaN for a single one."""
+        return float(self.scores.std(ddof=1) / len(self.scores) ** 0.5) if len(self.scores) > 1 else float("nan")
+
+
+@torch.no_grad()
+def evaluate(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 100, seed: int = 0) -> Evaluation:
+    """Lives through ``episodes`` episodes of ``env``, the first ones of that seed.
+
+    Args:
+        learner: who lives; it is put into evaluation mode and back.
+        env: any that speaks the episode protocol.
+        episodes: how many.
+        seed: of the stream of episodes: the same seed gives the same episodes to every learner.
+
+    Returns:
+        Their query scores.
+    """
+    check_at_least("episodes", episodes, 1)
+    seed_env(env, seed)
+    training = learner.training
+    learner.eval()
+    scores = []
+    for start in range(0, episodes, LIFETIMES_AT_ONCE):
+        batch = draw_episodes(env, min(LIFETIMES_AT_ONCE, episodes - start))
+        scores.append(run_lifetime(learner, batch).query_loss.cpu().double().numpy())
+    learner.train(training)
+    return Evaluation("mse", np.concatenate(scores))

@@ -1,0 +1,140 @@
+"""FLP: learning with feedback and local plasticity.
+
+One inner step: the network answers; the error (or target) travels through fixed feedback weights directly to every
+plastic layer and mixes with its activity; then every synapse changes by a local rule. Source: section 4 of
+Lindsey & Litwin-Kumar (2020), "Learning to Learn with Feedback and Local Plasticity".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from flp_envs.errors import check_choice
+
+from flp_agents.feedback import Feedback, Pathway
+from flp_agents.learner import Learner
+from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.plasticity import Hebb, Oja
+
+GRANULARITIES = ("synapse", "neuron", "layer")
+
+
+def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
+    """The shape of a layer's plasticity coefficients: what they share is what broadcasts."""
+    check_choice("granularity", granularity, GRANULARITIES)
+    return {"synapse": (out, into), "neuron": (out, 1), "layer": ()}[granularity]
+
+
+class FLP(Learner[FastWeights]):
+    """A network whose last ``plastic_layers`` layers learn by a local rule under direct feedback: FLP(N).
+
+    Args:
+        network: its shape.
+        plastic_layers: N, counted from the output.
+        rule: how synapses change, :class:`Oja` or :class:`Hebb`.
+        feedback: the pathways from the output to every plastic layer.
+        granularity: whether each "synapse", "neuron" or "layer" has a plasticity coefficient of its own.
+        presynaptic: whether plasticity sees presynaptic activity "before" feedback (the paper's choice) or "after"
+            (its footnote 2).
+        initial_coefficient: plasticity coefficient alpha at the start of meta-training, in units of
+            ``coefficient_unit``.
+        coefficient_unit: the size that the stored coefficients are multiplied by. Adam moves every meta-parameter by
+            about its learning rate, whatever its gradient, so a coefficient of useful size 1e-5 wants either a tiny
+            rate of its own or, as here, a unit.
+        initial_strength: feedback strength beta at the start of meta-training: 0 is no feedback, 1 nothing but.
+        hidden_multiplier: what the updates of hidden layers are multiplied by (100 in the released code's
+            classification).
+        seed: of the initial weights.
+
+    Raises:
+        InvalidSize: if ``plastic_layers`` lies outside 1..L.
+        InvalidChoice: for an unknown granularity or presynaptic activity.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plastic_layers: int = 2,
+        *,
+        rule: Oja | Hebb = Oja(),
+        feedback: Feedback = Feedback(),
+        granularity: str = "synapse",
+        presynaptic: str = "before",
+        initial_coefficient: float = 0.0,
+        coefficient_unit: float = 1.0,
+        initial_strength: float = 0.5,
+        hidden_multiplier: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_choice("presynaptic activity", presynaptic, ("before", "after"))
+        self.settings = dict(
+            network=network,
+            plastic_layers=plastic_layers,
+            rule=rule,
+            feedback=feedback,
+            granularity=granularity,
+            presynaptic=presynaptic,
+            initial_coefficient=initial_coefficient,
+            coefficient_unit=coefficient_unit,
+            initial_strength=initial_strength,
+            hidden_multiplier=hidden_multiplier,
+            seed=seed,
+        )
+        self.rule, self.feedback, self.presynaptic = rule, feedback, presynaptic
+        generator = torch.Generator().manual_seed(seed)
+        self.layers = Layers(network, plastic_layers, generator)
+        shapes = self.layers.plastic_shapes
+        self.pathways = nn.ModuleList(
+            [Pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
+        )
+        if feedback.positive_output:
+            with torch.no_grad():
+                for weight in self.pathways[-1].weights:
+                    weight.abs_()
+        self.coefficients = nn.ParameterList(
+            [nn.Parameter(torch.full(coefficient_shape(granularity, *shape), float(initial_coefficient))) for shape in shapes]
+        )
+        self.strengths = nn.ParameterList([nn.Parameter(torch.tensor(float(initial_strength))) for _ in shapes])
+        self.units = [coefficient_unit * hidden_multiplier for _ in shapes[:-1]] + [coefficient_unit]
+
+    def init(self, n: int) -> FastWeights:
+        return self.layers.fast_weights(n)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.layers.trunk(x)
+
+    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
+        return answer(state, features)
+
+    def update(self, state: FastWeights, y: Tensor) -> FastWeights:
+        signal = y - state.activity[-1] if self.feedback.signal == "error" else y
+        posts = self._after_feedback(state.activity[1:], signal, y)
+        pres = state.activity[:-1] if self.presynaptic == "before" else (state.activity[0], *posts[:-1])
+        weights = tuple(
+            self.rule(weight, pre, post, coefficient, unit)
+            for weight, pre, post, coefficient, unit in zip(
+                state.weights, pres, posts, self.coefficients, self.units, strict=True
+            )
+        )
+        return state._replace(weights=weights)
+
+    def _after_feedback(self, activity: tuple[Tensor, ...], signal: Tensor, y: Tensor) -> list[Tensor]:
+        """``(1 - beta_i) x_i + beta_i relu(B_i s + b_i)`` for every plastic layer."""
+        last = len(activity) - 1
+        posts = []
+        for i, (x, pathway, strength) in enumerate(zip(activity, self.pathways, self.strengths, strict=True)):
+            clamped = i == last and self.feedback.output == "clamped"
+            posts.append(y if clamped else torch.lerp(x, pathway(signal), strength))
+        return posts
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        return {
+            "weights": list(self.layers.parameters()),
+            "feedback": list(self.pathways.parameters()),
+            "coefficients": list(self.coefficients),
+            "strengths": list(self.strengths),
+        }

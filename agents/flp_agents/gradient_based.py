@@ -1,0 +1,152 @@
+"""The gradient-based rival: stochastic gradient descent inside the lifetime, with meta-learned step sizes.
+
+Source: section 6.2 of Lindsey & Litwin-Kumar (2020): the same network and outer optimisation as FLP, but the last N
+layers follow the gradient of the squared error, each parameter with a meta-learned inner learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flp_envs.errors import check_choice
+
+from flp_agents.learner import Learner
+from flp_agents.network import FastWeights, Layers, Network, answer
+
+ORDERS = ("second", "first")
+
+
+def squared_error_gradients(state: FastWeights, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of each lifetime's mean squared error in its fast weights, written out as tensor operations.
+
+    Being ordinary operations they can be differentiated once more, which is what "second order" means.
+
+    Args:
+        state: after :func:`~flp_agents.network.answer`.
+        y: ``(E, B, n_y)`` the targets of what it answered.
+
+    Returns:
+        For every plastic layer ``(E, out, in)`` and ``(E, out)``.
+    """
+    answers = state.activity[-1]
+    delta = (answers - y) * (2.0 / (answers.shape[1] * answers.shape[2]))
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    for i in reversed(range(len(state.weights))):
+        pre = state.activity[i]
+        weights.insert(0, delta.transpose(1, 2) @ pre)
+        biases.insert(0, delta.sum(1))
+        if i:
+            delta = (delta @ state.weights[i]) * (pre > 0)
+    return weights, biases
+
+
+def descend(
+    state: FastWeights,
+    y: Tensor,
+    weight_rates: Sequence[Tensor],
+    bias_rates: Sequence[Tensor],
+    *,
+    rate_unit: float = 1.0,
+    order: str = "second",
+) -> FastWeights:
+    """One step of gradient descent on the fast weights.
+
+    Args:
+        state: after :func:`~flp_agents.network.answer`.
+        y: ``(E, B, n_y)``.
+        weight_rates: inner learning rates that broadcast to ``(out, in)``, one for each plastic layer.
+        bias_rates: the same for ``(out,)``.
+        rate_unit: what all rates are multiplied by.
+        order: "second" differentiates through the inner gradients, "first" takes them for constants.
+    """
+    if order == "first":
+        with torch.no_grad():
+            weight_steps, bias_steps = squared_error_gradients(state, y)
+    else:
+        weight_steps, bias_steps = squared_error_gradients(state, y)
+    return state._replace(
+        weights=tuple(
+            torch.addcmul(weight, rate, step, value=-rate_unit)
+            for weight, rate, step in zip(state.weights, weight_rates, weight_steps, strict=True)
+        ),
+        biases=tuple(
+            torch.addcmul(bias, rate, step, value=-rate_unit)
+            for bias, rate, step in zip(state.biases, bias_rates, bias_steps, strict=True)
+        ),
+    )
+
+
+class GradientBased(Learner[FastWeights]):
+    """Gradient descent on the last ``plastic_layers`` layers, a meta-learned rate for each weight and bias.
+
+    Args:
+        network: its shape.
+        plastic_layers: N, counted from the output.
+        order: "second" (the default, the stronger one) or "first" (what the released code does).
+        redraw_output: draw the output weights anew, from torch's global generator, in every lifetime while in training
+            mode (what the released code does to this baseline, and to it alone).
+        initial_rate: inner learning rate at the start of meta-training, in units of ``rate_unit``.
+        rate_unit: the size that the stored rates are multiplied by, as for FLP's ``coefficient_unit``.
+        seed: of the initial weights.
+
+    Raises:
+        InvalidSize: if ``plastic_layers`` lies outside 1..L.
+        InvalidChoice: for an unknown order.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plastic_layers: int = 3,
+        *,
+        order: str = "second",
+        redraw_output: bool = False,
+        initial_rate: float = 1e-3,
+        rate_unit: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_choice("order of the inner gradient", order, ORDERS)
+        self.settings = dict(
+            network=network,
+            plastic_layers=plastic_layers,
+            order=order,
+            redraw_output=redraw_output,
+            initial_rate=initial_rate,
+            rate_unit=rate_unit,
+            seed=seed,
+        )
+        self.order, self.rate_unit, self.redraw_output = order, rate_unit, redraw_output
+        self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
+        shapes = self.layers.plastic_shapes
+        self.weight_rates = nn.ParameterList([nn.Parameter(torch.full(s, float(initial_rate))) for s in shapes])
+        self.bias_rates = nn.ParameterList([nn.Parameter(torch.full(s[:1], float(initial_rate))) for s in shapes])
+
+    def init(self, n: int) -> FastWeights:
+        state = self.layers.fast_weights(n)
+        if not (self.redraw_output and self.training):
+            return state
+        output = state.weights[-1]
+        drawn = torch.randn(output.shape, device=output.device, dtype=output.dtype) * (2.0 / output.shape[-1]) ** 0.5
+        return state._replace(weights=(*state.weights[:-1], drawn))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.layers.trunk(x)
+
+    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
+        return answer(state, features)
+
+    def update(self, state: FastWeights, y: Tensor) -> FastWeights:
+        return descend(
+            state, y, list(self.weight_rates), list(self.bias_rates), rate_unit=self.rate_unit, order=self.order
+        )
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        return {
+            "weights": list(self.layers.parameters()),
+            "inner_rates": [*self.weight_rates, *self.bias_rates],
+        }

@@ -1,0 +1,59 @@
+"""One lifetime: the library's only inner loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flp_envs.episode import Episode
+
+from flp_agents.learner import Learner
+from flp_agents.meta_gradient import Full, MetaGradient
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """What came of ``E`` lifetimes.
+
+    Attributes:
+        state: the learner's state after the last support step.
+        query_answers: ``(E, Q, B, n_y)``.
+        query_loss: ``(E,)`` mean squared error on the query, differentiable in the meta-parameters.
+    """
+
+    state: Any
+    query_answers: Tensor
+    query_loss: Tensor
+
+
+def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: MetaGradient = Full()) -> Lifetime:
+    """Lives through a batch of episodes at once and answers the query at the end.
+
+    The trunk never enters the inner loop, and the query is answered once, after the last support step.
+
+    Args:
+        learner: who lives; its parameters' device and dtype are used.
+        episode: ``E`` episodes.
+        meta_gradient: how the loop is differentiated.
+
+    Returns:
+        The final state, the answers to the query, and their loss for each lifetime.
+    """
+    parameter = next(learner.parameters())
+
+    def to_torch(array: Any) -> Tensor:
+        return torch.as_tensor(array).to(parameter.device, parameter.dtype)
+
+    query_y = to_torch(episode.query_y)
+    lifetimes, query_steps, batch = query_y.shape[:3]
+    support = learner.encode(to_torch(episode.support_x))
+    query = learner.encode(to_torch(episode.query_x))
+
+    state = meta_gradient.live(learner, learner.init(lifetimes), support, to_torch(episode.support_y))
+    answers, _ = learner.predict(state, query.reshape(lifetimes, query_steps * batch, *query.shape[3:]))
+    answers = answers.reshape(lifetimes, query_steps, batch, *answers.shape[2:])
+    loss = (answers - query_y).square().flatten(1).mean(1)
+    return Lifetime(state, answers, loss)

@@ -1,0 +1,188 @@
+"""The outer loop: moves the meta-parameters so that lifetimes end well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import nn
+
+from flp_envs.episode import Episode
+from flp_envs.errors import FLPError, InvalidSize, check_at_least, check_choice
+from flp_envs.recording import draw_episodes, seed_env
+
+from flp_agents.learner import Learner
+from flp_agents.lifetime import run_lifetime
+from flp_agents.meta_gradient import Full, MetaGradient
+
+SCHEDULES = ("constant", "cosine")
+
+
+class MetaTrainingDiverged(FLPError, RuntimeError):
+    """Loss or gradient stayed non-finite for too many outer steps in a row."""
+
+
+@dataclass(frozen=True)
+class OuterStep:
+    """What one outer step did.
+
+    Attributes:
+        step: how many outer steps are done, this one included.
+        query_loss: mean over the meta-batch.
+        gradient_norm: of all meta-parameters together, before clipping.
+        skipped: whether the step was skipped because loss or gradient was not finite.
+        skipped_total: how many were skipped so far.
+    """
+
+    step: int
+    query_loss: float
+    gradient_norm: float
+    skipped: bool
+    skipped_total: int
+
+
+class MetaTrainer:
+    """Adam on the meta-parameters, one learning rate for each kind of them.
+
+    Args:
+        learner: whose meta-parameters are trained, in place.
+        env: draws the lifetimes; any env that speaks the episode protocol, wrapped or not.
+        rates: outer learning rate for each of ``learner.parameter_groups()``; 0 freezes a group.
+        meta_batch: lifetimes for each outer step.
+        gradient_clip: largest norm of the gradient of all meta-parameters together; 0: no clipping.
+        schedule: "constant", or "cosine": from the full rate at the first outer step to 1 % at the last.
+        outer_steps: how many outer steps the schedule spans.
+        warm_up: outer steps over which the rates rise from 0.
+        restart_adam_every: outer steps after which Adam forgets its moments, as the released code's sine script does;
+            0: never.
+        meta_gradient: how the query loss is differentiated through the lifetime.
+        seed: of the stream of lifetimes.
+        patience: outer steps in a row that may be skipped before the run stops.
+
+    Raises:
+        InvalidChoice: for a rate of a kind of meta-parameter that the learner has not, or an unknown schedule.
+        InvalidSize: for sizes out of range.
+    """
+
+    def __init__(
+        self,
+        learner: Learner[Any],
+        env: gym.Env[Any, Any],
+        *,
+        rates: Mapping[str, float],
+        meta_batch: int = 1,
+        gradient_clip: float = 1.0,
+        schedule: str = "constant",
+        outer_steps: int = 20_000,
+        warm_up: int = 0,
+        restart_adam_every: int = 0,
+        meta_gradient: MetaGradient = Full(),
+        seed: int = 0,
+        patience: int = 20,
+    ) -> None:
+        self.learner, self.env, self.meta_gradient = learner, env, meta_gradient
+        self.meta_batch = check_at_least("meta_batch", meta_batch, 1)
+        self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
+        self.warm_up = check_at_least("warm_up", warm_up, 0)
+        self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
+        self.patience = check_at_least("patience", patience, 1)
+        self.schedule = check_choice("schedule", schedule, SCHEDULES)
+        if not gradient_clip >= 0:
+            raise InvalidSize(f"gradient_clip must be at least 0, got {gradient_clip}")
+        self.gradient_clip = gradient_clip
+        groups = learner.parameter_groups()
+        for name in rates:
+            check_choice("group of meta-parameters", name, groups)
+        self.rates = {name: float(rates.get(name, 0.0)) for name in groups}
+        for name, rate in self.rates.items():
+            if not (rate >= 0 and math.isfinite(rate)):
+                raise InvalidSize(f"the outer learning rate of {name} must be a number of at least 0, got {rate}")
+        self.optimizer = torch.optim.Adam(
+            [{"params": parameters, "lr": self.rates[name], "name": name} for name, parameters in groups.items()]
+        )
+        self.step_count = 0
+        self.skipped_total = 0
+        self._skipped_in_a_row = 0
+        seed_env(env, seed)
+
+    def schedule_factor(self, step: int) -> float:
+        """What the rates are multiplied by in outer step ``step``, counted from 0."""
+        factor = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        if self.schedule == "cosine":
+            progress = min(1.0, step / self.outer_steps)
+            factor *= 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return factor
+
+    def step(self) -> OuterStep:
+        """Lives through ``meta_batch`` lifetimes and moves the meta-parameters once.
+
+        Raises:
+            MetaTrainingDiverged: when ``patience`` outer steps in a row were not finite.
+        """
+        return self.step_on(draw_episodes(self.env, self.meta_batch))
+
+    def step_on(self, episode: Episode) -> OuterStep:
+        """The same on given episodes."""
+        if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
+            self.optimizer.state.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = run_lifetime(self.learner, episode, meta_gradient=self.meta_gradient).query_loss.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip or math.inf)
+        finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
+        if finite:
+            factor = self.schedule_factor(self.step_count)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rates[group["name"]] * factor
+            self.optimizer.step()
+            self.learner.constrain()
+            self._skipped_in_a_row = 0
+        else:
+            self.skipped_total += 1
+            self._skipped_in_a_row += 1
+        self.step_count += 1
+        if self._skipped_in_a_row >= self.patience:
+            raise MetaTrainingDiverged(
+                f"the query loss or its gradient was not finite in {self._skipped_in_a_row} outer steps in a row, "
+                f"the last of them step {self.step_count}: lower the initial plasticity coefficient or inner learning "
+                "rate, or the outer learning rates"
+            )
+        return OuterStep(self.step_count, float(loss.detach()), float(norm), not finite, self.skipped_total)
+
+    def progress(self) -> dict[str, Any]:
+        """All but tensors that continuing needs, fit for JSON."""
+        return {
+            "step_count": self.step_count,
+            "skipped_total": self.skipped_total,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "random_state": self.env.unwrapped.np_random.bit_generator.state,
+        }
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """Adam's moments and step counts, named after the meta-parameters they belong to."""
+        names = {parameter: name for name, parameter in self.learner.named_parameters()}
+        tensors = {}
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                tensors[f"{names[parameter]}/{key}"] = value.detach()
+        return tensors
+
+    def restore(self, progress: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Continues where :meth:`progress` and :meth:`optimizer_tensors` were taken, to the bit.
+
+        The learner's meta-parameters must have been restored already.
+        """
+        self.step_count = int(progress["step_count"])
+        self.skipped_total = int(progress["skipped_total"])
+        self._skipped_in_a_row = int(progress["skipped_in_a_row"])
+        self.env.unwrapped.np_random.bit_generator.state = progress["random_state"]
+        parameters = dict(self.learner.named_parameters())
+        self.optimizer.state.clear()
+        for key, value in tensors.items():
+            name, _, field = key.rpartition("/")
+            self.optimizer.state[parameters[name]][field] = value.clone()

@@ -1,0 +1,57 @@
+"""Original OML: one fixed inner learning rate, first-order gradients, a meta-trained initialisation.
+
+Source: Javed & White (2019), "Meta-Learning Representations for Continual Learning". In their code the inner loop is
+plain SGD with the rate 0.003 on the layers after the representation, no graph is kept through the inner gradients, and
+the outer optimiser moves the initial weights of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from flp_agents.gradient_based import descend
+from flp_agents.learner import Learner
+from flp_agents.network import FastWeights, Layers, Network, answer
+
+
+class OML(Learner[FastWeights]):
+    """SGD with one fixed rate on the last ``plastic_layers`` layers of a meta-trained network.
+
+    Args:
+        network: its shape.
+        plastic_layers: layers of the prediction network; those before them are the representation.
+        inner_rate: the fixed inner learning rate.
+        seed: of the initial weights.
+
+    Raises:
+        InvalidSize: if ``plastic_layers`` lies outside 1..L.
+    """
+
+    inner_rate: Tensor
+
+    def __init__(
+        self, network: Network, plastic_layers: int = 3, *, inner_rate: float = 0.003, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.settings = dict(network=network, plastic_layers=plastic_layers, inner_rate=inner_rate, seed=seed)
+        self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
+        self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
+
+    def init(self, n: int) -> FastWeights:
+        return self.layers.fast_weights(n)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.layers.trunk(x)
+
+    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
+        return answer(state, features)
+
+    def update(self, state: FastWeights, y: Tensor) -> FastWeights:
+        rates = [self.inner_rate] * len(state.weights)
+        return descend(state, y, rates, rates, order="first")
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        return {"weights": list(self.layers.parameters())}

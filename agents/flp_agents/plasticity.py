@@ -1,0 +1,57 @@
+"""Local plasticity rules: a synapse changes by what its two ends do, and by nothing else.
+
+A rule is a pure function of presynaptic activity, postsynaptic activity, weight and coefficient. To add one: write a
+frozen dataclass with the same ``__call__``, and add it to :data:`RULES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class PlasticityRule(Protocol):
+    """How a layer's weights change in one inner step."""
+
+    def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
+        """The weights after one inner step.
+
+        Args:
+            weight: ``(E, out, in)``, one set for each lifetime.
+            pre: ``(E, B, in)`` presynaptic activity.
+            post: ``(E, B, out)`` postsynaptic activity, after feedback.
+            coefficient: plasticity coefficients, of any shape that broadcasts to ``(out, in)``.
+            unit: what the coefficients are multiplied by.
+
+        Returns:
+            ``(E, out, in)``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Oja:
+    """Oja's rule, ``w += alpha (sum_n b a - (sum_n b^2) w)``, summed over the minibatch.
+
+    The decay bounds the weights as long as ``alpha sum_n b^2`` stays well under 2.
+    Source: section 4 of Lindsey & Litwin-Kumar (2020), after Oja (1982).
+    """
+
+    def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
+        decay = post.square().sum(dim=1).unsqueeze(-1)
+        change = torch.addcmul(post.transpose(1, 2) @ pre, decay, weight, value=-1.0)
+        return torch.addcmul(weight, coefficient, change, value=unit)
+
+
+@dataclass(frozen=True)
+class Hebb:
+    """Hebb's rule, ``w += alpha sum_n b a``: Oja's without the decay."""
+
+    def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
+        return torch.addcmul(weight, coefficient, post.transpose(1, 2) @ pre, value=unit)
+
+
+RULES: dict[str, type[Oja] | type[Hebb]] = {"oja": Oja, "hebb": Hebb}

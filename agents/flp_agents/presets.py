@@ -1,0 +1,102 @@
+"""Presets: everything that ``flp train`` needs besides an environment's and a learner's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from flp_envs.errors import check_choice
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with its own help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Network, learner and outer loop. A learner reads the fields that concern it and ignores the others."""
+
+    hidden_widths: tuple[int, ...] = option((300, 300, 300, 300, 300, 900, 300, 300), "units of every hidden layer")
+    scale_inputs: bool = option(False, "divide every input by its largest absolute value in the observation space")
+    plastic_layers: int = option(2, "N, the layers with fast weights, counted from the output")
+
+    rule: str = option("oja", "FLP: plasticity rule, oja or hebb")
+    granularity: str = option("synapse", "FLP: one plasticity coefficient for each synapse, neuron or layer")
+    presynaptic: str = option("before", "FLP: presynaptic activity before or after feedback")
+    signal: str = option("error", "FLP: what feedback carries, error or target")
+    rectified: bool = option(True, "FLP: ReLU at the end of each feedback pathway")
+    feedback_layers: int = option(0, "FLP: hidden layers in each feedback pathway")
+    feedback_width: int = option(64, "FLP: units of those")
+    positive_output_feedback: bool = option(False, "FLP: start the output's own feedback weights positive")
+    initial_coefficient: float = option(0.0, "FLP: plasticity coefficients at the start, in coefficient units")
+    coefficient_unit: float = option(1.0, "FLP: size of a plasticity coefficient of 1")
+    initial_strength: float = option(0.5, "FLP: feedback strength at the start")
+    hidden_multiplier: float = option(1.0, "FLP: what updates of hidden layers are multiplied by")
+
+    order: str = option("second", "gradient-based: second or first order meta-gradient")
+    redraw_output: bool = option(False, "gradient-based: random output weights in every meta-training lifetime")
+    initial_rate: float = option(1.0, "gradient-based: inner learning rates at the start, in rate units")
+    rate_unit: float = option(1e-3, "gradient-based: size of an inner learning rate of 1")
+    inner_rate: float = option(0.003, "OML: the fixed inner learning rate")
+
+    outer_steps: int = option(20_000, "outer steps")
+    meta_batch: int = option(1, "lifetimes for each outer step")
+    gradient_clip: float = option(0.0, "largest norm of the meta-gradient; 0: no clipping")
+    schedule: str = option("constant", "of the outer learning rates: constant or cosine")
+    warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
+    restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
+    rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases")
+    rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases")
+    rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients")
+    rate_strengths: float = option(1e-4, "outer learning rate of feedback strengths")
+    rate_inner_rates: float = option(0.01, "outer learning rate of inner learning rates")
+
+
+# What the paper's text says; what it leaves open is as in its authors' code, corrected.
+_PAPER = Preset()
+
+# The released code, with its defects: a first-order baseline whose output layer is drawn anew, Adam restarted.
+_PAPER_CODE = replace(_PAPER, order="first", redraw_output=True, restart_adam_every=1000)
+
+# A network a ninth the size, for two cores and twenty minutes; see docs/meta-training.md.
+_CPU = replace(
+    _PAPER,
+    hidden_widths=(100, 100, 100, 100, 100, 300, 100, 100),
+    scale_inputs=True,
+    rectified=False,
+    positive_output_feedback=True,
+    initial_coefficient=1.0,
+    coefficient_unit=3e-6,
+    outer_steps=4000,
+    gradient_clip=1.0,
+    schedule="cosine",
+    rate_weights=1e-3,
+    rate_feedback=1e-3,
+    rate_strengths=1e-3,
+    rate_coefficients=0.04,
+    rate_inner_rates=0.03,
+)
+
+PRESETS: dict[str, Preset] = {"paper": _PAPER, "paper-code": _PAPER_CODE, "cpu": _CPU}
+
+# The number of plastic layers of the paper's table 1, and what a learner needs that differs from its preset.
+_FOR_LEARNER: dict[str, dict[str, Any]] = {
+    "flp": {"plastic_layers": 2},
+    "feature-reuse": {"plastic_layers": 1},
+    "gradient-based": {"plastic_layers": 3},
+    "oml": {"plastic_layers": 3},
+}
+
+
+def get_preset(name: str, learner: str, overrides: Mapping[str, Any] | None = None) -> Preset:
+    """A preset as it is for one learner, with some fields overridden.
+
+    Raises:
+        InvalidChoice: for an unknown preset or field.
+    """
+    check_choice("preset", name, PRESETS)
+    for key in overrides or {}:
+        check_choice("preset field", key, [f.name for f in fields(Preset)])
+    return replace(PRESETS[name], **{**_FOR_LEARNER.get(learner, {}), **(overrides or {})})

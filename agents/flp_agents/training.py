@@ -1,0 +1,271 @@
+"""A meta-training run on disk: checkpoints, metrics, progress; stopped and resumed without a trace."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from flp_envs.errors import FLPError
+
+from flp_agents import checkpoint
+from flp_agents.evaluation import evaluate
+from flp_agents.factory import build_learner
+from flp_agents.learner import Learner
+from flp_agents.meta_trainer import MetaTrainer, OuterStep
+from flp_agents.presets import Preset
+
+METRICS = "metrics.csv"
+COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is: enough to begin it, and stored in its checkpoint, enough to go on with it."""
+
+    env: str
+    env_options: dict[str, Any]
+    learner: str
+    preset: str
+    settings: Preset
+    seed: int
+    command: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Plan:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            CheckpointError: if a field is missing or unknown.
+        """
+        try:
+            settings = dict(content["settings"])
+            settings["hidden_widths"] = tuple(settings["hidden_widths"])
+            names = ("env", "env_options", "learner", "preset", "seed", "command")
+            return cls(settings=Preset(**settings), **{name: content[name] for name in names})
+        except (KeyError, TypeError) as error:
+            raise checkpoint.CheckpointError(f"the checkpoint lacks what resuming needs: {error}") from None
+
+    def make_env(self, split: str) -> gym.Env[Any, Any]:
+        """The run's environment on one split."""
+        return gym.make(self.env, split=split, **self.env_options)
+
+
+class TrainingRun:
+    """A learner, its trainer, and the folder they are saved to.
+
+    Args:
+        plan: what to train.
+        folder: where to; created if need be.
+        device: where the tensors live.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu") -> None:
+        self.plan, self.folder = plan, folder
+        self.seconds = 0.0
+        self.env = plan.make_env("meta-train")
+        torch.manual_seed(plan.seed)
+        self.learner: Learner[Any] = build_learner(plan.learner, self.env, plan.settings, plan.seed).to(device)
+        self.trainer = _make_trainer(self.learner, self.env, plan)
+
+    @classmethod
+    def resume(cls, folder: Path, *, device: str = "cpu") -> TrainingRun:
+        """Goes on with the run saved in ``folder``.
+
+        Raises:
+            CheckpointError: if there is none, or if it was saved for use only.
+        """
+        saved = checkpoint.load(folder)
+        if saved.progress is None:
+            raise checkpoint.CheckpointError(
+                f"checkpoint {folder} holds no training state: it can be evaluated, not resumed"
+            )
+        run = cls(Plan.from_json(saved.about), folder, device=device)
+        run.learner.load_state_dict(saved.learner.state_dict())
+        run.trainer.restore(saved.progress, saved.optimizer)
+        run.seconds = float(saved.progress["seconds"])
+        torch.set_rng_state(torch.tensor(list(bytes.fromhex(saved.progress["torch_random_state"])), dtype=torch.uint8))
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether all outer steps are done."""
+        return self.trainer.step_count >= self.plan.settings.outer_steps
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        progress = {
+            **self.trainer.progress(),
+            "seconds": self.seconds,
+            "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
+        }
+        checkpoint.save(
+            self.folder,
+            self.learner,
+            self._about(),
+            progress=progress,
+            optimizer=self.trainer.optimizer_tensors(),
+        )
+
+    def run(
+        self,
+        *,
+        save_every_seconds: float = 60.0,
+        stop_after_seconds: float | None = None,
+        on_step: Callable[[OuterStep], None] = lambda _: None,
+    ) -> bool:
+        """Trains until all outer steps are done, the time is up, or Ctrl-C; always saves.
+
+        Args:
+            save_every_seconds: how often to write the checkpoint.
+            stop_after_seconds: pause after so long; the run can be resumed.
+            on_step: told of every outer step.
+
+        Returns:
+            Whether it was interrupted by a signal.
+
+        Raises:
+            MetaTrainingDiverged: after saving nothing new: the last checkpoint is from before.
+        """
+        started = saved = time.monotonic()
+        before = self.seconds
+        with _interruptions() as interrupted, _Metrics(self.folder, self.trainer.step_count) as metrics:
+            while not self.finished and not interrupted:
+                result = self.trainer.step()
+                now = time.monotonic()
+                self.seconds = before + now - started
+                metrics.write(result, self.seconds)
+                on_step(result)
+                if now - saved >= save_every_seconds:
+                    metrics.flush()
+                    self.save()
+                    saved = now
+                if stop_after_seconds is not None and now - started >= stop_after_seconds:
+                    break
+            metrics.flush()
+            self.save()
+            return bool(interrupted)
+
+    def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
+        """Evaluates on the meta-test split and writes the result into the checkpoint."""
+        result = evaluate(self.learner, self.plan.make_env("meta-test"), episodes=episodes, seed=seed)
+        self._result = {
+            "split": "meta-test",
+            "episodes": episodes,
+            "seed": seed,
+            "metric": result.metric,
+            "mean": result.mean,
+            "standard_error": result.standard_error,
+        }
+        self.save()
+        return self._result
+
+    _result: dict[str, Any] | None = None
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            **self.plan.to_json(),
+            "outer_steps_done": self.trainer.step_count,
+            "cost_seconds": round(self.seconds, 1),
+            "threads": torch.get_num_threads(),
+            "result": self._result,
+        }
+
+
+def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan) -> MetaTrainer:
+    settings = plan.settings
+    rates = {
+        "weights": settings.rate_weights,
+        "feedback": settings.rate_feedback,
+        "coefficients": settings.rate_coefficients,
+        "strengths": settings.rate_strengths,
+        "inner_rates": settings.rate_inner_rates,
+    }
+    groups = learner.parameter_groups()
+    return MetaTrainer(
+        learner,
+        env,
+        rates={name: rate for name, rate in rates.items() if name in groups},
+        meta_batch=settings.meta_batch,
+        gradient_clip=settings.gradient_clip,
+        schedule=settings.schedule,
+        outer_steps=settings.outer_steps,
+        warm_up=settings.warm_up,
+        restart_adam_every=settings.restart_adam_every,
+        seed=plan.seed,
+    )
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or a request to end comes, so that the outer step under way can finish."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Metrics:
+    """Streams one row an outer step to a CSV file and to TensorBoard; rows past ``step`` are dropped on resuming."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / METRICS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept: list[list[str]] = []
+            if step and path.exists():
+                with path.open(newline="") as file:
+                    kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
+            self._file = path.open("w", newline="")
+            self._csv = csv.writer(self._file)
+            self._csv.writerows([COLUMNS, *kept])
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
+
+    def write(self, result: OuterStep, seconds: float) -> None:
+        row = (result.step, result.query_loss, result.gradient_norm, result.skipped_total, round(seconds, 3))
+        self._csv.writerow(row)
+        for name, value in zip(COLUMNS[1:4], row[1:4], strict=True):
+            self._board.add_scalar(f"meta_train/{name}", value, result.step)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+            self._board.flush()  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise FLPError(f"cannot write {self._file.name}: {error.strerror or error}") from None
+
+    def __enter__(self) -> _Metrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._file.close()
+            self._board.close()  # type: ignore[no-untyped-call]
+        except OSError:
+            pass  # What could be said of a full disk was said when flushing.
+

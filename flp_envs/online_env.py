@@ -1,0 +1,152 @@
+"""One episode at a time, through Gymnasium's ``reset`` and ``step``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from flp_envs.episode import Episode
+from flp_envs.errors import check_choice
+from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space
+from flp_envs.task import Task
+
+
+class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """## Description
+    A learner lives through a stream of (x, y) pairs, each seen once. At every step it answers an input and is then
+    told the target. At the end of its lifetime it answers fresh inputs: the query.
+
+    ## Action Space
+    The answer to ``x``: `Box(-10, 10, (B, 1), float32)` for the sine ids, in the target's own units. Answers outside
+    the bounds are scored as they are.
+
+    ## Observation Space
+    A `Dict`:
+
+    | key          | space                           | meaning                                                       |
+    |--------------|---------------------------------|---------------------------------------------------------------|
+    | `x`          | `Box` (B, inputs) float32       | the input to answer now                                       |
+    | `y`          | `Box` (B, 1) float32            | the target of the previous `x`; zeros when there is none      |
+    | `has_target` | `Discrete(2)`                   | whether `y` holds a target                                    |
+    | `phase`      | `Discrete(2)`                   | 0: support, the target of `x` will follow; 1: query, it won't |
+
+    The stream does not depend on the actions.
+
+    ## Rewards
+    On query steps only, scaled so that the return of an episode is minus the query's mean squared error.
+
+    After every step, ``info`` tells of the input just answered: ``loss`` (its mean squared error), ``task`` (its
+    sub-task) and ``target``. They are for analysis and for meta-training; a learner does not read them.
+
+    ## Episode End
+    ``terminated`` after the last query step. Never ``truncated``.
+
+    ## Arguments
+    ``split`` ("meta-train" or "meta-test"), ``render_mode`` ("rgb_array"), and those of the task: for the sine ids
+    ``num_functions``, ``steps_per_function``, ``batch_size``, ``query_size``, ``function_pool_size`` and
+    ``interleaving`` (see :class:`flp_envs.sine.SineTask`).
+
+    ## Version History
+    * v0: initial version
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, task: Task, *, render_mode: str | None = None) -> None:
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        self.task = task
+        self.render_mode = render_mode
+        self.observation_space = observation_space(task)  # type: ignore[assignment]
+        self.action_space = task.answer_space
+        self._shape: tuple[int, ...] = task.answer_space.shape or ()
+        self._stream: Stream | None = None
+        self._step = 0
+        self._renderer: Any = None
+
+    @property
+    def episode(self) -> Episode:
+        """The episode under way."""
+        self._require_stream()
+        return self._episode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begins a new episode, the next one of the env's random stream."""
+        super().reset(seed=seed)
+        self._episode = self.task.sample(self.np_random)
+        self._stream = Stream(self._episode)
+        self._step = 0
+        if self._renderer is not None:
+            self._renderer.begin(self._episode)
+        return self._observe(self._stream), {}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Takes the answer to the current input and shows its target, if it has one, and the next input.
+
+        Raises:
+            InvalidAction: if the answer has the wrong shape, or is not finite.
+            ResetNeeded: before the first ``reset`` and after the last query step.
+        """
+        stream, step = self._require_stream(), self._step
+        if step >= stream.steps:
+            raise gym.error.ResetNeeded("the episode is over: call reset() before the next step()")
+        answer = check_action(action, self._shape)
+        target = stream.target(step)[0]
+        difference = answer - target
+        loss = float(np.vdot(difference, difference)) / difference.size
+        if self._renderer is not None:
+            self._renderer.record(step, answer)
+        reward = -loss / stream.query_steps if stream.phase(step) == QUERY else 0.0
+        info = {"loss": loss, "task": int(stream.tasks(step)[0]), "target": target.copy()}
+        self._step = step + 1
+        return self._observe(stream), reward, self._step == stream.steps, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A picture of the lifetime so far, ``(height, width, 3)``, with ``render_mode="rgb_array"``."""
+        if self.render_mode is None:
+            gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array")')
+            return None
+        self._require_stream()
+        return self._get_renderer().draw(self._step)
+
+    def show_predictions(self, predict: Any) -> None:
+        """Lets ``render`` ask a learner what it would answer now, instead of showing its last answers only.
+
+        Args:
+            predict: maps inputs ``(n, *input)`` to answers ``(n, *target)`` without learning from them.
+        """
+        self._get_renderer().predict = predict
+
+    def close(self) -> None:
+        """Frees what rendering holds."""
+        self._renderer = None
+
+    def _get_renderer(self) -> Any:
+        if self._renderer is None:
+            from flp_envs.rendering import LifetimeRenderer
+
+            self._renderer = LifetimeRenderer(self.task)
+            if self._stream is not None:
+                self._renderer.begin(self._episode)
+        return self._renderer
+
+    def _require_stream(self) -> Stream:
+        if self._stream is None:
+            raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
+        return self._stream
+
+    def _observe(self, stream: Stream) -> Observation:
+        step = self._step
+        return {
+            "x": stream.x(step)[0],
+            "y": stream.shown_target(step)[0],
+            "has_target": stream.has_target(step),
+            "phase": stream.phase(step),
+        }

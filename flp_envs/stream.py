@@ -1,0 +1,114 @@
+"""The protocol of an episode, step by step; the single and the vector environment both speak it through here.
+
+A learner answers before it is told: the observation after step ``k`` carries input ``k + 1`` and the target of input
+``k``. Support inputs come first, then query inputs, whose targets are never shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from flp_envs.episode import Episode
+from flp_envs.errors import FLPError
+from flp_envs.task import Task
+
+SUPPORT, QUERY = 0, 1
+
+
+class InvalidAction(FLPError, ValueError):
+    """An action of the wrong shape, or one that holds NaN or infinity."""
+
+
+class Observation(TypedDict):
+    """What a learner sees at every step."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    has_target: Any
+    phase: Any
+
+
+def observation_space(task: Task) -> spaces.Dict:
+    """The space of :class:`Observation` for one env."""
+    return spaces.Dict(
+        {
+            "x": task.input_space,
+            "y": task.target_space,
+            "has_target": spaces.Discrete(2),
+            "phase": spaces.Discrete(2),
+        }
+    )
+
+
+def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Returns the action as an array.
+
+    Raises:
+        InvalidAction: if its shape is not ``shape``, or if a number in it is not finite.
+    """
+    try:
+        answer = np.asarray(action, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InvalidAction(
+            f"expected an action of {shape} finite numbers, got {type(action).__name__}: "
+            "answer every input of the step with a number"
+        ) from None
+    if answer.shape != shape:
+        raise InvalidAction(
+            f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step"
+        )
+    # A sum is finite unless a term is not (or it overflows): one pass in the usual case.
+    if not np.isfinite(answer.sum()) and not np.isfinite(answer).all():
+        raise InvalidAction(f"expected an action of shape {shape} with finite numbers, got NaN or infinity in it")
+    return answer
+
+
+class Stream:
+    """Episodes laid out along time: what is shown at each step, and what an answer scores.
+
+    Arrays are handed out as views, each of memory that is shown once and never read again.
+    """
+
+    def __init__(self, episode: Episode) -> None:
+        self.support_steps = episode.support_steps
+        self.steps = episode.support_steps + episode.query_steps
+        self.query_steps = episode.query_steps
+        self._support_x = episode.support_x.swapaxes(0, 1)
+        self._query_x = episode.query_x.swapaxes(0, 1)
+        self._support_y = episode.support_y.swapaxes(0, 1)
+        self._query_y = episode.query_y.swapaxes(0, 1)
+        self._tasks = np.concatenate([episode.support_task, episode.query_task], axis=1).T
+
+    def x(self, step: int) -> NDArray[Any]:
+        """The input to be answered at ``step``, ``(E, B, *input)``; zeros once all is answered."""
+        if step < self.support_steps:
+            return self._support_x[step]
+        if step < self.steps:
+            return self._query_x[step - self.support_steps]
+        return np.zeros_like(self._query_x[-1])
+
+    def target(self, step: int) -> NDArray[Any]:
+        """The true target of ``step``, ``(E, B, *target)``."""
+        return self._support_y[step] if step < self.support_steps else self._query_y[step - self.support_steps]
+
+    def shown_target(self, step: int) -> NDArray[Any]:
+        """The target shown together with input ``step``: the one before, if that was a support step."""
+        if 0 < step <= self.support_steps:
+            return self._support_y[step - 1]
+        return np.zeros_like(self._support_y[0])
+
+    def has_target(self, step: int) -> int:
+        """Whether :meth:`shown_target` holds a target."""
+        return int(0 < step <= self.support_steps)
+
+    def phase(self, step: int) -> int:
+        """0 while the target of input ``step`` will follow, 1 when it will not."""
+        return SUPPORT if step < self.support_steps else QUERY
+
+    def tasks(self, step: int) -> NDArray[np.int64]:
+        """The sub-task of ``step``, ``(E,)``."""
+        return self._tasks[step]
