@@ -64,6 +64,4 @@ class Episode:
             raise ValueError("cannot stack zero episodes: expected at least one")
         if len(episodes) == 1:
             return episodes[0]
-        return cls(
-            *(np.concatenate([getattr(e, field.name) for e in episodes]) for field in fields(cls))
-        )
+        return cls(*(np.concatenate([getattr(e, field.name) for e in episodes]) for field in fields(cls)))

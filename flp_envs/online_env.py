@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from flp_envs.episode import Episode
 from flp_envs.errors import check_choice
-from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space
-from flp_envs.task import Task
+from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space, squared_errors
+from flp_envs.task import Renderer, Task
 
 
 class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
@@ -53,7 +53,7 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
     * v0: initial version
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}  # type: ignore[misc]
 
     def __init__(self, task: Task, *, render_mode: str | None = None) -> None:
         if render_mode is not None:
@@ -65,7 +65,7 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._shape: tuple[int, ...] = task.answer_space.shape or ()
         self._stream: Stream | None = None
         self._step = 0
-        self._renderer: Any = None
+        self._renderer: Renderer | None = None
 
     @property
     def episode(self) -> Episode:
@@ -85,9 +85,7 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
             self._renderer.begin(self._episode)
         return self._observe(self._stream), {}
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Takes the answer to the current input and shows its target, if it has one, and the next input.
 
         Raises:
@@ -99,8 +97,7 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
             raise gym.error.ResetNeeded("the episode is over: call reset() before the next step()")
         answer = check_action(action, self._shape)
         target = stream.target(step)[0]
-        difference = answer - target
-        loss = float(np.vdot(difference, difference)) / difference.size
+        loss = float(squared_errors(answer[None], target[None])[0])
         if self._renderer is not None:
             self._renderer.record(step, answer)
         reward = -loss / stream.query_steps if stream.phase(step) == QUERY else 0.0
@@ -108,7 +105,7 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._step = step + 1
         return self._observe(stream), reward, self._step == stream.steps, False, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A picture of the lifetime so far, ``(height, width, 3)``, with ``render_mode="rgb_array"``."""
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array")')
@@ -128,11 +125,9 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Frees what rendering holds."""
         self._renderer = None
 
-    def _get_renderer(self) -> Any:
+    def _get_renderer(self) -> Renderer:
         if self._renderer is None:
-            from flp_envs.rendering import LifetimeRenderer
-
-            self._renderer = LifetimeRenderer(self.task)
+            self._renderer = self.task.make_renderer()
             if self._stream is not None:
                 self._renderer.begin(self._episode)
         return self._renderer

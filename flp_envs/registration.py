@@ -19,9 +19,7 @@ def make_sine_env(*, render_mode: str | None = None, **task: Any) -> OnlineLearn
     return OnlineLearningEnv(SineTask(**task), render_mode=render_mode)
 
 
-def make_sine_vector_env(
-    num_envs: int = 1, *, render_mode: str | None = None, **task: Any
-) -> OnlineLearningVectorEnv:
+def make_sine_vector_env(num_envs: int = 1, *, render_mode: str | None = None, **task: Any) -> OnlineLearningVectorEnv:
     """Many ``FLPSine-*`` at once."""
     return OnlineLearningVectorEnv(SineTask(**task), num_envs, render_mode=render_mode)
 

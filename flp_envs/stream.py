@@ -6,6 +6,7 @@ A learner answers before it is told: the observation after step ``k`` carries in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -58,13 +59,21 @@ def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
             "answer every input of the step with a number"
         ) from None
     if answer.shape != shape:
-        raise InvalidAction(
-            f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step"
-        )
-    # A sum is finite unless a term is not (or it overflows): one pass in the usual case.
-    if not np.isfinite(answer.sum()) and not np.isfinite(answer).all():
+        raise InvalidAction(f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step")
+    if not np.isfinite(answer).all():
         raise InvalidAction(f"expected an action of shape {shape} with finite numbers, got NaN or infinity in it")
     return answer
+
+
+def squared_errors(answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean squared error of each row, ``(E, ...) -> (E,)``."""
+    difference = (answers - targets).reshape(len(answers), -1)
+    errors: NDArray[np.float64] = np.einsum("eb,eb->e", difference, difference).astype(np.float64)
+    if not np.isfinite(errors).all():  # wild answers, beyond float32
+        difference = np.subtract(answers, targets, dtype=np.float64).reshape(len(answers), -1)
+        errors = np.einsum("eb,eb->e", difference, difference)
+    errors /= difference.shape[1]
+    return errors
 
 
 class Stream:
@@ -77,11 +86,11 @@ class Stream:
         self.support_steps = episode.support_steps
         self.steps = episode.support_steps + episode.query_steps
         self.query_steps = episode.query_steps
-        self._support_x = episode.support_x.swapaxes(0, 1)
-        self._query_x = episode.query_x.swapaxes(0, 1)
-        self._support_y = episode.support_y.swapaxes(0, 1)
-        self._query_y = episode.query_y.swapaxes(0, 1)
-        self._tasks = np.concatenate([episode.support_task, episode.query_task], axis=1).T
+        self._support_x: Sequence[NDArray[Any]] = list(episode.support_x.swapaxes(0, 1))
+        self._query_x: Sequence[NDArray[Any]] = list(episode.query_x.swapaxes(0, 1))
+        self._support_y: Sequence[NDArray[Any]] = list(episode.support_y.swapaxes(0, 1))
+        self._query_y: Sequence[NDArray[Any]] = list(episode.query_y.swapaxes(0, 1))
+        self._tasks: Sequence[NDArray[np.int64]] = list(np.concatenate([episode.support_task, episode.query_task], 1).T)
 
     def x(self, step: int) -> NDArray[Any]:
         """The input to be answered at ``step``, ``(E, B, *input)``; zeros once all is answered."""

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from flp_envs.episode import Episode
+
+
+class Renderer(Protocol):
+    """Draws the lifetimes of one task.
+
+    Attributes:
+        predict: asks the learner what it would answer now, or none.
+    """
+
+    predict: Callable[[NDArray[Any]], NDArray[Any]] | None
+
+    def begin(self, episode: Episode) -> None:
+        """Takes a new episode, ``E = 1``."""
+        ...
+
+    def record(self, step: int, answer: NDArray[Any]) -> None:
+        """Takes the learner's answer at ``step``."""
+        ...
+
+    def draw(self, step: int) -> NDArray[np.uint8]:
+        """The picture before the answer to ``step``, ``(height, width, 3)``."""
+        ...
 
 
 class Task(Protocol):
     """A family of episodes of equal length.
 
     Attributes:
-        input_space: of one step's inputs, ``(B, *input)``.
-        target_space: of one step's targets, ``(B, *target)``.
-        answer_space: of one step's answers; like the targets', but wider.
         metric: "mse" or "error_percent", what a query score means.
         split: which part of the data it draws from.
     """
 
     metric: str
     split: str
-    input_space: spaces.Space[Any]
-    target_space: spaces.Space[Any]
-    answer_space: spaces.Space[Any]
+
+    @property
+    def input_space(self) -> spaces.Space[Any]:
+        """Of one step's inputs, ``(B, *input)``."""
+        ...
+
+    @property
+    def target_space(self) -> spaces.Space[Any]:
+        """Of one step's targets, ``(B, *target)``."""
+        ...
+
+    @property
+    def answer_space(self) -> spaces.Space[Any]:
+        """Of one step's answers: like the targets', but wider."""
+        ...
 
     @property
     def support_steps(self) -> int:
@@ -37,6 +70,10 @@ class Task(Protocol):
         """``Q``."""
         ...
 
-    def sample(self, rng: np.random.Generator, n: int = 1) -> Episode:
-        """Draws ``n`` episodes one after another from ``rng``."""
+    def sample(self, rng: np.random.Generator | Sequence[np.random.Generator], n: int = 1) -> Episode:
+        """Draws ``n`` episodes one after another from ``rng``, or one from each of several."""
+        ...
+
+    def make_renderer(self) -> Renderer:
+        """What draws its lifetimes."""
         ...

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flp_envs.episode import Episode
 from flp_envs.errors import InvalidSize, check_at_least
-from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space
+from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space, squared_errors
 from flp_envs.task import Task
 
 
@@ -46,13 +46,15 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._shape: tuple[int, ...] = self.action_space.shape or ()
         self._rngs: list[np.random.Generator] = []
+        self._episode: Episode | None = None
         self._stream: Stream | None = None
         self._step = 0
+        self._ones = np.ones(self.num_envs, np.int64)  # times a number: much cheaper than np.full
 
     @property
     def episode(self) -> Episode:
         """The episodes under way, ``E = num_envs``."""
-        if self._stream is None:
+        if self._episode is None:
             raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
         return self._episode
 
@@ -70,11 +72,11 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             seed = [None] * self.num_envs
         if len(seed) != self.num_envs:
             raise InvalidSize(f"seed must be one number or {self.num_envs} of them, one for each env, got {len(seed)}")
-        rngs = self._rngs or [None] * self.num_envs
-        self._rngs = [
-            rng if number is None and rng is not None else seeding.np_random(number)[0]
-            for rng, number in zip(rngs, seed, strict=True)
-        ]
+        for i, number in enumerate(seed):
+            if i == len(self._rngs):
+                self._rngs.append(seeding.np_random(number)[0])
+            elif number is not None:
+                self._rngs[i] = seeding.np_random(number)[0]
         return self._begin(), {}
 
     def step(
@@ -93,11 +95,10 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             return self._begin(), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_), {}
         answers = check_action(actions, self._shape)
         target = stream.target(step)
-        difference = (answers - target).reshape(n, -1)
-        losses = np.einsum("eb,eb->e", difference, difference).astype(np.float64) / difference.shape[1]
+        losses = squared_errors(answers, target)
         is_query = stream.phase(step) == QUERY
         rewards = losses / -stream.query_steps if is_query else np.zeros(n)
-        everyone = np.ones(n, np.bool_)
+        everyone = self._ones > 0
         info = {
             "loss": losses,
             "_loss": everyone,
@@ -107,20 +108,23 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             "_target": everyone,
         }
         self._step = step + 1
-        terminated = np.full(n, self._step == stream.steps)
+        terminated = self._ones > (self._step < stream.steps)
         return self._observe(stream), rewards, terminated, np.zeros(n, np.bool_), info
 
     def _begin(self) -> Observation:
-        self._episode = Episode.stack([self.task.sample(rng) for rng in self._rngs])
+        # Let go of the old episodes first, so that the task can use their memory again.
+        self._stream = None
+        self._episode = None
+        self._episode = self.task.sample(self._rngs)
         self._stream = Stream(self._episode)
         self._step = 0
         return self._observe(self._stream)
 
     def _observe(self, stream: Stream) -> Observation:
-        step, n = self._step, self.num_envs
+        step = self._step
         return {
             "x": stream.x(step),
             "y": stream.shown_target(step),
-            "has_target": np.full(n, stream.has_target(step), np.int64),
-            "phase": np.full(n, stream.phase(step), np.int64),
+            "has_target": self._ones * stream.has_target(step),
+            "phase": self._ones * stream.phase(step),
         }

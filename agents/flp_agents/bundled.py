@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flp_envs.errors import InvalidChoice
-
 from flp_agents import checkpoint
+from flp_envs.errors import InvalidChoice
 
 FOLDER = Path(__file__).parent / "checkpoints"
 

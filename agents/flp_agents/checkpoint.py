@@ -21,8 +21,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from flp_envs.errors import FLPError
-
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
@@ -30,6 +28,7 @@ from flp_agents.learner import Learner
 from flp_agents.network import Network
 from flp_agents.oml import OML
 from flp_agents.plasticity import Hebb, Oja
+from flp_envs.errors import FLPError
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -171,6 +170,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     digest = content.pop("digest", None)
     if digest != _digest(content):
         raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")
+    for key in ("learner", "about", "progress", "files"):
+        if key not in content:
+            raise CheckpointError(f"{path} lacks {key!r}: it was not saved by this package")
     return content
 
 

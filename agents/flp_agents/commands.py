@@ -18,13 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 import flp_envs
-from flp_envs.errors import FLPError, InvalidSize, check_at_least
-from flp_envs.registration import check_env_id
-
 from flp_agents import bundled, checkpoint, factory, presets
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun
+from flp_envs.errors import FLPError, InvalidSize, check_at_least
+from flp_envs.registration import check_env_id
 
 
 def prepare_torch(device: str, threads: int | None) -> str:
@@ -64,20 +63,20 @@ def make_env(env_id: str, **options: Any) -> gym.Env[Any, Any]:
 
 def list_everything(options: argparse.Namespace) -> int:
     """``flp list``."""
-    content = {
+    names = {
         "environments": list(flp_envs.ENV_IDS),
         "learners": list(factory.LEARNERS),
         "presets": list(presets.PRESETS),
-        "checkpoints": bundled.describe_bundled(),
     }
+    checkpoints = bundled.describe_bundled()
     if options.json:
-        print(json.dumps(content))
+        print(json.dumps({**names, "checkpoints": checkpoints}))
         return 0
     console = Console()
-    for kind in ("environments", "learners", "presets"):
-        console.print(f"[bold]{kind}[/bold]: {', '.join(content[kind])}")
+    for kind, valid in names.items():
+        console.print(f"[bold]{kind}[/bold]: {', '.join(valid)}")
     table = Table("checkpoint", "environment", "learner", "preset", "meta-test", title="bundled checkpoints")
-    for row in content["checkpoints"]:
+    for row in checkpoints:
         table.add_row(row["name"], row["env"], row["learner"], row["preset"], format_result(row["result"]))
     console.print(table)
     return 0
@@ -198,7 +197,9 @@ def render(options: argparse.Namespace) -> int:
     if options.checkpoint:
         saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
         learner, env_id = saved.learner, options.env or saved.about["env"]
-        env = make_env(env_id, render_mode="rgb_array", split="meta-test", **{**saved.about["env_options"], **env_options})
+        env = make_env(
+            env_id, render_mode="rgb_array", split="meta-test", **{**saved.about["env_options"], **env_options}
+        )
         check_fits(learner, env, env_id, saved.about["env"], allow_transfer=bool(options.env))
     else:
         env_id = options.env or "FLPSine-Continual-v0"

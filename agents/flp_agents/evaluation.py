@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flp_envs.errors import check_at_least
-from flp_envs.recording import draw_episodes, seed_env
-
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
+from flp_envs.errors import check_at_least
+from flp_envs.recording import draw_episodes, seed_env
 
 # Lifetimes at once: enough to keep the processor busy, few enough to stay in its caches and in memory.
 LIFETIMES_AT_ONCE = 16

@@ -9,8 +9,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from flp_envs.errors import FLPError, check_choice
-
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
@@ -19,6 +17,7 @@ from flp_agents.network import Network
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_agents.presets import Preset
+from flp_envs.errors import FLPError, check_choice
 
 
 class IncompatibleSpaces(FLPError, ValueError):

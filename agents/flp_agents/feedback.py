@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from flp_envs.errors import check_at_least, check_choice
-
 from flp_agents.network import kaiming_normal
+from flp_envs.errors import check_at_least, check_choice
 
 SIGNALS = ("error", "target")
 
@@ -50,7 +50,7 @@ class Pathway(nn.Module):
         super().__init__()
         self.rectified = feedback.rectified
         sizes = [signal_size, *[feedback.hidden_width] * feedback.hidden_layers, units]
-        shapes = [(out, into) for into, out in zip(sizes[:-1], sizes[1:], strict=True)]
+        shapes = [(out, into) for into, out in itertools.pairwise(sizes)]
         self.weights = nn.ParameterList([kaiming_normal(shape, generator) for shape in shapes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(out)) for out, _ in shapes])
 

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flp_envs.errors import check_choice
-
 from flp_agents.feedback import Feedback, Pathway
 from flp_agents.learner import Learner
 from flp_agents.network import FastWeights, Layers, Network, answer
 from flp_agents.plasticity import Hebb, Oja
+from flp_envs.errors import check_choice
 
 GRANULARITIES = ("synapse", "neuron", "layer")
 
@@ -71,35 +70,38 @@ class FLP(Learner[FastWeights]):
     ) -> None:
         super().__init__()
         check_choice("presynaptic activity", presynaptic, ("before", "after"))
-        self.settings = dict(
-            network=network,
-            plastic_layers=plastic_layers,
-            rule=rule,
-            feedback=feedback,
-            granularity=granularity,
-            presynaptic=presynaptic,
-            initial_coefficient=initial_coefficient,
-            coefficient_unit=coefficient_unit,
-            initial_strength=initial_strength,
-            hidden_multiplier=hidden_multiplier,
-            seed=seed,
-        )
+        self.settings = {
+            "network": network,
+            "plastic_layers": plastic_layers,
+            "rule": rule,
+            "feedback": feedback,
+            "granularity": granularity,
+            "presynaptic": presynaptic,
+            "initial_coefficient": initial_coefficient,
+            "coefficient_unit": coefficient_unit,
+            "initial_strength": initial_strength,
+            "hidden_multiplier": hidden_multiplier,
+            "seed": seed,
+        }
         self.rule, self.feedback, self.presynaptic = rule, feedback, presynaptic
         generator = torch.Generator().manual_seed(seed)
         self.layers = Layers(network, plastic_layers, generator)
         shapes = self.layers.plastic_shapes
-        self.pathways = nn.ModuleList(
-            [Pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
-        )
+        pathways = [Pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
+        self.pathways = nn.ModuleList(pathways)
         if feedback.positive_output:
             with torch.no_grad():
-                for weight in self.pathways[-1].weights:
+                for weight in pathways[-1].weights:
                     weight.abs_()
         self.coefficients = nn.ParameterList(
-            [nn.Parameter(torch.full(coefficient_shape(granularity, *shape), float(initial_coefficient))) for shape in shapes]
+            [
+                nn.Parameter(torch.full(coefficient_shape(granularity, *shape), float(initial_coefficient)))
+                for shape in shapes
+            ]
         )
         self.strengths = nn.ParameterList([nn.Parameter(torch.tensor(float(initial_strength))) for _ in shapes])
-        self.units = [coefficient_unit * hidden_multiplier for _ in shapes[:-1]] + [coefficient_unit]
+        self._units = [coefficient_unit * hidden_multiplier for _ in shapes[:-1]] + [coefficient_unit]
+        self._lifetime_factor = 1.0
 
     def init(self, n: int) -> FastWeights:
         return self.layers.fast_weights(n)
@@ -115,12 +117,15 @@ class FLP(Learner[FastWeights]):
         posts = self._after_feedback(state.activity[1:], signal, y)
         pres = state.activity[:-1] if self.presynaptic == "before" else (state.activity[0], *posts[:-1])
         weights = tuple(
-            self.rule(weight, pre, post, coefficient, unit)
+            self.rule(weight, pre, post, coefficient, unit * self._lifetime_factor)
             for weight, pre, post, coefficient, unit in zip(
-                state.weights, pres, posts, self.coefficients, self.units, strict=True
+                state.weights, pres, posts, self.coefficients, self._units, strict=True
             )
         )
         return state._replace(weights=weights)
+
+    def fit_lifetime(self, factor: float) -> None:
+        self._lifetime_factor = float(factor)
 
     def _after_feedback(self, activity: tuple[Tensor, ...], signal: Tensor, y: Tensor) -> list[Tensor]:
         """``(1 - beta_i) x_i + beta_i relu(B_i s + b_i)`` for every plastic layer."""

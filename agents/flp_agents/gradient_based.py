@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from flp_envs.errors import check_choice
-
 from flp_agents.learner import Learner
 from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_envs.errors import check_choice
 
 ORDERS = ("second", "first")
 
@@ -111,15 +110,15 @@ class GradientBased(Learner[FastWeights]):
     ) -> None:
         super().__init__()
         check_choice("order of the inner gradient", order, ORDERS)
-        self.settings = dict(
-            network=network,
-            plastic_layers=plastic_layers,
-            order=order,
-            redraw_output=redraw_output,
-            initial_rate=initial_rate,
-            rate_unit=rate_unit,
-            seed=seed,
-        )
+        self.settings = {
+            "network": network,
+            "plastic_layers": plastic_layers,
+            "order": order,
+            "redraw_output": redraw_output,
+            "initial_rate": initial_rate,
+            "rate_unit": rate_unit,
+            "seed": seed,
+        }
         self.order, self.rate_unit, self.redraw_output = order, rate_unit, redraw_output
         self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
         shapes = self.layers.plastic_shapes

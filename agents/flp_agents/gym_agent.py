@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
-from flp_envs.errors import FLPError
-
 from flp_agents.learner import Learner
+from flp_envs.errors import FLPError
 
 
 class GymAgent:

@@ -6,10 +6,9 @@ target. Everything that changes within a lifetime lives in the state, with the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 State = TypeVar("State")
@@ -47,14 +46,13 @@ class Learner(nn.Module, Generic[State]):
         """Learns from the targets ``(E, B, n_y)`` of the inputs answered last; keeps the state's structure."""
         raise NotImplementedError
 
+    def fit_lifetime(self, factor: float) -> None:
+        """Prepares for lifetimes ``factor`` times as short as those that it is meant for; 1 undoes it.
+
+        Meta-training may begin with short lifetimes, which cost less. A learner whose updates must add up to the same
+        over a lifetime makes each of them ``factor`` times larger here. By default: nothing.
+        """
+
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """The meta-parameters by kind, each kind with a learning rate of its own in the outer loop."""
         raise NotImplementedError
-
-    @torch.no_grad()
-    def constrain(self) -> None:
-        """Brings meta-parameters back into their valid range after an outer step. By default: nothing."""
-
-    def named_meta_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every meta-parameter with its name, in a fixed order."""
-        return self.named_parameters()

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flp_envs.episode import Episode
-
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import Full, MetaGradient
+from flp_envs.episode import Episode
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from flp_envs.episode import Episode
-from flp_envs.errors import FLPError, InvalidSize, check_at_least, check_choice
-from flp_envs.recording import draw_episodes, seed_env
-
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
 from flp_agents.meta_gradient import Full, MetaGradient
+from flp_envs.episode import Episode
+from flp_envs.errors import FLPError, InvalidSize, check_at_least, check_choice
+from flp_envs.recording import draw_episodes, seed_env
 
 SCHEDULES = ("constant", "cosine")
 
@@ -140,7 +139,6 @@ class MetaTrainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rates[group["name"]] * factor
             self.optimizer.step()
-            self.learner.constrain()
             self._skipped_in_a_row = 0
         else:
             self.skipped_total += 1
@@ -165,7 +163,7 @@ class MetaTrainer:
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
         """Adam's moments and step counts, named after the meta-parameters they belong to."""
-        names = {parameter: name for name, parameter in self.learner.named_parameters()}
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.learner.named_parameters()}
         tensors = {}
         for parameter, state in self.optimizer.state.items():
             for key, value in state.items():

@@ -32,11 +32,9 @@ class OML(Learner[FastWeights]):
 
     inner_rate: Tensor
 
-    def __init__(
-        self, network: Network, plastic_layers: int = 3, *, inner_rate: float = 0.003, seed: int = 0
-    ) -> None:
+    def __init__(self, network: Network, plastic_layers: int = 3, *, inner_rate: float = 0.003, seed: int = 0) -> None:
         super().__init__()
-        self.settings = dict(network=network, plastic_layers=plastic_layers, inner_rate=inner_rate, seed=seed)
+        self.settings = {"network": network, "plastic_layers": plastic_layers, "inner_rate": inner_rate, "seed": seed}
         self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
         self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
 

@@ -47,6 +47,8 @@ class Preset:
     schedule: str = option("constant", "of the outer learning rates: constant or cosine")
     warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
+    short_outer_steps: int = option(0, "outer steps on shorter lifetimes, before the full ones")
+    short_steps_per_function: int = option(8, "minibatches for each function in those")
     rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases")
     rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases")
     rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients")

@@ -17,11 +17,11 @@ _LINE_EVERY_SECONDS = 15.0
 
 
 @contextmanager
-def show_progress(total: int, done: int = 0) -> Iterator[Callable[[OuterStep], None]]:
+def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterStep], None]]:
     """Yields what to call after every outer step.
 
     Args:
-        total: outer steps of the whole run.
+        total: outer steps of the whole run, if that is known.
         done: of these, how many are done already.
     """
     average = _Average()
@@ -34,7 +34,7 @@ def show_progress(total: int, done: int = 0) -> Iterator[Callable[[OuterStep], N
             average.add(result)
             if time.monotonic() - last >= _LINE_EVERY_SECONDS or result.step == total:
                 last = time.monotonic()
-                print(f"outer step {result.step}/{total}  {average.text(result)}", flush=True)
+                print(f"outer step {result.step}{f'/{total}' if total else ''}  {average.text(result)}", flush=True)
 
         yield print_line
         return

@@ -16,14 +16,14 @@ import gymnasium as gym
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from flp_envs.errors import FLPError
-
 from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
+from flp_envs.errors import FLPError
+from flp_envs.recording import seed_env
 
 METRICS = "metrics.csv"
 COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
@@ -60,9 +60,9 @@ class Plan:
         except (KeyError, TypeError) as error:
             raise checkpoint.CheckpointError(f"the checkpoint lacks what resuming needs: {error}") from None
 
-    def make_env(self, split: str) -> gym.Env[Any, Any]:
-        """The run's environment on one split."""
-        return gym.make(self.env, split=split, **self.env_options)
+    def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
+        """The run's environment on one split, with some options changed."""
+        return gym.make(self.env, split=split, **{**self.env_options, **changes})
 
 
 class TrainingRun:
@@ -77,10 +77,12 @@ class TrainingRun:
     def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu") -> None:
         self.plan, self.folder = plan, folder
         self.seconds = 0.0
-        self.env = plan.make_env("meta-train")
         torch.manual_seed(plan.seed)
-        self.learner: Learner[Any] = build_learner(plan.learner, self.env, plan.settings, plan.seed).to(device)
-        self.trainer = _make_trainer(self.learner, self.env, plan)
+        env = plan.make_env("meta-train")
+        self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
+        self.trainer = _make_trainer(self.learner, env, plan)
+        self._full_lifetime = True
+        self._enter_phase()
 
     @classmethod
     def resume(cls, folder: Path, *, device: str = "cpu") -> TrainingRun:
@@ -96,6 +98,8 @@ class TrainingRun:
             )
         run = cls(Plan.from_json(saved.about), folder, device=device)
         run.learner.load_state_dict(saved.learner.state_dict())
+        run.trainer.step_count = int(saved.progress["step_count"])
+        run._enter_phase()
         run.trainer.restore(saved.progress, saved.optimizer)
         run.seconds = float(saved.progress["seconds"])
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(saved.progress["torch_random_state"])), dtype=torch.uint8))
@@ -145,6 +149,7 @@ class TrainingRun:
         before = self.seconds
         with _interruptions() as interrupted, _Metrics(self.folder, self.trainer.step_count) as metrics:
             while not self.finished and not interrupted:
+                self._enter_phase()
                 result = self.trainer.step()
                 now = time.monotonic()
                 self.seconds = before + now - started
@@ -159,6 +164,23 @@ class TrainingRun:
             metrics.flush()
             self.save()
             return bool(interrupted)
+
+    def _enter_phase(self) -> None:
+        """Switches between short and full lifetimes where the plan says so."""
+        settings = self.plan.settings
+        full = self.trainer.step_count >= settings.short_outer_steps
+        if full == self._full_lifetime:
+            return
+        self._full_lifetime = full
+        env = self.plan.make_env("meta-train")
+        factor = 1.0
+        if not full:
+            short = self.plan.make_env("meta-train", steps_per_function=settings.short_steps_per_function)
+            factor = env.unwrapped.task.support_steps / short.unwrapped.task.support_steps  # type: ignore[attr-defined]
+            env = short
+        self.learner.fit_lifetime(factor)
+        seed_env(env, self.plan.seed + int(full))
+        self.trainer.env = env
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates on the meta-test split and writes the result into the checkpoint."""
@@ -242,7 +264,7 @@ class _Metrics:
             self._file = path.open("w", newline="")
             self._csv = csv.writer(self._file)
             self._csv.writerows([COLUMNS, *kept])
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
         except OSError as error:
             raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
 
@@ -250,12 +272,12 @@ class _Metrics:
         row = (result.step, result.query_loss, result.gradient_norm, result.skipped_total, round(seconds, 3))
         self._csv.writerow(row)
         for name, value in zip(COLUMNS[1:4], row[1:4], strict=True):
-            self._board.add_scalar(f"meta_train/{name}", value, result.step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(f"meta_train/{name}", value, result.step)
 
     def flush(self) -> None:
         try:
             self._file.flush()
-            self._board.flush()  # type: ignore[no-untyped-call]
+            self._board.flush()
         except OSError as error:
             raise FLPError(f"cannot write {self._file.name}: {error.strerror or error}") from None
 
@@ -265,7 +287,6 @@ class _Metrics:
     def __exit__(self, *_: object) -> None:
         try:
             self._file.close()
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
         except OSError:
             pass  # What could be said of a full disk was said when flushing.
-

@@ -1,0 +1,35 @@
+# make demo and make test do everything on a fresh machine with Python 3.10 or newer: create .venv, install, run.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint bench-env bench-meta clean
+
+demo: .venv/installed
+	$(BIN)/flp demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest -q
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-env: .venv/installed
+	$(BIN)/python benchmarks/environment_speed.py
+
+bench-meta: .venv/installed
+	$(BIN)/python benchmarks/outer_step_speed.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, see PYTHON= in the Makefile")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build demo runs

@@ -1,0 +1,80 @@
+"""What happens within a lifetime. Source: section 7.2 and figure 2 of Lindsey & Litwin-Kumar (2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flp_agents.learner import Learner
+from flp_agents.meta_gradient import inner_loop
+from flp_envs.episode import Episode
+from flp_envs.errors import InvalidSize
+
+
+@torch.no_grad()
+def answers_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[int]) -> NDArray[np.float64]:
+    """What the learner would answer to the query if its lifetime ended earlier.
+
+    Args:
+        learner: who lives.
+        episode: ``E`` episodes.
+        at: ``K`` numbers of support steps, ascending; 0 is at birth.
+
+    Returns:
+        ``(K, E, Q, B, n_y)``.
+
+    Raises:
+        InvalidSize: if ``at`` does not ascend within 0..T.
+    """
+    if list(at) != sorted(at) or not at or at[0] < 0 or at[-1] > episode.support_steps:
+        raise InvalidSize(f"at must ascend within 0..{episode.support_steps}, got {list(at)}")
+    parameter = next(learner.parameters())
+    lifetimes, query_steps, batch = episode.query_y.shape[:3]
+    support = learner.encode(torch.as_tensor(episode.support_x).to(parameter))
+    support_y = torch.as_tensor(episode.support_y).to(parameter)
+    query = learner.encode(torch.as_tensor(episode.query_x).to(parameter))
+    query = query.reshape(lifetimes, query_steps * batch, *query.shape[3:])
+    state, done, answers = learner.init(lifetimes), 0, []
+    for step in at:
+        state = inner_loop(learner, state, support[:, done:step], support_y[:, done:step])
+        answer, _ = learner.predict(state, query)
+        answers.append(answer.reshape(lifetimes, query_steps, batch, -1).cpu().double().numpy())
+        done = step
+    return np.stack(answers)
+
+
+def query_loss_over_lifetime(answers: NDArray[np.float64], episode: Episode) -> NDArray[np.float64]:
+    """Mean squared error of :func:`answers_over_lifetime` on the whole query, ``(K, E)``."""
+    error = answers - episode.query_y.reshape(answers.shape[1:])
+    return np.asarray(np.square(error).mean(axis=(2, 3, 4)))
+
+
+def change_on_earlier_tasks(learner: Learner[Any], episode: Episode) -> NDArray[np.float64]:
+    """Figure 2B: how much learning one sub-task changes the answers on all earlier ones.
+
+    Args:
+        learner: who lives.
+        episode: ``E`` continual episodes: sub-tasks 0, 1, ... one after another.
+
+    Returns:
+        ``(sub-tasks - 1, E)``: entry ``k`` is the mean squared difference between the answers to the queries of
+        sub-tasks ``0..k``, before and after learning sub-task ``k + 1``.
+
+    Raises:
+        InvalidSize: if the sub-tasks do not come one after another, all at the same time in every episode.
+    """
+    order = episode.support_task[0]
+    if (np.diff(episode.support_task, axis=1) < 0).any() or (episode.support_task != order).any():
+        raise InvalidSize("expected continual episodes, whose sub-tasks 0, 1, ... come one after another")
+    ends = [int(np.flatnonzero(order == task)[-1]) + 1 for task in np.unique(order)]
+    answers = answers_over_lifetime(learner, episode, ends)
+    changes = []
+    for task in range(1, len(ends)):
+        difference = np.square(answers[task] - answers[task - 1]).mean(axis=(2, 3))
+        earlier = episode.query_task < task
+        changes.append((difference * earlier).sum(axis=1) / earlier.sum(axis=1))
+    return np.stack(changes) if changes else np.zeros((0, len(episode)))

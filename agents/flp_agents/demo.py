@@ -1,0 +1,162 @@
+"""``flp demo``: the whole project in a few minutes, on this machine, with nothing but what is installed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from flp_agents import bundled, checkpoint
+from flp_agents.analysis import answers_over_lifetime, change_on_earlier_tasks, query_loss_over_lifetime
+from flp_agents.evaluation import evaluate
+from flp_agents.learner import Learner
+from flp_agents.presets import get_preset
+from flp_agents.progress import show_progress
+from flp_agents.training import Plan, TrainingRun
+from flp_envs.errors import FLPError
+from flp_envs.recording import draw_episodes, seed_env
+from flp_envs.rendering import require_matplotlib
+
+ENV = "FLPSine-Continual-v0"
+# Lifetimes that curves are averaged over.
+CURVE_EPISODES = 16
+# The live run lives through shorter lifetimes on fewer functions, so that a minute shows the breakthrough.
+LIVE_OPTIONS = {"num_functions": 4, "steps_per_function": 8}
+LIVE_SETTINGS = {
+    "hidden_widths": (64, 64, 64, 64),
+    "coefficient_unit": 1e-5,
+    "schedule": "constant",
+    "outer_steps": 100_000,
+}
+NAMES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
+# From Okabe & Ito's palette: told apart with any colour vision; line styles help too.
+STYLES = {
+    "flp": ("#0072B2", "-"),
+    "feature-reuse": ("#E69F00", "--"),
+    "gradient-based": ("#009E73", "-."),
+    "oml": ("#CC79A7", ":"),
+}
+
+
+def title(about: dict[str, Any]) -> str:
+    """``FLP (2)``, as the paper's tables write it."""
+    return f"{NAMES.get(about['learner'], about['learner'])} ({about['settings']['plastic_layers']})"
+
+
+def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) -> None:
+    """Evaluates the bundled learners, meta-trains FLP live, and leaves a table and a picture in ``folder``.
+
+    Raises:
+        FLPError: if matplotlib is missing, or the folder cannot be written.
+    """
+    require_matplotlib()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
+    console = Console()
+    console.print(f"[bold]1. Bundled meta-trained learners on {ENV}[/bold], {episodes} fresh meta-test episodes")
+    env = gym.make(ENV, split="meta-test")
+    loaded = [checkpoint.load(path) for path in bundled.bundled().values()]
+    loaded = sorted((c for c in loaded if c.about["env"] == ENV), key=lambda c: list(NAMES).index(c.about["learner"]))
+    rows, curves = [], []
+    for saved in loaded:
+        result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
+        rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
+        console.print(f"   {rows[-1][0]}: {result.mean:.4f}")
+        curves.append((saved.about, *_curves(saved.learner, env, seed)))
+    _show_table(console, rows, episodes)
+    _write_table(folder, rows, episodes, seed)
+    _draw(folder / "lifetime.png", curves)
+
+    if train_seconds > 0:
+        console.print(f"[bold]2. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s, on {LIVE_OPTIONS}")
+        before, after, steps = _train_live(train_seconds, seed)
+        console.print(f"   meta-test error before {before:.3f}, after {steps} outer steps {after:.3f}")
+    console.print(f"table: {folder / 'results.md'}, {folder / 'results.json'}; picture: {folder / 'lifetime.png'}")
+
+
+def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[list[int], Any, Any]:
+    """Support steps done, query loss at each, and the change on earlier functions, over ``CURVE_EPISODES``."""
+    seed_env(env, seed)
+    episode = draw_episodes(env, CURVE_EPISODES)
+    steps = list(range(0, episode.support_steps + 1, max(1, episode.support_steps // 80)))
+    loss = query_loss_over_lifetime(answers_over_lifetime(learner, episode, steps), episode)
+    return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(1)
+
+
+def _show_table(console: Console, rows: list[tuple[str, float, float, float]], episodes: int) -> None:
+    table = Table("learner", "mean squared error", "standard error", "median", title=f"meta-test, {episodes} episodes")
+    for name, *values in rows:
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    console.print(table)
+
+
+def _write_table(folder: Path, rows: list[tuple[str, float, float, float]], episodes: int, seed: int) -> None:
+    lines = [
+        f"Query mean squared error on {ENV}, {episodes} meta-test episodes, seed {seed}:",
+        "",
+        "| learner | mean | standard error | median |",
+        "| --- | --- | --- | --- |",
+        *(f"| {name} | {mean:.4f} | {error:.4f} | {median:.4f} |" for name, mean, error, median in rows),
+    ]
+    (folder / "results.md").write_text("\n".join(lines) + "\n")
+    keys = ("learner", "mean", "standard_error", "median")
+    content = {"env": ENV, "episodes": episodes, "seed": seed, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}
+    (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for about, steps, loss, change in curves:
+        colour, style = STYLES[about["learner"]]
+        left.plot(steps, loss, style, color=colour, label=title(about))
+        tasks = np.arange(2, len(change) + 2)
+        right.plot(tasks, change, style, marker="o", markersize=4, color=colour, label=title(about))
+    left.set(
+        title="Learning ten functions, one after another",
+        xlabel="inner steps (40 for each function)",
+        ylabel="query mean squared error, all ten functions",
+        yscale="log",
+    )
+    right.set(
+        title="Forgetting: what learning one function does to the earlier ones",
+        xlabel="functions met so far",
+        ylabel="mean squared change of earlier answers",
+        yscale="log",
+    )
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+        axis.title.set_fontsize(10)
+    left.legend(frameon=False)
+    figure.savefig(path)
+
+
+def _train_live(seconds: float, seed: int) -> tuple[float, float, int]:
+    """Meta-test error of a new FLP before and after ``seconds`` of meta-training, and the outer steps it had."""
+    plan = Plan(
+        env=ENV,
+        env_options=dict(LIVE_OPTIONS),
+        learner="flp",
+        preset="cpu",
+        settings=get_preset("cpu", "flp", LIVE_SETTINGS),
+        seed=seed,
+        command="flp demo",
+    )
+    test = plan.make_env("meta-test")
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrainingRun(plan, Path(folder))
+        before = evaluate(run.learner, test, episodes=100, seed=seed).mean
+        with show_progress(None) as on_step:
+            if run.run(stop_after_seconds=seconds, save_every_seconds=seconds, on_step=on_step):
+                raise KeyboardInterrupt
+        return before, evaluate(run.learner, test, episodes=100, seed=seed).mean, run.trainer.step_count

@@ -1,0 +1,1 @@
+"""Image datasets for few-shot streams. Sine waves need none; see the roadmap in README.md."""

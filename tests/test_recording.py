@@ -1,0 +1,94 @@
+"""Recording any env that speaks the protocol."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from flp_envs import Episode, OnlineLearningEnv, ProtocolError, SineTask, draw_episodes, record_episode, seed_env
+
+SMALL = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
+
+
+class DoubledInputs(gym.ObservationWrapper):
+    """Somebody's wrapper: shows every input doubled."""
+
+    def observation(self, observation):
+        return {**observation, "x": observation["x"] * 2}
+
+
+def assert_equal(a: Episode, b: Episode):
+    for name in vars(a):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+def test_recording_is_sampling():
+    env = gym.make("FLPSine-IID-v0", **SMALL)
+    seed_env(env, 4)
+    recorded = Episode.stack([record_episode(env), record_episode(env)])
+    seed_env(env, 4)
+    assert_equal(recorded, draw_episodes(env, 2))
+    rng, _ = gym.utils.seeding.np_random(4)
+    assert_equal(recorded, SineTask(interleaving=1.0, **SMALL).sample(rng, 2))
+
+
+def test_a_wrapper_is_recorded_as_it_shows_things():
+    plain, wrapped = (gym.make("FLPSine-Continual-v0", **SMALL) for _ in range(2))
+    wrapped = DoubledInputs(wrapped)
+    seed_env(plain, 1)
+    seed_env(wrapped, 1)
+    a, b = draw_episodes(plain, 2), draw_episodes(wrapped, 2)
+    np.testing.assert_array_equal(a.support_x * 2, b.support_x)
+    np.testing.assert_array_equal(a.query_x * 2, b.query_x)
+    np.testing.assert_array_equal(a.support_y, b.support_y)
+    np.testing.assert_array_equal(a.query_y, b.query_y)
+
+
+def test_a_subclass_is_recorded_as_it_shows_things():
+    class Halved(OnlineLearningEnv):
+        def _observe(self, stream):
+            observation = super()._observe(stream)
+            return {**observation, "x": observation["x"] / 2}
+
+    env = Halved(SineTask(**SMALL))
+    seed_env(env, 0)
+    episode = draw_episodes(env, 1)
+    np.testing.assert_array_equal(episode.support_x[..., :3].max(-1), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: gym.wrappers.TransformObservation(e, lambda o: o["x"], None), "expected observations to be a dict"),
+        (lambda e: gym.wrappers.TimeLimit(e, 3), "it was truncated"),
+    ],
+)
+def test_an_env_that_does_not_speak_the_protocol_is_refused(change, message):
+    env = change(gym.make("FLPSine-Continual-v0", disable_env_checker=True, **SMALL))
+    with pytest.raises(ProtocolError, match=message):
+        draw_episodes(env, 1)
+
+
+def test_an_env_without_query_targets_is_refused():
+    class Silent(gym.Wrapper):
+        def step(self, action):
+            *rest, _info = self.env.step(action)
+            return *rest, {}
+
+    with pytest.raises(ProtocolError, match=r'expected info\["target"\]'):
+        draw_episodes(Silent(gym.make("FLPSine-Continual-v0", **SMALL)), 1)
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it():
+    task = SineTask(**SMALL)
+    rng = np.random.default_rng(0)
+    first = task.sample(rng).query_x[0, 0]  # a view deep inside
+    kept = first.copy()
+    address = first.__array_interface__["data"][0]
+    second = task.sample(rng)
+    np.testing.assert_array_equal(first, kept)
+    held = {second.query_x[0, 0].__array_interface__["data"][0]}
+    del second
+    for _ in range(3):
+        held.add(task.sample(rng).query_x[0, 0].__array_interface__["data"][0])
+    assert address not in held
+    assert len(held) == 1
