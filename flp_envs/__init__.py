@@ -7,7 +7,7 @@ from flp_envs.episode import Episode
 from flp_envs.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError, draw_episodes, record_episode, seed_env
-from flp_envs.registration import ENV_IDS, register
+from flp_envs.registration import ENV_IDS, make, register
 from flp_envs.sine import SineTask
 from flp_envs.stream import InvalidAction, Observation
 from flp_envs.task import Task
@@ -27,6 +27,7 @@ __all__ = [
     "SineTask",
     "Task",
     "draw_episodes",
+    "make",
     "record_episode",
     "seed_env",
 ]

@@ -16,7 +16,7 @@ class InvalidChoice(FLPError, ValueError):
     def __init__(self, kind: str, name: object, valid: Iterable[str]) -> None:
         names = sorted(valid)
         near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=3, cutoff=0.5)
-        nearest = [n for n in names if n.lower() in near]
+        nearest = sorted((n for n in names if n.lower() in near), key=lambda n: near.index(n.lower()))
         hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
         super().__init__(f"unknown {kind} {str(name)!r}: {hint}valid: {', '.join(names)}")
 

@@ -12,7 +12,6 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import flp_envs
 from flp_envs import ENV_IDS, InvalidAction, InvalidChoice, InvalidSize
-from flp_envs.registration import check_env_id
 
 SMALL = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
 pytestmark = pytest.mark.parametrize("env_id", ENV_IDS)
@@ -208,7 +207,19 @@ def test_bad_arguments_are_refused(env_id):
 
 def test_a_misspelt_id_suggests_the_right_one(env_id):
     with pytest.raises(InvalidChoice, match=f"did you mean .*'{env_id}'"):
-        check_env_id(env_id.replace("Sine", "Sin"))
+        flp_envs.make(env_id.replace("Sine", "Sin"))
+
+
+def test_an_unknown_option_suggests_the_right_one(env_id):
+    with pytest.raises(InvalidChoice, match="did you mean 'num_functions'"):
+        gym.make(env_id, num_function=3)
+
+
+def test_an_env_of_another_kind_is_refused_with_the_reason(env_id):
+    with pytest.raises(flp_envs.ProtocolError, match="cannot make CartPole-v1 with .*: .*unexpected keyword argument"):
+        flp_envs.make("CartPole-v1", split="meta-test")
+    with pytest.raises(flp_envs.ProtocolError, match="cannot make no_module:"):
+        flp_envs.make(f"no_module:{env_id}")
 
 
 def test_make_works_without_an_import_and_without_torch(env_id):

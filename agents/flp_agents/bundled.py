@@ -39,5 +39,5 @@ def find_checkpoint(name: str) -> Path:
     if path.name == checkpoint.DESCRIPTION:
         path = path.parent
     if not path.exists():
-        raise InvalidChoice("checkpoint (no such folder, and no bundled one of that name)", name, known)
+        raise InvalidChoice("checkpoint (neither a folder nor a bundled one)", name, known)
     return path

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:
-    """A subcommand whose function is imported only when it runs, so that ``--help`` needs no torch."""
+    """A subcommand whose function is imported only when it runs, so that ``--help`` comes at once."""
 
     def run(options: argparse.Namespace) -> int:
         from flp_agents import commands as implementation
@@ -162,7 +162,3 @@ def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
                 continue
         options[name] = value
     return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())

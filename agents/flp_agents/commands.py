@@ -22,8 +22,7 @@ from flp_agents import bundled, checkpoint, factory, presets
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun
-from flp_envs.errors import FLPError, InvalidSize, check_at_least
-from flp_envs.registration import check_env_id
+from flp_envs.errors import FLPError, check_at_least
 
 
 def prepare_torch(device: str, threads: int | None) -> str:
@@ -45,20 +44,6 @@ def prepare_torch(device: str, threads: int | None) -> str:
         if (kind.index or 0) >= count:
             raise FLPError(f"device {device!r} is not there: this machine has {count} CUDA devices; use --device cpu")
     return device
-
-
-def make_env(env_id: str, **options: Any) -> gym.Env[Any, Any]:
-    """``gym.make`` with clear errors.
-
-    Raises:
-        InvalidChoice: for an unknown id.
-        InvalidSize: for options that the env does not take.
-    """
-    check_env_id(env_id)
-    try:
-        return gym.make(env_id, **options)
-    except TypeError as error:
-        raise InvalidSize(f"{env_id} does not take these options: {error}") from None
 
 
 def list_everything(options: argparse.Namespace) -> int:
@@ -102,7 +87,6 @@ def train(options: argparse.Namespace) -> int:
             raise FLPError("--resume goes on with the settings it finds: leave preset fields and env options out")
         run = TrainingRun.resume(Path(options.resume), device=device)
     else:
-        check_env_id(options.env)
         plan = Plan(
             env=options.env,
             env_options=parse_env_options(options.env_option),
@@ -115,7 +99,6 @@ def train(options: argparse.Namespace) -> int:
         folder = Path(options.output or f"runs/{options.env}-{options.learner}-{options.preset}-{options.seed}")
         if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
             raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
-        make_env(plan.env, **plan.env_options).close()
         run = TrainingRun(plan, folder, device=device)
 
     settings, plan = run.plan.settings, run.plan
@@ -143,7 +126,9 @@ def evaluate(options: argparse.Namespace) -> int:
     saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
     learner, about = saved.learner.to(device), saved.about
     env_id = options.env or about["env"]
-    env = make_env(env_id, split=options.split, **{**about["env_options"], **parse_env_options(options.env_option)})
+    env = flp_envs.make(
+        env_id, split=options.split, **{**about["env_options"], **parse_env_options(options.env_option)}
+    )
     check_fits(learner, env, env_id, about["env"], allow_transfer=options.transfer)
     result = evaluate_learner(learner, env, episodes=options.episodes, seed=options.seed)
     content = {
@@ -197,13 +182,13 @@ def render(options: argparse.Namespace) -> int:
     if options.checkpoint:
         saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
         learner, env_id = saved.learner, options.env or saved.about["env"]
-        env = make_env(
+        env = flp_envs.make(
             env_id, render_mode="rgb_array", split="meta-test", **{**saved.about["env_options"], **env_options}
         )
         check_fits(learner, env, env_id, saved.about["env"], allow_transfer=bool(options.env))
     else:
         env_id = options.env or "FLPSine-Continual-v0"
-        env = make_env(env_id, render_mode="rgb_array", split="meta-test", **env_options)
+        env = flp_envs.make(env_id, render_mode="rgb_array", split="meta-test", **env_options)
         learner = factory.build_learner(options.learner, env, presets.get_preset("cpu", options.learner), options.seed)
     path = Path(options.output)
     score = render_lifetime(learner.to(device), env, path, seed=options.seed, every=options.every)

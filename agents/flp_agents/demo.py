@@ -19,6 +19,7 @@ from flp_agents.learner import Learner
 from flp_agents.presets import get_preset
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun
+import flp_envs
 from flp_envs.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib
@@ -62,7 +63,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
         raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
     console = Console()
     console.print(f"[bold]1. Bundled meta-trained learners on {ENV}[/bold], {episodes} fresh meta-test episodes")
-    env = gym.make(ENV, split="meta-test")
+    env = flp_envs.make(ENV, split="meta-test")
     loaded = [checkpoint.load(path) for path in bundled.bundled().values()]
     loaded = sorted((c for c in loaded if c.about["env"] == ENV), key=lambda c: list(NAMES).index(c.about["learner"]))
     rows, curves = [], []

@@ -22,6 +22,7 @@ from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
+import flp_envs
 from flp_envs.errors import FLPError
 from flp_envs.recording import seed_env
 
@@ -62,7 +63,7 @@ class Plan:
 
     def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
         """The run's environment on one split, with some options changed."""
-        return gym.make(self.env, split=split, **{**self.env_options, **changes})
+        return flp_envs.make(self.env, split=split, **{**self.env_options, **changes})
 
 
 class TrainingRun:
@@ -82,7 +83,7 @@ class TrainingRun:
         self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
         self.trainer = _make_trainer(self.learner, env, plan)
         self._full_lifetime = True
-        self._enter_phase()
+        self._enter_phase(full=plan.settings.short_outer_steps == 0)
 
     @classmethod
     def resume(cls, folder: Path, *, device: str = "cpu") -> TrainingRun:
@@ -98,8 +99,7 @@ class TrainingRun:
             )
         run = cls(Plan.from_json(saved.about), folder, device=device)
         run.learner.load_state_dict(saved.learner.state_dict())
-        run.trainer.step_count = int(saved.progress["step_count"])
-        run._enter_phase()
+        run._enter_phase(full=bool(saved.progress["full_lifetime"]))
         run.trainer.restore(saved.progress, saved.optimizer)
         run.seconds = float(saved.progress["seconds"])
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(saved.progress["torch_random_state"])), dtype=torch.uint8))
@@ -115,6 +115,7 @@ class TrainingRun:
         progress = {
             **self.trainer.progress(),
             "seconds": self.seconds,
+            "full_lifetime": self._full_lifetime,
             "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
         }
         checkpoint.save(
@@ -149,7 +150,7 @@ class TrainingRun:
         before = self.seconds
         with _interruptions() as interrupted, _Metrics(self.folder, self.trainer.step_count) as metrics:
             while not self.finished and not interrupted:
-                self._enter_phase()
+                self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
                 result = self.trainer.step()
                 now = time.monotonic()
                 self.seconds = before + now - started
@@ -165,17 +166,15 @@ class TrainingRun:
             self.save()
             return bool(interrupted)
 
-    def _enter_phase(self) -> None:
-        """Switches between short and full lifetimes where the plan says so."""
-        settings = self.plan.settings
-        full = self.trainer.step_count >= settings.short_outer_steps
+    def _enter_phase(self, *, full: bool) -> None:
+        """Switches between short and full lifetimes, if need be."""
         if full == self._full_lifetime:
             return
         self._full_lifetime = full
         env = self.plan.make_env("meta-train")
         factor = 1.0
         if not full:
-            short = self.plan.make_env("meta-train", steps_per_function=settings.short_steps_per_function)
+            short = self.plan.make_env("meta-train", steps_per_function=self.plan.settings.short_steps_per_function)
             factor = env.unwrapped.task.support_steps / short.unwrapped.task.support_steps  # type: ignore[attr-defined]
             env = short
         self.learner.fit_lifetime(factor)

@@ -1,0 +1,151 @@
+"""Meta-training runs on disk: interrupted anywhere and resumed, they end at the same bits."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, get_preset
+from flp_agents.training import COLUMNS, METRICS, Plan, TrainingRun
+
+SMALL = {"num_functions": 2, "steps_per_function": 6, "batch_size": 4, "query_size": 4}
+SETTINGS = {
+    "hidden_widths": (8, 8),
+    "outer_steps": 12,
+    "meta_batch": 2,
+    "short_outer_steps": 5,
+    "short_steps_per_function": 2,
+    "coefficient_unit": 1e-3,
+    "warm_up": 3,
+}
+
+
+def plan(learner="flp", **settings):
+    preset = replace(get_preset("cpu", learner, {**SETTINGS, "plastic_layers": 2}), **settings)
+    return Plan("FLPSine-Continual-v0", dict(SMALL), learner, "cpu", preset, 3, "flp train")
+
+
+def rows(folder):
+    with (folder / METRICS).open() as file:
+        return list(csv.DictReader(file))
+
+
+def digest(folder):
+    return checkpoint.parameters_digest(checkpoint.load(folder).learner)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A run that nothing interrupted."""
+    run = TrainingRun(plan(), tmp_path / "whole")
+    assert run.run() is False
+    assert run.finished
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 6, 11])
+def test_a_stopped_run_resumes_to_the_same_bits(stop_at, whole, tmp_path):
+    folder = tmp_path / "parts"
+    run = TrainingRun(plan(), folder)
+    run.run(on_step=lambda r: r.step == stop_at and os.kill(os.getpid(), signal.SIGINT))
+    assert run.trainer.step_count == stop_at
+    torch.manual_seed(99)  # a new process has another state
+    resumed = TrainingRun.resume(folder)
+    assert resumed.run() is False
+    assert digest(folder) == digest(whole)
+    a, b = rows(folder), rows(whole)
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in a] == [
+        {k: v for k, v in row.items() if k != "seconds"} for row in b
+    ]
+
+
+@pytest.mark.parametrize("learner", ["gradient-based", "oml", "feature-reuse"])
+def test_every_learner_resumes_to_the_same_bits(learner, tmp_path):
+    settings = plan(learner, redraw_output=True, order="first")
+    TrainingRun(settings, tmp_path / "whole").run()
+    run = TrainingRun(settings, tmp_path / "parts")
+    run.run(stop_after_seconds=0.0)
+    assert run.trainer.step_count == 1
+    TrainingRun.resume(tmp_path / "parts").run()
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
+def test_a_killed_run_resumes_to_the_same_bits(after, tmp_path):
+    """``kill -9`` at an arbitrary moment, with a checkpoint after every outer step."""
+    flags = [f"--env-option={k}={v}" for k, v in SMALL.items()]
+    flags += [f"--{k.replace('_', '-')}={v}" for k, v in {**SETTINGS, "hidden_widths": "8,8"}.items()]
+    base = [sys.executable, "-m", "flp_agents", "train", "--threads=1", "--save-every=0", "--test-episodes=2"]
+    flags += ["--outer-steps=60"]
+    subprocess.run([*base, *flags, f"--output={tmp_path / 'whole'}"], check=True, stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen([*base, *flags, f"--output={tmp_path / 'parts'}"], stdout=subprocess.DEVNULL)
+    while not (tmp_path / "parts" / checkpoint.DESCRIPTION).exists():
+        time.sleep(0.01)
+        assert killed.poll() is None
+    time.sleep(after)
+    killed.kill()
+    killed.wait()
+    assert checkpoint.load(tmp_path / "parts").progress["step_count"] >= 1
+    subprocess.run([*base, "--resume", str(tmp_path / "parts")], check=True, stdout=subprocess.DEVNULL)
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+    assert [row["step"] for row in rows(tmp_path / "parts")] == [str(i) for i in range(1, 61)]
+    assert not list((tmp_path / "parts").glob(".*"))
+
+
+def test_metrics_stream_to_csv_and_tensorboard(whole):
+    table = rows(whole)
+    assert tuple(table[0]) == COLUMNS
+    assert [int(row["step"]) for row in table] == list(range(1, 13))
+    board = EventAccumulator(str(whole / "tensorboard")).Reload()
+    events = board.Scalars("meta_train/query_loss")
+    assert [e.step for e in events] == list(range(1, 13))
+    assert events[3].value == pytest.approx(float(table[3]["query_loss"]), rel=1e-6)
+
+
+def test_the_result_and_the_plan_are_kept_beside_the_weights(whole):
+    run = TrainingRun.resume(whole)
+    result = run.judge(episodes=4, seed=1)
+    about = json.loads((whole / checkpoint.DESCRIPTION).read_text())["about"]
+    assert about["result"] == result
+    assert result["split"] == "meta-test"
+    assert about["outer_steps_done"] == 12
+    assert about["cost_seconds"] > 0
+    assert Plan.from_json(about) == plan()
+
+
+def test_short_lifetimes_come_first_and_their_updates_are_larger(tmp_path):
+    run = TrainingRun(plan(), tmp_path)
+    seen = []
+    run.run(on_step=lambda _: seen.append((run.trainer.env.unwrapped.task.support_steps, run.learner._lifetime_factor)))
+    assert seen == [(4, 3.0)] * 5 + [(12, 1.0)] * 7
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    run = TrainingRun(plan(outer_steps=100, coefficient_unit=1e3), tmp_path)
+    run.save()
+    with pytest.raises(MetaTrainingDiverged, match="not finite in 20 outer steps in a row"):
+        run.run()
+    assert checkpoint.load(tmp_path).progress["step_count"] == 0
+    assert rows(tmp_path)[-1]["skipped_total"] == "19"
+
+
+def test_a_checkpoint_for_use_only_cannot_be_resumed(tmp_path):
+    run = TrainingRun(plan(), tmp_path)
+    checkpoint.save(tmp_path, run.learner, plan().to_json())
+    with pytest.raises(CheckpointError, match="holds no training state: it can be evaluated, not resumed"):
+        TrainingRun.resume(tmp_path)
+
+
+def test_a_plan_of_another_version_is_refused(tmp_path):
+    run = TrainingRun(plan(), tmp_path)
+    checkpoint.save(tmp_path, run.learner, {"env": "FLPSine-Continual-v0"}, progress={}, optimizer={})
+    with pytest.raises(CheckpointError, match="lacks what resuming needs"):
+        TrainingRun.resume(tmp_path)
