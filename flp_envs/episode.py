@@ -53,6 +53,14 @@ class Episode:
         """``Q``."""
         return int(self.query_x.shape[1])
 
+    def input_at(self, step: int) -> NDArray[Any]:
+        """The input of one step, support steps first, ``(E, B, *input)``.
+
+        A task whose inputs are large, but cheap to make, makes them here: an environment never needs them all at once.
+        """
+        split = self.support_steps
+        return np.asarray(self.support_x[:, step] if step < split else self.query_x[:, step - split])
+
     def __getitem__(self, index: slice) -> Episode:
         """Some of the episodes, as views: ``episode[2:5]``."""
         return Episode(*(getattr(self, field.name)[index] for field in fields(self)))

@@ -46,10 +46,10 @@ def observation_space(task: Task) -> spaces.Dict:
 
 
 def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Returns the action as an array.
+    """Returns the action as an array; whether it is finite shows in :func:`squared_errors`.
 
     Raises:
-        InvalidAction: if its shape is not ``shape``, or if a number in it is not finite.
+        InvalidAction: if its shape is not ``shape``.
     """
     try:
         answer = np.asarray(action, dtype=np.float32)
@@ -60,19 +60,25 @@ def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         ) from None
     if answer.shape != shape:
         raise InvalidAction(f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step")
-    if not np.isfinite(answer).all():
-        raise InvalidAction(f"expected an action of shape {shape} with finite numbers, got NaN or infinity in it")
     return answer
 
 
 def squared_errors(answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
-    """The mean squared error of each row, ``(E, ...) -> (E,)``."""
+    """The mean squared error of each row, ``(E, ...) -> (E,)``.
+
+    Raises:
+        InvalidAction: if a number in the answers is not finite.
+    """
     difference = (answers - targets).reshape(len(answers), -1)
-    errors: NDArray[np.float64] = np.einsum("eb,eb->e", difference, difference).astype(np.float64)
-    if not np.isfinite(errors).all():  # wild answers, beyond float32
+    errors: NDArray[np.float64] = np.vecdot(difference, difference) / np.float64(difference.shape[1])
+    if not np.isfinite(errors).all():
+        if not np.isfinite(answers).all():
+            raise InvalidAction(
+                f"expected an action of shape {targets.shape} with finite numbers, got NaN or infinity in it"
+            )
+        # Wild answers, whose squares are beyond float32.
         difference = np.subtract(answers, targets, dtype=np.float64).reshape(len(answers), -1)
-        errors = np.einsum("eb,eb->e", difference, difference)
-    errors /= difference.shape[1]
+        errors = np.vecdot(difference, difference) / difference.shape[1]
     return errors
 
 
@@ -84,21 +90,18 @@ class Stream:
 
     def __init__(self, episode: Episode) -> None:
         self.support_steps = episode.support_steps
-        self.steps = episode.support_steps + episode.query_steps
         self.query_steps = episode.query_steps
-        self._support_x: Sequence[NDArray[Any]] = list(episode.support_x.swapaxes(0, 1))
-        self._query_x: Sequence[NDArray[Any]] = list(episode.query_x.swapaxes(0, 1))
+        self.steps = self.support_steps + self.query_steps
+        self._episode = episode
         self._support_y: Sequence[NDArray[Any]] = list(episode.support_y.swapaxes(0, 1))
         self._query_y: Sequence[NDArray[Any]] = list(episode.query_y.swapaxes(0, 1))
         self._tasks: Sequence[NDArray[np.int64]] = list(np.concatenate([episode.support_task, episode.query_task], 1).T)
 
     def x(self, step: int) -> NDArray[Any]:
         """The input to be answered at ``step``, ``(E, B, *input)``; zeros once all is answered."""
-        if step < self.support_steps:
-            return self._support_x[step]
         if step < self.steps:
-            return self._query_x[step - self.support_steps]
-        return np.zeros_like(self._query_x[-1])
+            return self._episode.input_at(step)
+        return np.zeros_like(self._episode.input_at(step - 1))
 
     def target(self, step: int) -> NDArray[Any]:
         """The true target of ``step``, ``(E, B, *target)``."""

@@ -49,7 +49,8 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         self._episode: Episode | None = None
         self._stream: Stream | None = None
         self._step = 0
-        self._ones = np.ones(self.num_envs, np.int64)  # times a number: much cheaper than np.full
+        self._everyone = np.ones(self.num_envs, np.bool_)
+        self._flags = np.repeat([[0], [1]], self.num_envs, axis=1)
 
     @property
     def episode(self) -> Episode:
@@ -98,7 +99,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         losses = squared_errors(answers, target)
         is_query = stream.phase(step) == QUERY
         rewards = losses / -stream.query_steps if is_query else np.zeros(n)
-        everyone = self._ones > 0
+        everyone = self._everyone.copy()
         info = {
             "loss": losses,
             "_loss": everyone,
@@ -108,13 +109,10 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             "_target": everyone,
         }
         self._step = step + 1
-        terminated = self._ones > (self._step < stream.steps)
-        return self._observe(stream), rewards, terminated, np.zeros(n, np.bool_), info
+        terminated = everyone.copy() if self._step == stream.steps else ~everyone
+        return self._observe(stream), rewards, terminated, ~everyone, info
 
     def _begin(self) -> Observation:
-        # Let go of the old episodes first, so that the task can use their memory again.
-        self._stream = None
-        self._episode = None
         self._episode = self.task.sample(self._rngs)
         self._stream = Stream(self._episode)
         self._step = 0
@@ -125,6 +123,6 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         return {
             "x": stream.x(step),
             "y": stream.shown_target(step),
-            "has_target": self._ones * stream.has_target(step),
-            "phase": self._ones * stream.phase(step),
+            "has_target": self._flags[stream.has_target(step)].copy(),
+            "phase": self._flags[stream.phase(step)].copy(),
         }

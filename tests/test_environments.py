@@ -216,9 +216,9 @@ def test_an_unknown_option_suggests_the_right_one(env_id):
 
 
 def test_an_env_of_another_kind_is_refused_with_the_reason(env_id):
-    with pytest.raises(flp_envs.ProtocolError, match="cannot make CartPole-v1 with .*: .*unexpected keyword argument"):
+    with pytest.raises(flp_envs.ProtocolError, match=r"cannot make CartPole-v1 with .*: .*unexpected keyword argument"):
         flp_envs.make("CartPole-v1", split="meta-test")
-    with pytest.raises(flp_envs.ProtocolError, match="cannot make no_module:"):
+    with pytest.raises(flp_envs.ProtocolError, match=r"cannot make no_module:"):
         flp_envs.make(f"no_module:{env_id}")
 
 

@@ -76,19 +76,3 @@ def test_an_env_without_query_targets_is_refused():
 
     with pytest.raises(ProtocolError, match=r'expected info\["target"\]'):
         draw_episodes(Silent(gym.make("FLPSine-Continual-v0", **SMALL)), 1)
-
-
-def test_memory_is_used_again_only_when_nobody_holds_it():
-    task = SineTask(**SMALL)
-    rng = np.random.default_rng(0)
-    first = task.sample(rng).query_x[0, 0]  # a view deep inside
-    kept = first.copy()
-    address = first.__array_interface__["data"][0]
-    second = task.sample(rng)
-    np.testing.assert_array_equal(first, kept)
-    held = {second.query_x[0, 0].__array_interface__["data"][0]}
-    del second
-    for _ in range(3):
-        held.add(task.sample(rng).query_x[0, 0].__array_interface__["data"][0])
-    assert address not in held
-    assert len(held) == 1

@@ -106,19 +106,21 @@ def save(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = {"weights": _write_tensors(folder, "weights", dict(learner.named_parameters()))}
-        if progress is not None:
-            files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
-        content: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "learner": describe(learner),
-            "about": dict(about),
-            "progress": progress,
-            "files": files,
-        }
-        content["digest"] = _digest(content)
-        _write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
-        _remove_stale(folder, {f["name"] for f in files.values()})
+        try:
+            files = {"weights": _write_tensors(folder, "weights", dict(learner.named_parameters()))}
+            if progress is not None:
+                files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
+            content: dict[str, Any] = {
+                "format_version": FORMAT_VERSION,
+                "learner": describe(learner),
+                "about": dict(about),
+                "progress": progress,
+                "files": files,
+            }
+            content["digest"] = _digest(content)
+            _write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
+        finally:
+            _remove_stale(folder)
     except OSError as error:
         raise CheckpointError(
             f"cannot write a checkpoint to {folder}: {error.strerror or error}; an earlier one there is untouched"
@@ -218,10 +220,23 @@ def _write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _remove_stale(folder: Path, keep: set[str]) -> None:
-    for pattern in ("weights-*.safetensors", "optimizer-*.safetensors", ".*.tmp"):
+def _remove_stale(folder: Path) -> None:
+    """Removes what earlier saves, whole or broken off, left behind: all that the description does not name."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_bytes())
+        named = {entry["name"] for entry in content["files"].values()}
+    except FileNotFoundError:
+        named = set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # A damaged description: nobody can say what belongs to it.
+    for pattern in (
+        "weights-*.safetensors",
+        "optimizer-*.safetensors",
+        f".{DESCRIPTION}.*.tmp",
+        ".*.safetensors.*.tmp",
+    ):
         for path in folder.glob(pattern):
-            if path.name not in keep:
+            if path.name not in named:
                 path.unlink(missing_ok=True)
 
 

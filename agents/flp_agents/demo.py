@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import flp_envs
 from flp_agents import bundled, checkpoint
 from flp_agents.analysis import answers_over_lifetime, change_on_earlier_tasks, query_loss_over_lifetime
 from flp_agents.evaluation import evaluate
@@ -19,7 +20,6 @@ from flp_agents.learner import Learner
 from flp_agents.presets import get_preset
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun
-import flp_envs
 from flp_envs.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib

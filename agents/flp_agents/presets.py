@@ -14,6 +14,17 @@ def option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+# Valid values of the fields that name something; checked whether or not the learner at hand reads the field.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "rule": ("oja", "hebb"),
+    "granularity": ("synapse", "neuron", "layer"),
+    "presynaptic": ("before", "after"),
+    "signal": ("error", "target"),
+    "order": ("second", "first"),
+    "schedule": ("constant", "cosine"),
+}
+
+
 @dataclass(frozen=True)
 class Preset:
     """Network, learner and outer loop. A learner reads the fields that concern it and ignores the others."""
@@ -55,6 +66,10 @@ class Preset:
     rate_strengths: float = option(1e-4, "outer learning rate of feedback strengths")
     rate_inner_rates: float = option(0.01, "outer learning rate of inner learning rates")
 
+    def __post_init__(self) -> None:
+        for name, valid in CHOICES.items():
+            check_choice(name, getattr(self, name), valid)
+
 
 # What the paper's text says; what it leaves open is as in its authors' code, corrected.
 _PAPER = Preset()
@@ -70,14 +85,18 @@ _CPU = replace(
     rectified=False,
     positive_output_feedback=True,
     initial_coefficient=1.0,
-    coefficient_unit=3e-6,
-    outer_steps=4000,
+    coefficient_unit=2e-6,
+    rate_unit=3e-3,
+    outer_steps=3500,
+    short_outer_steps=2500,
+    meta_batch=4,
     gradient_clip=1.0,
     schedule="cosine",
-    rate_weights=1e-3,
-    rate_feedback=1e-3,
-    rate_strengths=1e-3,
-    rate_coefficients=0.04,
+    warm_up=100,
+    rate_weights=2e-3,
+    rate_feedback=2e-3,
+    rate_strengths=2e-3,
+    rate_coefficients=0.08,
     rate_inner_rates=0.03,
 )
 

@@ -16,13 +16,13 @@ import gymnasium as gym
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+import flp_envs
 from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
-import flp_envs
 from flp_envs.errors import FLPError
 from flp_envs.recording import seed_env
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,5 +82,6 @@ def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
             first.save(unfinished, save_all=True, append_images=rest, duration=durations, loop=0)
         os.replace(unfinished, path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise FLPError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,275 @@
+"""The ``flp`` command, as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pytest
+
+from flp_agents import LEARNERS, PRESETS, Preset, checkpoint
+from flp_agents.bundled import bundled
+from flp_agents.cli import main
+from flp_envs import ENV_IDS
+
+SMALL = [
+    "--env-option=num_functions=2",
+    "--env-option=steps_per_function=3",
+    "--env-option=batch_size=4",
+    "--env-option=query_size=4",
+]
+QUICK = [*SMALL, "--hidden-widths=8,8", "--short-outer-steps=0", "--outer-steps=3", "--test-episodes=2"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a small finished run."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", *QUICK, f"--output={folder}"]) == 0
+    return folder
+
+
+def fails(arguments, capsys, code=1):
+    """Runs a command that must fail, and returns its one line of error."""
+    try:
+        assert main([str(a) for a in arguments]) == code
+    except SystemExit as error:
+        assert error.code == code == 2  # noqa: PT017
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("flp: error: ")
+    return lines[0]
+
+
+def test_list_as_json(capsys):
+    assert main(["list", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["environments"] == list(ENV_IDS)
+    assert content["learners"] == list(LEARNERS)
+    assert content["presets"] == list(PRESETS)
+    assert {row["name"] for row in content["checkpoints"]} == set(bundled())
+    for row in content["checkpoints"]:
+        assert row["env"] in ENV_IDS
+        assert row["learner"] in LEARNERS
+        assert row["preset"] in PRESETS
+
+
+def test_list_for_people(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in (*ENV_IDS, *LEARNERS, *PRESETS):
+        assert name in out
+
+
+def test_train_then_evaluate(trained, capsys):
+    assert main(["evaluate", f"--checkpoint={trained}", "--episodes=5", "--seed=3", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["env"] == "FLPSine-Continual-v0"
+    assert (content["learner"], content["checkpoint"], content["episodes"], content["seed"]) == (
+        "flp",
+        str(trained),
+        5,
+        3,
+    )
+    assert content["metric"] == "mse"
+    assert content["mean"] > 0
+    assert content["standard_error"] > 0
+    assert main(["evaluate", f"--checkpoint={trained}", "--episodes=5", "--seed=3"]) == 0
+    assert f"{content['mean']:.5f}" in capsys.readouterr().out
+
+
+def test_one_episode_has_no_standard_error(trained, capsys):
+    assert main(["evaluate", f"--checkpoint={trained}", "--episodes=1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["standard_error"] is None
+
+
+def test_every_preset_field_can_be_overridden():
+    from flp_agents.cli import _parser
+
+    flags = ["train"]
+    for field in fields(Preset):
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(field.default, bool):
+            flags.append(flag if not field.default else flag.replace("--", "--no-", 1))
+        elif isinstance(field.default, tuple):
+            flags.append(f"{flag}=7,8")
+        else:
+            flags.append(f"{flag}={'x' if isinstance(field.default, str) else 7}")
+    options = vars(_parser().parse_args(flags))
+    for field in fields(Preset):
+        assert options[field.name] not in (None, field.default)
+
+
+def test_overrides_reach_the_learner(tmp_path):
+    more = ["--granularity=neuron", "--rectified", "--rule=hebb", "--initial-strength=0.25"]
+    assert main(["train", *QUICK, *more, f"--output={tmp_path}"]) == 0
+    learner = checkpoint.load(tmp_path).learner
+    assert learner.settings["granularity"] == "neuron"
+    assert learner.settings["feedback"].rectified
+    assert type(learner.settings["rule"]).__name__ == "Hebb"
+    assert learner.settings["initial_strength"] == 0.25
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_preset_trains_every_learner(preset, learner, tmp_path):
+    flags = [*QUICK[:-2], "--outer-steps=2", "--test-episodes=2", f"--preset={preset}", f"--learner={learner}"]
+    more = [] if learner == "feature-reuse" else ["--plastic-layers=2"]
+    assert main(["train", *flags, *more, f"--output={tmp_path}"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
+    flags = ["--preset=paper", f"--learner={learner}", "--outer-steps=1", "--test-episodes=2"]
+    assert main(["train", *flags, f"--output={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--env=FLPSin-Continual-v0"], "did you mean 'FLPSine-Continual-v0'"),
+        (["train", "--env=FLPSine-Continual-v1"], "did you mean 'FLPSine-Continual-v0'"),
+        (["train", "--learner=fpl"], "unknown learner 'fpl': did you mean 'flp'"),
+        (["train", "--preset=papre"], "unknown preset 'papre': did you mean 'paper'"),
+        (["train", "--rule=oya"], "unknown rule 'oya': did you mean 'oja'"),
+        (["train", "--granularity=neurons"], "did you mean 'neuron'"),
+        (["train", "--order=third"], "unknown order"),
+        (["train", "--schedule=cosinus"], "did you mean 'cosine'"),
+        (["train", "--plastic-layers=0"], "between 1 and the network's number of layers, 9, got 0"),
+        (["train", "--plastic-layers=10"], "between 1 and the network's number of layers, 9, got 10"),
+        (["train", "--env-option=num_functions=0"], "num_functions must be a whole number of at least 1, got 0"),
+        (["train", "--env-option=num_functions=500"], "at most the function pool's size, 400, got 500"),
+        (["train", "--env-option=num_function=5"], "did you mean 'num_functions'"),
+        (["train", "--env-option=5"], "expected NAME=VALUE"),
+        (["train", "--env=CartPole-v1"], "cannot make CartPole-v1"),
+        (["train", "--outer-steps=0"], "outer_steps must be"),
+        (["train", "--meta-batch=0"], "meta_batch must be"),
+        (["train", "--rate-weights=-1"], "rate of weights must be"),
+        (["train", "--hidden-widths=8,0"], "width must be"),
+        (["train", "--device=cuda"], "'cuda' is not there: this machine has 0 CUDA devices; use --device cpu"),
+        (["train", "--device=cuda:7"], "'cuda:7' is not there"),
+        (["train", "--device=tpu"], "unknown device 'tpu': expected cpu, cuda or cuda:N"),
+        (["train", "--threads=0"], "threads must be"),
+        (["train", "--resume=nowhere"], "no checkpoint at nowhere"),
+        (["evaluate", "--checkpoint=nowhere"], "unknown checkpoint"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    # Should the input be taken after all, the run is short.
+    quick = [flag for flag in QUICK if flag.split("=")[0] not in {a.split("=")[0] for a in arguments}]
+    quick = [flag for flag in quick if "env-option" not in flag] if "env-option" in str(arguments) else quick
+    if "train" in arguments and "--resume=nowhere" not in arguments and "layers, 9" not in message:
+        arguments = [*arguments, *quick]
+    assert message in fails(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        ([], "required: COMMAND"),
+        (["train", "--outer-steps=many"], "invalid int value: 'many'"),
+        (["train", "--hidden-widths=a,b"], "expected whole numbers with commas between them, got 'a,b'"),
+        (["train", "--no-such-option"], "unrecognized arguments: --no-such-option"),
+        (["evaluate"], "required: --checkpoint"),
+    ],
+)
+def test_bad_usage_gets_one_line(arguments, message, capsys):
+    assert message in fails(arguments, capsys, code=2)
+
+
+def test_evaluate_refuses_what_does_not_fit(trained, capsys):
+    base = ["evaluate", f"--checkpoint={trained}"]
+    assert "meta-trained on FLPSine-Continual-v0, not on FLPSine-IID-v0: add --transfer" in fails(
+        [*base, "--env=FLPSine-IID-v0"], capsys
+    )
+    assert "maps 3 inputs to 1, FLPSine-Continual-v0 as configured has 6 and 1" in fails(
+        [*base, "--env-option=num_functions=5"], capsys
+    )
+    assert "episodes must be" in fails([*base, "--episodes=0"], capsys)
+    assert "did you mean 'meta-test'" in fails([*base, "--split=test"], capsys)
+    assert main([*base, "--env=FLPSine-IID-v0", "--transfer", "--episodes=2"]) == 0
+
+
+def test_a_run_is_not_overwritten_by_accident(trained, capsys):
+    before = checkpoint.parameters_digest(checkpoint.load(trained).learner)
+    assert "holds a run already: go on with --resume" in fails(["train", *QUICK, f"--output={trained}"], capsys)
+    assert checkpoint.parameters_digest(checkpoint.load(trained).learner) == before
+
+
+def test_resume_keeps_the_settings(trained, capsys):
+    assert "leave preset fields and env options out" in fails(
+        ["train", f"--resume={trained}", "--outer-steps=9"], capsys
+    )
+    assert main(["train", f"--resume={trained}", "--test-episodes=2"]) == 0
+
+
+def test_an_unwritable_folder_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "choose another --output" in fails(["train", *QUICK, f"--output={tmp_path / 'file' / 'run'}"], capsys)
+
+
+def test_a_pause_can_be_resumed(tmp_path, capsys):
+    flags = [*QUICK[:-2], "--outer-steps=40", "--test-episodes=2"]
+    assert main(["train", *flags, "--minutes=0", f"--output={tmp_path / 'run'}"]) == 0
+    assert f"go on with: flp train --resume {tmp_path / 'run'}" in capsys.readouterr().out
+    assert main(["train", f"--resume={tmp_path / 'run'}", "--test-episodes=2"]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_resume(number, tmp_path):
+    folder = tmp_path / "run"
+    flags = [*QUICK[:-2], "--outer-steps=100000", f"--output={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flp_agents", "train", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "metrics.csv").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    time.sleep(1.0)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: flp train --resume {folder}" in out
+    assert not err
+    assert checkpoint.load(folder).progress["step_count"] > 0
+
+
+def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):
+    from PIL import Image
+
+    animation, picture = tmp_path / "a" / "life.gif", tmp_path / "end.png"
+    assert main(["render", f"--checkpoint={trained}", f"--output={animation}", "--every=2"]) == 0
+    with Image.open(animation) as image:
+        assert image.n_frames == 4
+    assert main(["render", *SMALL, "--learner=gradient-based", f"--output={picture}"]) == 0
+    with Image.open(picture) as image:
+        assert image.size[0] > 100
+    capsys.readouterr()
+    assert "ends in .gif or .png" in fails(["render", *SMALL, f"--output={tmp_path / 'x.mp4'}"], capsys)
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in fails(["render", *SMALL, f"--output={tmp_path / 'file' / 'x.png'}"], capsys)
+    assert not list(tmp_path.glob("**/.*"))
+
+
+def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
+    from PIL import Image
+
+    assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
+    out = capsys.readouterr().out
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert len(content["rows"]) == len(bundled())
+    for row in content["rows"]:
+        assert row["learner"] in out
+        assert row["learner"] in (tmp_path / "results.md").read_text()
+    with Image.open(tmp_path / "lifetime.png") as image:
+        assert image.size[0] > 500
+    assert "meta-test error before" in out
