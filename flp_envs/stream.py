@@ -70,15 +70,13 @@ def squared_errors(answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.f
         InvalidAction: if a number in the answers is not finite.
     """
     difference = (answers - targets).reshape(len(answers), -1)
-    errors: NDArray[np.float64] = np.vecdot(difference, difference) / np.float64(difference.shape[1])
+    errors: NDArray[np.float64] = np.einsum("eb,eb->e", difference, difference) / np.float64(difference.shape[1])
     if not np.isfinite(errors).all():
         if not np.isfinite(answers).all():
-            raise InvalidAction(
-                f"expected an action of shape {targets.shape} with finite numbers, got NaN or infinity in it"
-            )
+            raise InvalidAction("expected an action of finite numbers, got NaN or infinity in it")
         # Wild answers, whose squares are beyond float32.
         difference = np.subtract(answers, targets, dtype=np.float64).reshape(len(answers), -1)
-        errors = np.vecdot(difference, difference) / difference.shape[1]
+        errors = np.einsum("eb,eb->e", difference, difference) / difference.shape[1]
     return errors
 
 

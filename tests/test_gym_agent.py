@@ -11,7 +11,7 @@ from flp_envs import FLPError, draw_episodes, seed_env
 
 ENV = "FLPSine-Continual-v0"
 SMALL = {"num_functions": 3, "steps_per_function": 4, "batch_size": 8, "query_size": 8, "split": "meta-test"}
-STRONG = {"hidden_widths": (16, 16, 16), "initial_coefficient": 1.0, "coefficient_unit": 1e-3, "initial_rate": 50.0}
+STRONG = {"hidden_widths": (16, 16, 16), "initial_coefficient": 1.0, "coefficient_unit": 1e-3, "initial_rate": 5.0}
 
 
 def make(name, **more):
