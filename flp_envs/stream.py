@@ -6,7 +6,6 @@ A learner answers before it is told: the observation after step ``k`` carries in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -70,13 +69,14 @@ def squared_errors(answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.f
         InvalidAction: if a number in the answers is not finite.
     """
     difference = (answers - targets).reshape(len(answers), -1)
-    errors: NDArray[np.float64] = np.einsum("eb,eb->e", difference, difference) / np.float64(difference.shape[1])
+    with np.errstate(over="ignore"):
+        errors: NDArray[np.float64] = np.vecdot(difference, difference) / np.float64(difference.shape[1])
     if not np.isfinite(errors).all():
         if not np.isfinite(answers).all():
             raise InvalidAction("expected an action of finite numbers, got NaN or infinity in it")
         # Wild answers, whose squares are beyond float32.
         difference = np.subtract(answers, targets, dtype=np.float64).reshape(len(answers), -1)
-        errors = np.einsum("eb,eb->e", difference, difference) / difference.shape[1]
+        errors = np.vecdot(difference, difference) / difference.shape[1]
     return errors
 
 
@@ -91,9 +91,7 @@ class Stream:
         self.query_steps = episode.query_steps
         self.steps = self.support_steps + self.query_steps
         self._episode = episode
-        self._support_y: Sequence[NDArray[Any]] = list(episode.support_y.swapaxes(0, 1))
-        self._query_y: Sequence[NDArray[Any]] = list(episode.query_y.swapaxes(0, 1))
-        self._tasks: Sequence[NDArray[np.int64]] = list(np.concatenate([episode.support_task, episode.query_task], 1).T)
+        self._support_y, self._query_y = episode.support_y, episode.query_y
 
     def x(self, step: int) -> NDArray[Any]:
         """The input to be answered at ``step``, ``(E, B, *input)``; zeros once all is answered."""
@@ -103,13 +101,13 @@ class Stream:
 
     def target(self, step: int) -> NDArray[Any]:
         """The true target of ``step``, ``(E, B, *target)``."""
-        return self._support_y[step] if step < self.support_steps else self._query_y[step - self.support_steps]
+        split = self.support_steps
+        target: NDArray[Any] = self._support_y[:, step] if step < split else self._query_y[:, step - split]
+        return target
 
     def shown_target(self, step: int) -> NDArray[Any]:
         """The target shown together with input ``step``: the one before, if that was a support step."""
-        if 0 < step <= self.support_steps:
-            return self._support_y[step - 1]
-        return np.zeros_like(self._support_y[0])
+        return self.target(step - 1) if 0 < step <= self.support_steps else np.zeros_like(self.target(0))
 
     def has_target(self, step: int) -> int:
         """Whether :meth:`shown_target` holds a target."""
@@ -121,4 +119,7 @@ class Stream:
 
     def tasks(self, step: int) -> NDArray[np.int64]:
         """The sub-task of ``step``, ``(E,)``."""
-        return self._tasks[step]
+        split = self.support_steps
+        episode = self._episode
+        tasks = episode.support_task[:, step] if step < split else episode.query_task[:, step - split]
+        return tasks.copy()

@@ -103,7 +103,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         info = {
             "loss": losses,
             "_loss": everyone,
-            "task": stream.tasks(step).copy(),
+            "task": stream.tasks(step),
             "_task": everyone,
             "target": target.copy(),
             "_target": everyone,
