@@ -13,6 +13,7 @@ from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
+from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_agents.plasticity import Hebb, Oja
 from flp_agents.presets import PRESETS, Preset, get_preset
 
@@ -38,7 +39,9 @@ __all__ = [
     "Network",
     "Oja",
     "OuterStep",
+    "PlainLearner",
     "Preset",
+    "as_learner",
     "build_learner",
     "evaluate",
     "get_preset",

@@ -32,11 +32,10 @@ def answers_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[
     """
     if list(at) != sorted(at) or not at or at[0] < 0 or at[-1] > episode.support_steps:
         raise InvalidSize(f"at must ascend within 0..{episode.support_steps}, got {list(at)}")
-    parameter = next(learner.parameters())
     lifetimes, query_steps, batch = episode.query_y.shape[:3]
-    support = learner.encode(torch.as_tensor(episode.support_x).to(parameter))
-    support_y = torch.as_tensor(episode.support_y).to(parameter)
-    query = learner.encode(torch.as_tensor(episode.query_x).to(parameter))
+    support = learner.encode(learner.tensor(episode.support_x))
+    support_y = learner.tensor(episode.support_y)
+    query = learner.encode(learner.tensor(episode.query_x))
     query = query.reshape(lifetimes, query_steps * batch, *query.shape[3:])
     state, done, answers = learner.init(lifetimes), 0, []
     for step in at:

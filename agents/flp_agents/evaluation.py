@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
+from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_envs.errors import check_at_least
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -43,7 +44,9 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 100, seed: int = 0) -> Evaluation:
+def evaluate(
+    learner: Learner[Any] | PlainLearner, env: gym.Env[Any, Any], *, episodes: int = 100, seed: int = 0
+) -> Evaluation:
     """Lives through ``episodes`` episodes of ``env``, the first ones of that seed.
 
     Args:
@@ -56,6 +59,7 @@ def evaluate(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 1
         Their query scores.
     """
     check_at_least("episodes", episodes, 1)
+    learner = as_learner(learner)
     seed_env(env, seed)
     training = learner.training
     learner.eval()

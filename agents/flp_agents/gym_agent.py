@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils import _pytree as pytree
 
 from flp_agents.learner import Learner
+from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_envs.errors import FLPError
 
 
@@ -26,8 +26,8 @@ class GymAgent:
         env: tells the shape of one observation; single or vector.
     """
 
-    def __init__(self, learner: Learner[Any], env: Any) -> None:
-        self.learner = learner.eval()
+    def __init__(self, learner: Learner[Any] | PlainLearner, env: Any) -> None:
+        self.learner = as_learner(learner).eval()
         space = getattr(env, "single_observation_space", env.observation_space)
         if not isinstance(space, gym.spaces.Dict) or "x" not in space.spaces:
             raise FLPError(f"expected an env that speaks the episode protocol, with x in its observations, got {space}")
@@ -52,38 +52,24 @@ class GymAgent:
         Returns:
             The answers, shaped like the actions of the env, and the new state.
         """
-        parameter = next(self.learner.parameters())
-        x = torch.as_tensor(np.asarray(observation["x"])).to(parameter.device, parameter.dtype)
+        learner = self.learner
+        x, y = learner.tensor(observation["x"]), learner.tensor(observation["y"])
         single = x.ndim == self._input_rank
         if single:
-            x = x.unsqueeze(0)
-        y = torch.as_tensor(np.asarray(observation["y"])).to(parameter.device, parameter.dtype)
-        y = y.unsqueeze(0) if single else y
-        told = np.atleast_1d(observation["has_target"]).astype(bool).reshape(-1)
+            x, y = x.unsqueeze(0), y.unsqueeze(0)
+        told = torch.from_numpy(np.atleast_1d(observation["has_target"]).astype(bool))
+        features = learner.encode(x)
         if state is None:
-            state = self.learner.init(len(x))
-            told = np.zeros_like(told)
+            state, told = learner.init(len(x)), torch.zeros_like(told)
         elif episode_start is not None and np.any(episode_start):
-            newborn = np.atleast_1d(episode_start).astype(bool)
-            state = _choose(newborn, self._answered(self.learner.init(len(x)), x), state)
-            told = told & ~newborn
-        if told.any():
-            learned = self.learner.update(state, y)
-            state = learned if told.all() else _choose(told, learned, state)
-        answers, state = self.learner.predict(state, self.learner.encode(x))
+            newborn = torch.from_numpy(np.atleast_1d(episode_start).astype(bool))
+            # Brought to the structure of a state that has answered, as the others' have.
+            _, born = learner.predict(learner.init(len(x)), features)
+            state, told = learner.choose(newborn, born, state), told & ~newborn
+        if told.all():
+            state = learner.update(state, y)
+        elif told.any():
+            state = learner.update_where(told, state, y)
+        answers, state = learner.predict(state, features)
         action = answers.cpu().numpy()
         return (action[0] if single else action), state
-
-    def _answered(self, state: Any, x: torch.Tensor) -> Any:
-        """A newborn's state brought to the structure of one that has answered."""
-        return self.learner.predict(state, self.learner.encode(x))[1]
-
-
-def _choose(mask: NDArray[np.bool_], yes: Any, no: Any) -> Any:
-    """Takes each lifetime's state from ``yes`` where the mask holds, else from ``no``."""
-    chosen = torch.from_numpy(mask)
-
-    def pick(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.where(chosen.to(a.device).reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return pytree.tree_map(pick, yes, no)

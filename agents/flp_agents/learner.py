@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 State = TypeVar("State")
 
@@ -17,14 +20,21 @@ State = TypeVar("State")
 class Learner(nn.Module, Generic[State]):
     """Base of all meta-trainable learners; its parameters are the meta-parameters.
 
-    Subclasses implement :meth:`init`, :meth:`predict`, :meth:`update` and, if part of them is frozen within a
-    lifetime, :meth:`encode`. A state is any nest of tuples of tensors whose leading axis is ``E``.
+    Subclasses implement :meth:`init`, :meth:`predict`, :meth:`update`, :meth:`parameter_groups` and, if part of them
+    is frozen within a lifetime, :meth:`encode`. A state is any nest of tuples of tensors whose leading axis is ``E``.
+    A learner that is not meta-trained is easier to write as a :class:`flp_agents.plain_learner.PlainLearner`.
 
     Attributes:
         settings: the constructor's arguments by name, enough to build the learner again.
     """
 
     settings: Mapping[str, Any]
+
+    def tensor(self, array: Any) -> Tensor:
+        """An array as a tensor of the meta-parameters' device and type."""
+        parameter = next(self.parameters(), None)
+        values = torch.as_tensor(np.asarray(array))
+        return values.float() if parameter is None else values.to(parameter.device, parameter.dtype)
 
     def init(self, n: int) -> State:
         """The state at birth of ``n`` lifetimes."""
@@ -45,6 +55,19 @@ class Learner(nn.Module, Generic[State]):
     def update(self, state: State, y: Tensor) -> State:
         """Learns from the targets ``(E, B, n_y)`` of the inputs answered last; keeps the state's structure."""
         raise NotImplementedError
+
+    def choose(self, mask: Tensor, yes: State, no: State) -> State:
+        """Takes each lifetime's state from ``yes`` where the mask ``(E,)`` holds, else from ``no``."""
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(mask.to(a.device).reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+        chosen: State = pytree.tree_map(pick, yes, no)
+        return chosen
+
+    def update_where(self, mask: Tensor, state: State, y: Tensor) -> State:
+        """Learns only in the lifetimes where the mask ``(E,)`` holds."""
+        return self.choose(mask, self.update(state, y), state)
 
     def fit_lifetime(self, factor: float) -> None:
         """Prepares for lifetimes ``factor`` times as short as those that it is meant for; 1 undoes it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flp_agents.learner import Learner
@@ -41,17 +40,12 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
     Returns:
         The final state, the answers to the query, and their loss for each lifetime.
     """
-    parameter = next(learner.parameters())
-
-    def to_torch(array: Any) -> Tensor:
-        return torch.as_tensor(array).to(parameter.device, parameter.dtype)
-
-    query_y = to_torch(episode.query_y)
+    query_y = learner.tensor(episode.query_y)
     lifetimes, query_steps, batch = query_y.shape[:3]
-    support = learner.encode(to_torch(episode.support_x))
-    query = learner.encode(to_torch(episode.query_x))
+    support = learner.encode(learner.tensor(episode.support_x))
+    query = learner.encode(learner.tensor(episode.query_x))
 
-    state = meta_gradient.live(learner, learner.init(lifetimes), support, to_torch(episode.support_y))
+    state = meta_gradient.live(learner, learner.init(lifetimes), support, learner.tensor(episode.support_y))
     answers, _ = learner.predict(state, query.reshape(lifetimes, query_steps * batch, *query.shape[3:]))
     answers = answers.reshape(lifetimes, query_steps, batch, *answers.shape[2:])
     loss = (answers - query_y).square().flatten(1).mean(1)

@@ -48,7 +48,7 @@ def render_lifetime(
 
     @torch.no_grad()
     def predict_now(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        answers, _ = learner.predict(state, learner.encode(torch.from_numpy(x)[None].to(next(learner.parameters()))))
+        answers, _ = learner.predict(state, learner.encode(learner.tensor(x[None])))
         return np.asarray(answers[0].cpu())
 
     env.unwrapped.show_predictions(predict_now)  # type: ignore[attr-defined]
