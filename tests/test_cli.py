@@ -81,6 +81,24 @@ def test_train_then_evaluate(trained, capsys):
     assert f"{content['mean']:.5f}" in capsys.readouterr().out
 
 
+def test_export_leaves_the_training_state_out(trained, tmp_path, capsys):
+    assert main(["export", f"--checkpoint={trained}", f"--output={tmp_path / 'small'}"]) == 0
+    exported, original = checkpoint.load(tmp_path / "small"), checkpoint.load(trained)
+    assert exported.progress is None
+    assert exported.about == original.about
+    assert checkpoint.parameters_digest(exported.learner) == checkpoint.parameters_digest(original.learner)
+    capsys.readouterr()
+    assert "holds a checkpoint already" in fails(
+        ["export", f"--checkpoint={trained}", f"--output={tmp_path / 'small'}"], capsys
+    )
+
+
+def test_the_recorded_command_does_not_say_where(monkeypatch):
+    from flp_agents.commands import _command
+
+    assert _command(["train", "--output", "here", "--seed=3", "--output=there"]) == "flp train --seed=3"
+
+
 def test_one_episode_has_no_standard_error(trained, capsys):
     assert main(["evaluate", f"--checkpoint={trained}", "--episodes=1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["standard_error"] is None

@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_shared(command)
     _add_env_options(command)
 
+    command = _add(commands, "export", "copy a checkpoint for use only, without its training state", "export")
+    command.add_argument("--checkpoint", required=True, help="folder of a run, or a bundled checkpoint's name")
+    command.add_argument("--output", required=True, help="folder to write")
+
     command = _add(commands, "render", "draw one lifetime", "render")
     command.add_argument("--checkpoint", help="name of a bundled checkpoint, or a folder (default: a new learner)")
     command.add_argument("--env", help="environment id (default: the checkpoint's, or FLPSine-Continual-v0)")

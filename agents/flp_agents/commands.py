@@ -94,7 +94,7 @@ def train(options: argparse.Namespace) -> int:
             preset=options.preset,
             settings=presets.get_preset(options.preset, options.learner, overrides),
             seed=options.seed,
-            command=shlex.join(["flp", *sys.argv[1:]]),
+            command=_command(sys.argv[1:]),
         )
         folder = Path(options.output or f"runs/{options.env}-{options.learner}-{options.preset}-{options.seed}")
         if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
@@ -115,6 +115,17 @@ def train(options: argparse.Namespace) -> int:
     result = run.judge(episodes=check_at_least("test-episodes", options.test_episodes, 1), seed=10_000)
     print(f"{run.seconds:.0f} s; meta-test over {result['episodes']} episodes: {format_result(result)}")
     return 0
+
+
+def _command(arguments: list[str]) -> str:
+    """What was typed, but for where the run was written to, which is nobody else's business."""
+    kept: list[str] = []
+    for argument in arguments:
+        if kept and kept[-1] == "--output":
+            kept.pop()
+        elif not argument.startswith("--output="):
+            kept.append(argument)
+    return shlex.join(["flp", *kept])
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -169,6 +180,17 @@ def check_fits(learner: Any, env: gym.Env[Any, Any], env_id: str, trained_on: st
             f"the checkpoint maps {network.widths[0]} inputs to {network.outputs}, {env_id} as configured has "
             f"{x.shape[1]} and {y.shape[1]}: use the env options it was meta-trained with"
         )
+
+
+def export(options: argparse.Namespace) -> int:
+    """``flp export``."""
+    folder = Path(options.output)
+    if (folder / checkpoint.DESCRIPTION).exists():
+        raise FLPError(f"{folder} holds a checkpoint already: choose another --output")
+    saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
+    checkpoint.save(folder, saved.learner, saved.about)
+    print(f"{folder}: {saved.about.get('learner')}, {format_result(saved.about.get('result'))}")
+    return 0
 
 
 def render(options: argparse.Namespace) -> int:
