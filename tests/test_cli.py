@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 
 from flp_agents import LEARNERS, PRESETS, Preset, checkpoint
-from flp_agents.bundled import bundled
+from flp_agents.bundled import bundled_checkpoints
 from flp_agents.cli import main
 from flp_envs import ENV_IDS
 
@@ -50,7 +50,7 @@ def test_list_as_json(capsys):
     assert content["environments"] == list(ENV_IDS)
     assert content["learners"] == list(LEARNERS)
     assert content["presets"] == list(PRESETS)
-    assert {row["name"] for row in content["checkpoints"]} == set(bundled())
+    assert {row["name"] for row in content["checkpoints"]} == set(bundled_checkpoints())
     for row in content["checkpoints"]:
         assert row["env"] in ENV_IDS
         assert row["learner"] in LEARNERS
@@ -284,7 +284,7 @@ def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
-    assert len(content["rows"]) == len(bundled())
+    assert len(content["rows"]) == len(bundled_checkpoints())
     for row in content["rows"]:
         assert row["learner"] in out
         assert row["learner"] in (tmp_path / "results.md").read_text()

@@ -1,5 +1,6 @@
 """Learners whose weights change at every step, and what meta-trains and judges them."""
 
+from flp_agents.bundled import bundled_checkpoints, load_bundled
 from flp_agents.checkpoint import Checkpoint, CheckpointError
 from flp_agents.evaluation import Evaluation, evaluate
 from flp_agents.factory import LEARNERS, build_learner
@@ -43,7 +44,9 @@ __all__ = [
     "Preset",
     "as_learner",
     "build_learner",
+    "bundled_checkpoints",
     "evaluate",
     "get_preset",
+    "load_bundled",
     "run_lifetime",
 ]

@@ -32,16 +32,13 @@ def answers_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[
     """
     if list(at) != sorted(at) or not at or at[0] < 0 or at[-1] > episode.support_steps:
         raise InvalidSize(f"at must ascend within 0..{episode.support_steps}, got {list(at)}")
-    lifetimes, query_steps, batch = episode.query_y.shape[:3]
     support = learner.encode(learner.tensor(episode.support_x))
     support_y = learner.tensor(episode.support_y)
     query = learner.encode(learner.tensor(episode.query_x))
-    query = query.reshape(lifetimes, query_steps * batch, *query.shape[3:])
-    state, done, answers = learner.init(lifetimes), 0, []
+    state, done, answers = learner.init(len(episode)), 0, []
     for step in at:
         state = inner_loop(learner, state, support[:, done:step], support_y[:, done:step])
-        answer, _ = learner.predict(state, query)
-        answers.append(answer.reshape(lifetimes, query_steps, batch, -1).cpu().double().numpy())
+        answers.append(learner.answer_all(state, query).cpu().double().numpy())
         done = step
     return np.stack(answers)
 

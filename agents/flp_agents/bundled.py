@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from flp_agents import checkpoint
-from flp_envs.errors import InvalidChoice
+from flp_agents.learner import Learner
+from flp_envs.errors import InvalidChoice, check_choice
 
 FOLDER = Path(__file__).parent / "checkpoints"
 
 
-def bundled() -> dict[str, Path]:
+def bundled_checkpoints() -> dict[str, Path]:
     """Name to folder of every checkpoint that comes with the package."""
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{checkpoint.DESCRIPTION}"))}
 
@@ -19,11 +20,21 @@ def bundled() -> dict[str, Path]:
 def describe_bundled() -> list[dict[str, Any]]:
     """Name, env, learner, preset, cost and result of each, as they were saved."""
     rows = []
-    for name, folder in bundled().items():
+    for name, folder in bundled_checkpoints().items():
         about = checkpoint.read_description(folder)["about"]
         keys = ("env", "learner", "preset", "command", "outer_steps_done", "cost_seconds", "threads", "result")
         rows.append({"name": name, **{key: about.get(key) for key in keys}})
     return rows
+
+
+def load_bundled(name: str) -> Learner[Any]:
+    """A meta-trained learner that comes with the package.
+
+    Raises:
+        InvalidChoice: for an unknown name, naming the nearest.
+    """
+    known = bundled_checkpoints()
+    return checkpoint.load(known[check_choice("bundled checkpoint", name, known)]).learner
 
 
 def find_checkpoint(name: str) -> Path:
@@ -32,7 +43,7 @@ def find_checkpoint(name: str) -> Path:
     Raises:
         InvalidChoice: if it is neither, naming the nearest bundled ones.
     """
-    known = bundled()
+    known = bundled_checkpoints()
     if name in known:
         return known[name]
     path = Path(name)

@@ -28,11 +28,14 @@ ENV = "FLPSine-Continual-v0"
 # Lifetimes that curves are averaged over.
 CURVE_EPISODES = 16
 # The live run lives through shorter lifetimes on fewer functions, so that a minute shows the breakthrough.
-LIVE_OPTIONS = {"num_functions": 4, "steps_per_function": 8}
+LIVE_OPTIONS = {"num_functions": 3, "steps_per_function": 8}
 LIVE_SETTINGS = {
     "hidden_widths": (64, 64, 64, 64),
-    "coefficient_unit": 1e-5,
+    "coefficient_unit": 3e-5,
+    "meta_batch": 8,
+    "warm_up": 50,
     "schedule": "constant",
+    "short_outer_steps": 0,
     "outer_steps": 100_000,
 }
 NAMES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
@@ -64,7 +67,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
     console = Console()
     console.print(f"[bold]1. Bundled meta-trained learners on {ENV}[/bold], {episodes} fresh meta-test episodes")
     env = flp_envs.make(ENV, split="meta-test")
-    loaded = [checkpoint.load(path) for path in bundled.bundled().values()]
+    loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
     loaded = sorted((c for c in loaded if c.about["env"] == ENV), key=lambda c: list(NAMES).index(c.about["learner"]))
     rows, curves = [], []
     for saved in loaded:

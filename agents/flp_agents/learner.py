@@ -52,6 +52,12 @@ class Learner(nn.Module, Generic[State]):
         """Answers encoded inputs ``(E, B, features)`` with ``(E, B, n_y)``, without learning from them."""
         raise NotImplementedError
 
+    def answer_all(self, state: State, features: Tensor) -> Tensor:
+        """Answers many minibatches from one state, ``(E, Q, B, features) -> (E, Q, B, n_y)`` (by default at once)."""
+        lifetimes, steps, batch = features.shape[:3]
+        answers, _ = self.predict(state, features.reshape(lifetimes, steps * batch, *features.shape[3:]))
+        return answers.reshape(lifetimes, steps, batch, *answers.shape[2:])
+
     def update(self, state: State, y: Tensor) -> State:
         """Learns from the targets ``(E, B, n_y)`` of the inputs answered last; keeps the state's structure."""
         raise NotImplementedError

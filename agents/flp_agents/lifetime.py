@@ -41,12 +41,10 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
         The final state, the answers to the query, and their loss for each lifetime.
     """
     query_y = learner.tensor(episode.query_y)
-    lifetimes, query_steps, batch = query_y.shape[:3]
     support = learner.encode(learner.tensor(episode.support_x))
     query = learner.encode(learner.tensor(episode.query_x))
 
-    state = meta_gradient.live(learner, learner.init(lifetimes), support, learner.tensor(episode.support_y))
-    answers, _ = learner.predict(state, query.reshape(lifetimes, query_steps * batch, *query.shape[3:]))
-    answers = answers.reshape(lifetimes, query_steps, batch, *answers.shape[2:])
+    state = meta_gradient.live(learner, learner.init(len(episode)), support, learner.tensor(episode.support_y))
+    answers = learner.answer_all(state, query)
     loss = (answers - query_y).square().flatten(1).mean(1)
     return Lifetime(state, answers, loss)

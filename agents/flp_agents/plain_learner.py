@@ -61,6 +61,10 @@ class ManyPlainLearners(Learner[_Lives]):
         lives = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
         return torch.from_numpy(np.stack(answers)), lives
 
+    def answer_all(self, state: _Lives, features: Tensor) -> Tensor:
+        # Minibatch by minibatch, as an environment asks.
+        return torch.stack([self.predict(state, minibatch)[0] for minibatch in features.unbind(1)], 1)
+
     def update(self, state: _Lives, y: Tensor) -> _Lives:
         return self.update_where(torch.ones(len(state), dtype=torch.bool), state, y)
 
