@@ -46,8 +46,8 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     ## Arguments
     ``split`` ("meta-train" or "meta-test"), ``render_mode`` ("rgb_array"), and those of the task: for the sine ids
-    ``num_functions``, ``steps_per_function``, ``batch_size``, ``query_size``, ``function_pool_size`` and
-    ``interleaving`` (see :class:`flp_envs.sine.SineTask`).
+    ``num_functions``, ``steps_per_function``, ``batch_size``, ``query_size``, ``function_pool_size``,
+    ``max_amplitude`` and ``interleaving`` (see :class:`flp_envs.sine.SineTask`).
 
     ## Version History
     * v0: initial version

@@ -16,7 +16,7 @@ from flp_envs.episode import Episode
 from flp_envs.errors import InvalidSize, check_at_least, check_choice
 from flp_envs.task import Renderer
 
-AMPLITUDE_RANGE = (0.1, 5.0)
+MIN_AMPLITUDE = 0.1
 PHASE_RANGE = (0.0, np.pi)
 INPUT_LIMIT = 5.0
 
@@ -132,6 +132,7 @@ class SineTask:
         batch_size: pairs in a minibatch.
         query_size: query pairs for each function, a multiple of ``batch_size``.
         function_pool_size: functions in the pool; by default 400 to meta-train and 1,000 to meta-test.
+        max_amplitude: amplitudes are drawn from U[0.1, max_amplitude]; the released code's is 5.1, the paper's 5.
         interleaving: 0 teaches function after function (continual), 1 mixes the minibatches fully (i.i.d.), and in
             between the order is drawn by ``(1 - interleaving) * place + interleaving * noise``, both uniform in [0, 1].
 
@@ -151,6 +152,7 @@ class SineTask:
         batch_size: int = 32,
         query_size: int = 32,
         function_pool_size: int | None = None,
+        max_amplitude: float = 5.0,
         interleaving: float = 0.0,
     ) -> None:
         self.split = check_choice("split", split, POOL_SEEDS)
@@ -170,10 +172,13 @@ class SineTask:
         if isinstance(interleaving, str) or not 0.0 <= interleaving <= 1.0:
             raise InvalidSize(f"interleaving must lie between 0 (continual) and 1 (i.i.d.), got {interleaving!r}")
         self.interleaving = float(interleaving)
+        if isinstance(max_amplitude, str) or not MIN_AMPLITUDE < max_amplitude < float("inf"):
+            raise InvalidSize(f"max_amplitude must be a number above {MIN_AMPLITUDE}, got {max_amplitude!r}")
+        self.max_amplitude = float(max_amplitude)
 
         pool_rng = np.random.Generator(np.random.PCG64(POOL_SEEDS[split]))
         unit = pool_rng.random((self.function_pool_size, 2))
-        self.amplitudes = _scale(unit[:, 0], AMPLITUDE_RANGE)
+        self.amplitudes = _scale(unit[:, 0], (MIN_AMPLITUDE, self.max_amplitude))
         self.phases = _scale(unit[:, 1], PHASE_RANGE)
 
         inputs = self.num_functions + 1
@@ -181,7 +186,7 @@ class SineTask:
         high = np.ones((self.batch_size, inputs), np.float32)
         low[:, -1], high[:, -1] = -INPUT_LIMIT, INPUT_LIMIT
         self.input_space: spaces.Box = spaces.Box(low, high, dtype=np.float32)
-        limit = float(AMPLITUDE_RANGE[1])
+        limit = self.max_amplitude
         self.target_space = spaces.Box(-limit, limit, (self.batch_size, 1), np.float32)
         # Early answers of a learner overshoot the targets, so answers get twice their range.
         self.answer_space = spaces.Box(-2 * limit, 2 * limit, (self.batch_size, 1), np.float32)

@@ -60,6 +60,12 @@ def test_pools_lie_in_the_papers_ranges(split):
     assert task.phases.max() <= np.pi
 
 
+def test_the_released_codes_amplitudes():
+    task = SineTask(max_amplitude=5.1)
+    assert 5.0 < task.amplitudes.max() <= 5.1
+    assert task.answer_space.high.max() == np.float32(10.2)
+
+
 def test_the_splits_share_no_function():
     train, test = SineTask("meta-train"), SineTask("meta-test")
     assert not set(train.amplitudes) & set(test.amplitudes)
@@ -147,6 +153,7 @@ def test_query_points_are_fresh():
         ({"query_size": 33}, "query_size must be a multiple of batch_size, 32, got 33"),
         ({"function_pool_size": 0}, "function_pool_size must be"),
         ({"num_functions": 11, "function_pool_size": 10}, "num_functions must be at most .* 10, got 11"),
+        ({"max_amplitude": 0.0}, "max_amplitude must be a number above 0.1, got 0.0"),
         ({"interleaving": 1.1}, "interleaving must lie between 0"),
         ({"interleaving": float("nan")}, "interleaving must lie between 0"),
         ({"interleaving": "half"}, "interleaving must lie between 0"),

@@ -89,7 +89,10 @@ def train(options: argparse.Namespace) -> int:
     else:
         plan = Plan(
             env=options.env,
-            env_options=parse_env_options(options.env_option),
+            env_options={
+                **presets.preset_env_options(options.preset, options.env),
+                **parse_env_options(options.env_option),
+            },
             learner=options.learner,
             preset=options.preset,
             settings=presets.get_preset(options.preset, options.learner, overrides),

@@ -102,6 +102,9 @@ _CPU = replace(
 
 PRESETS: dict[str, Preset] = {"paper": _PAPER, "paper-code": _PAPER_CODE, "cpu": _CPU}
 
+# Environment options that a preset brings, by the beginning of the environment ids that know them.
+_ENV_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {"paper-code": {"FLPSine": {"max_amplitude": 5.1}}}
+
 # The number of plastic layers of the paper's table 1.
 _PLASTIC_LAYERS = {"flp": 2, "feature-reuse": 1, "gradient-based": 3, "oml": 3}
 
@@ -120,3 +123,12 @@ def get_preset(name: str, learner: str, overrides: Mapping[str, Any] | None = No
         check_choice("preset field", key, [f.name for f in fields(Preset)])
     particular = {"plastic_layers": _PLASTIC_LAYERS.get(learner, 2), **_FOR_LEARNER.get((name, learner), {})}
     return replace(PRESETS[name], **{**particular, **(overrides or {})})
+
+
+def preset_env_options(name: str, env_id: str) -> dict[str, Any]:
+    """Keyword arguments of an environment that belong to a preset."""
+    check_choice("preset", name, PRESETS)
+    for prefix, options in _ENV_OPTIONS.get(name, {}).items():
+        if env_id.startswith(prefix):
+            return dict(options)
+    return {}
