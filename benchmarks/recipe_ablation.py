@@ -8,6 +8,7 @@ not results.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import statistics
 import tempfile
@@ -77,10 +78,8 @@ def run(learner: str, changes: dict[str, Any], minutes: float, seed: int) -> lis
         command="benchmarks/recipe_ablation.py",
     )
     with tempfile.TemporaryDirectory() as folder:
-        try:
+        with contextlib.suppress(MetaTrainingDiverged):
             TrainingRun(plan, Path(folder)).run(stop_after_seconds=minutes * 60, save_every_seconds=3600)
-        except MetaTrainingDiverged:
-            pass
         with (Path(folder) / METRICS).open() as file:
             steps = list(csv.DictReader(file))
     losses = []
