@@ -68,8 +68,8 @@ def list_everything(options: argparse.Namespace) -> int:
 
 
 def format_result(result: dict[str, Any] | None) -> str:
-    """``0.0123 (0.0004) mse``."""
-    return f"{result['mean']:.4f} ({result['standard_error']:.4f}) {result['metric']}" if result else ""
+    """``0.01230 (0.00040) mse``."""
+    return f"{result['mean']:.5f} ({result['standard_error']:.5f}) {result['metric']}" if result else ""
 
 
 def train(options: argparse.Namespace) -> int:

@@ -83,7 +83,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
         console.print(f"[bold]2. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s, on {LIVE_OPTIONS}")
         before, after, steps = _train_live(train_seconds, seed)
         console.print(f"   meta-test error before {before:.3f}, after {steps} outer steps {after:.3f}")
-    console.print(f"table: {folder / 'results.md'}, {folder / 'results.json'}; picture: {folder / 'lifetime.png'}")
+    print(f"table: {folder / 'results.md'}, {folder / 'results.json'}; picture: {folder / 'lifetime.png'}")
 
 
 def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[list[int], Any, Any]:
@@ -133,7 +133,7 @@ def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) 
         yscale="log",
     )
     right.set(
-        title="Forgetting: what learning one function does to the earlier ones",
+        title="Forgetting: what one function does to the earlier",
         xlabel="functions met so far",
         ylabel="mean squared change of earlier answers",
         yscale="log",

@@ -76,7 +76,7 @@ def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
         if path.suffix == ".png":
             pictures[-1].save(unfinished)
         else:
-            palette = pictures[-1].quantize(64)
+            palette = pictures[0].quantize(64)  # the first frame shows every colour, the last not all
             durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
             first, *rest = [picture.quantize(palette=palette) for picture in pictures]
             first.save(unfinished, save_all=True, append_images=rest, duration=durations, loop=0)
