@@ -60,16 +60,18 @@ def list_everything(options: argparse.Namespace) -> int:
     console = Console()
     for kind, valid in names.items():
         console.print(f"[bold]{kind}[/bold]: {', '.join(valid)}")
-    table = Table("checkpoint", "environment", "learner", "preset", "meta-test", title="bundled checkpoints")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in ("bundled checkpoint", "environment", "preset", "meta-test"):
+        table.add_column(heading, no_wrap=heading == "bundled checkpoint", overflow="fold")
     for row in checkpoints:
-        table.add_row(row["name"], row["env"], row["learner"], row["preset"], format_result(row["result"]))
+        table.add_row(row["name"], row["env"], row["preset"], format_result(row["result"]))
     console.print(table)
     return 0
 
 
 def format_result(result: dict[str, Any] | None) -> str:
-    """``0.01230 (0.00040) mse``."""
-    return f"{result['mean']:.5f} ({result['standard_error']:.5f}) {result['metric']}" if result else ""
+    """``0.01230 (0.00040)``."""
+    return f"{result['mean']:.5f} ({result['standard_error']:.5f})" if result else ""
 
 
 def train(options: argparse.Namespace) -> int:
@@ -116,7 +118,7 @@ def train(options: argparse.Namespace) -> int:
         print(f"paused after outer step {run.trainer.step_count}; go on with: flp train --resume {run.folder}")
         return 130 if interrupted else 0
     result = run.judge(episodes=check_at_least("test-episodes", options.test_episodes, 1), seed=10_000)
-    print(f"{run.seconds:.0f} s; meta-test over {result['episodes']} episodes: {format_result(result)}")
+    print(f"{run.seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {format_result(result)}")
     return 0
 
 
