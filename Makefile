@@ -32,4 +32,4 @@ bench-meta: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv dist build demo runs
+	rm -rf .venv dist build

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from flp_agents import MetaTrainingDiverged, get_preset
-from flp_agents.training import METRICS, Plan, TrainingRun
+from flp_agents.run_metrics import FILE
+from flp_agents.training import Plan, TrainingRun
 
 BASE: dict[str, Any] = {
     "short_outer_steps": 0,
@@ -80,7 +81,7 @@ def run(learner: str, changes: dict[str, Any], minutes: float, seed: int) -> lis
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.suppress(MetaTrainingDiverged):
             TrainingRun(plan, Path(folder)).run(stop_after_seconds=minutes * 60, save_every_seconds=3600)
-        with (Path(folder) / METRICS).open() as file:
+        with (Path(folder) / FILE).open() as file:
             steps = list(csv.DictReader(file))
     losses = []
     for mark in MARKS:

@@ -63,6 +63,8 @@ class Episode:
 
     def __getitem__(self, index: slice) -> Episode:
         """Some of the episodes, as views: ``episode[2:5]``."""
+        if not isinstance(index, slice):
+            raise TypeError(f"expected a slice of episodes, such as episode[0:1], got {index!r}")
         return Episode(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @classmethod

@@ -81,8 +81,8 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._episode = self.task.sample(self.np_random)
         self._stream = Stream(self._episode)
         self._step = 0
-        if self._renderer is not None:
-            self._renderer.begin(self._episode)
+        if self.render_mode is not None:
+            self._get_renderer().begin(self._episode)
         return self._observe(self._stream), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -128,8 +128,6 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _get_renderer(self) -> Renderer:
         if self._renderer is None:
             self._renderer = self.task.make_renderer()
-            if self._stream is not None:
-                self._renderer.begin(self._episode)
         return self._renderer
 
     def _require_stream(self) -> Stream:

@@ -46,9 +46,20 @@ def draw_episodes(env: gym.Env[Any, Any], n: int) -> Episode:
 
 
 def seed_env(env: gym.Env[Any, Any], seed: int) -> None:
-    """Seeds an env so that its next episode is the first one of that seed, not the second."""
-    rng, _ = gym.utils.seeding.np_random(seed)
-    env.unwrapped.np_random = rng
+    """Seeds an env without beginning an episode: its next one is the first of that seed, not the second.
+
+    An env of another package is reset instead, as only ``reset(seed=...)`` is sure to seed it; its next episode is then
+    the second of that seed.
+
+    Raises:
+        ProtocolError: for a vector env.
+    """
+    if not isinstance(env, gym.Env):
+        raise ProtocolError(f"expected a single env, made by gym.make, got {type(env).__name__}")
+    if isinstance(env.unwrapped, OnlineLearningEnv):
+        env.unwrapped.np_random = gym.utils.seeding.np_random(seed)[0]
+    else:
+        env.reset(seed=seed)
 
 
 def record_episode(env: gym.Env[Any, Any]) -> Episode:

@@ -35,18 +35,13 @@ def make_sine_vector_env(num_envs: int = 1, *, render_mode: str | None = None, *
 
 def register() -> None:
     """Registers all ids with Gymnasium."""
-    gym.register(
-        id="FLPSine-IID-v0",
-        entry_point="flp_envs.registration:make_sine_env",
-        vector_entry_point="flp_envs.registration:make_sine_vector_env",
-        kwargs={"interleaving": 1.0},
-    )
-    gym.register(
-        id="FLPSine-Continual-v0",
-        entry_point="flp_envs.registration:make_sine_env",
-        vector_entry_point="flp_envs.registration:make_sine_vector_env",
-        kwargs={"interleaving": 0.0},
-    )
+    for env_id, interleaving in (("FLPSine-IID-v0", 1.0), ("FLPSine-Continual-v0", 0.0)):
+        gym.register(
+            id=env_id,
+            entry_point="flp_envs.registration:make_sine_env",
+            vector_entry_point="flp_envs.registration:make_sine_vector_env",
+            kwargs={"interleaving": interleaving},
+        )
 
 
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:

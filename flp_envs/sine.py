@@ -17,6 +17,8 @@ from flp_envs.errors import InvalidSize, check_at_least, check_choice
 from flp_envs.task import Renderer
 
 MIN_AMPLITUDE = 0.1
+LARGEST_AMPLITUDE = 1e6
+LARGEST_POOL = 1_000_000
 PHASE_RANGE = (0.0, np.pi)
 INPUT_LIMIT = 5.0
 
@@ -162,6 +164,8 @@ class SineTask:
         self.query_size = check_at_least("query_size", query_size, 1)
         pool_size = POOL_SIZES[split] if function_pool_size is None else function_pool_size
         self.function_pool_size = check_at_least("function_pool_size", pool_size, 1)
+        if self.function_pool_size > LARGEST_POOL:
+            raise InvalidSize(f"function_pool_size must be at most {LARGEST_POOL}, got {self.function_pool_size}")
         if self.num_functions > self.function_pool_size:
             raise InvalidSize(
                 f"num_functions must be at most the function pool's size, {self.function_pool_size}, "
@@ -172,8 +176,11 @@ class SineTask:
         if isinstance(interleaving, str) or not 0.0 <= interleaving <= 1.0:
             raise InvalidSize(f"interleaving must lie between 0 (continual) and 1 (i.i.d.), got {interleaving!r}")
         self.interleaving = float(interleaving)
-        if isinstance(max_amplitude, str) or not MIN_AMPLITUDE < max_amplitude < float("inf"):
-            raise InvalidSize(f"max_amplitude must be a number above {MIN_AMPLITUDE}, got {max_amplitude!r}")
+        if isinstance(max_amplitude, str) or not MIN_AMPLITUDE < max_amplitude <= LARGEST_AMPLITUDE:
+            raise InvalidSize(
+                f"max_amplitude must be a number above {MIN_AMPLITUDE} and at most {LARGEST_AMPLITUDE:g}, "
+                f"got {max_amplitude!r}"
+            )
         self.max_amplitude = float(max_amplitude)
 
         pool_rng = np.random.Generator(np.random.PCG64(POOL_SEEDS[split]))
@@ -211,6 +218,8 @@ class SineTask:
         Returns:
             The episodes; ``input`` is ``(num_functions + 1,)`` and ``target`` is ``(1,)``, float32.
         """
+        if not isinstance(rng, np.random.Generator) and n not in (1, len(rng)):
+            raise InvalidSize(f"each of {len(rng)} generators draws one episode: leave n out, got {n}")
         rngs = [rng] * n if isinstance(rng, np.random.Generator) else rng
         support, total, batch = self.support_steps, self.support_steps + self.query_steps, self.batch_size
         # Time comes first in memory: a vector env reads one step of all episodes at a time. One array for both: above

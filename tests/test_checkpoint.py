@@ -67,6 +67,21 @@ def test_a_checkpoint_rebuilds_the_learner(learner, tmp_path):
     assert loaded.optimizer == {}
 
 
+def test_types_are_kept(tmp_path):
+    learner = FLP(Network((3, 4, 1)), 1).double()
+    checkpoint.save(tmp_path, learner, {})
+    assert checkpoint.parameters_digest(checkpoint.load(tmp_path).learner) == checkpoint.parameters_digest(learner)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    class Mine(Hebb):
+        """A rule that the package does not know."""
+
+    with pytest.raises(CheckpointError, match="cannot save Mine: add its class"):
+        checkpoint.save(tmp_path, FLP(Network((3, 4, 1)), 1, rule=Mine()), {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_training_state_comes_along(saved):
     loaded = checkpoint.load(saved)
     assert loaded.progress == {"step": 3}

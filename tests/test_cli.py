@@ -81,6 +81,18 @@ def test_train_then_evaluate(trained, capsys):
     assert f"{content['mean']:.5f}" in capsys.readouterr().out
 
 
+def test_a_checkpoint_that_does_not_say_its_env_is_refused(trained, tmp_path, capsys):
+    checkpoint.save(tmp_path, checkpoint.load(trained).learner, {})
+    assert "does not say its env" in fails(["evaluate", f"--checkpoint={tmp_path}"], capsys)
+    assert "does not say its env" in fails(["render", f"--checkpoint={tmp_path}"], capsys)
+
+
+def test_an_id_may_name_its_module(trained, capsys):
+    flags = ["--env=flp_envs:FLPSine-Continual-v0", "--episodes=2", "--json"]
+    assert main(["evaluate", f"--checkpoint={trained}", *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["env"] == "FLPSine-Continual-v0"
+
+
 def test_export_leaves_the_training_state_out(trained, tmp_path, capsys):
     assert main(["export", f"--checkpoint={trained}", f"--output={tmp_path / 'small'}"]) == 0
     exported, original = checkpoint.load(tmp_path / "small"), checkpoint.load(trained)
@@ -94,9 +106,9 @@ def test_export_leaves_the_training_state_out(trained, tmp_path, capsys):
 
 
 def test_the_recorded_command_does_not_say_where(monkeypatch):
-    from flp_agents.commands import _command
+    from flp_agents.commands import typed_command
 
-    assert _command(["train", "--output", "here", "--seed=3", "--output=there"]) == "flp train --seed=3"
+    assert typed_command(["train", "--output", "here", "--seed=3", "--output=there"]) == "flp train --seed=3"
 
 
 def test_one_episode_has_no_standard_error(trained, capsys):
@@ -164,7 +176,14 @@ def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
         (["train", "--env-option=num_function=5"], "did you mean 'num_functions'"),
         (["train", "--env-option=5"], "expected NAME=VALUE"),
         (["train", "--env=CartPole-v1"], "cannot make CartPole-v1"),
+        (["train", "--env-option=split=meta-test"], "split is not set here"),
+        (["train", "--env-option=env_id=x"], "env_id is not set here"),
+        (["train", "--env-option=function_pool_size=100000000000"], "function_pool_size must be at most"),
+        (["train", "--env-option=max_amplitude=1e39"], "max_amplitude must be"),
+        (["train", "--learner=feature-reuse", "--plastic-layers=2"], "feature-reuse has 1 plastic layer, got 2"),
         (["train", "--outer-steps=0"], "outer_steps must be"),
+        (["train", "--test-episodes=0"], "test-episodes must be"),
+        (["train", "--threads=99999"], "threads must be at most"),
         (["train", "--meta-batch=0"], "meta_batch must be"),
         (["train", "--rate-weights=-1"], "rate of weights must be"),
         (["train", "--hidden-widths=8,0"], "width must be"),
@@ -198,6 +217,8 @@ def test_bad_input_gets_one_line_and_leaves_nothing(arguments, message, capsys, 
         (["train", "--hidden-widths=a,b"], "expected whole numbers with commas between them, got 'a,b'"),
         (["train", "--no-such-option"], "unrecognized arguments: --no-such-option"),
         (["evaluate"], "required: --checkpoint"),
+        (["train", "--seed=-1"], "expected a whole number from 0 to 2147483647, got '-1'"),
+        (["train", "--seed=99999999999999999999"], "expected a whole number from 0 to"),
     ],
 )
 def test_bad_usage_gets_one_line(arguments, message, capsys):
@@ -224,9 +245,12 @@ def test_a_run_is_not_overwritten_by_accident(trained, capsys):
 
 
 def test_resume_keeps_the_settings(trained, capsys):
-    assert "leave preset fields and env options out" in fails(
-        ["train", f"--resume={trained}", "--outer-steps=9"], capsys
+    assert "leave out --outer-steps" in fails(["train", f"--resume={trained}", "--outer-steps=9"], capsys)
+    more = ["--learner=oml", "--seed=5", "--env-option=a=1", "--overwrite", "--output=x"]
+    assert "leave out --learner, --output, --seed, --env-option, --overwrite" in fails(
+        ["train", f"--resume={trained}", *more], capsys
     )
+    assert "no checkpoint at" in fails(["train", "--resume="], capsys)
     assert main(["train", f"--resume={trained}", "--test-episodes=2"]) == 0
 
 

@@ -230,6 +230,20 @@ def test_make_works_without_an_import_and_without_torch(env_id):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_render_shows_answers_given_before_it_was_first_called(env_id):
+    frames = []
+    for answer in (1.0, -1.0):
+        env = gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped
+        env.reset(seed=0)
+        env.step(np.full(env.action_space.shape, answer, np.float32))
+        frames.append(env.render())
+    assert (frames[0] != frames[1]).any()
+
+
+def test_the_listed_ids_are_the_registered_ones(env_id):
+    assert {i for i, spec in gym.registry.items() if "flp_envs" in str(spec.entry_point)} == set(ENV_IDS)
+
+
 def test_render_draws_truth_and_prediction(env_id):
     env = gym.make(env_id, render_mode="rgb_array", **SMALL)
     env.reset(seed=0)

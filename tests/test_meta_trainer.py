@@ -48,6 +48,24 @@ def test_each_kind_of_meta_parameter_has_its_own_rate():
     assert change["strengths.1"] == pytest.approx(1e-2, rel=0.01)
 
 
+def test_frozen_groups_do_not_count_in_the_norm():
+    learner = FLP(Network((3, 8, 8, 1)), 2, initial_coefficient=0.001)
+    result = make(learner=learner, rates={"strengths": 1e-2}, gradient_clip=0.0).step()
+    assert result.gradient_norm == pytest.approx(sum(p.grad.item() ** 2 for p in learner.strengths) ** 0.5, rel=1e-5)
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(InvalidSize, match="expected a learning rate above 0 for at least one of weights, inner_rates"):
+        make(rates={})
+
+
+def test_training_mode_comes_back_after_evaluation():
+    trainer = make()
+    trainer.learner.eval()
+    trainer.step()
+    assert trainer.learner.training
+
+
 def test_the_gradient_is_clipped_as_a_whole(monkeypatch):
     trainer = make(gradient_clip=1e-3)
     seen = []

@@ -3,10 +3,11 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, evaluate
-from flp_envs import seed_env
+from flp_envs import FLPError, seed_env
 
 
 class Zero:
@@ -41,6 +42,48 @@ def test_answering_zero_scores_the_variance_of_the_targets():
     result = evaluate(Zero(), env, episodes=20, seed=0)
     assert result.mean == pytest.approx(4.25, abs=0.2)
     assert result.standard_error == pytest.approx(result.scores.std(ddof=1) / np.sqrt(20))
+
+
+class TorchLine:
+    """A torch model with an optimizer, as people write them."""
+
+    def reset(self):
+        self.model = torch.nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+    def predict(self, x):
+        return self.model(torch.from_numpy(x))
+
+    def update(self, x, y):
+        loss = (self.predict(x) - torch.from_numpy(y)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def test_a_torch_model_learns():
+    env = gym.make("FLPSine-Continual-v0", num_functions=2, steps_per_function=3, batch_size=4, query_size=4)
+    torch.manual_seed(0)
+    learned = evaluate(TorchLine(), env, episodes=2, seed=0).mean
+    torch.manual_seed(0)
+    TorchLine.update = lambda self, x, y: None
+    assert learned != evaluate(TorchLine(), env, episodes=2, seed=0).mean
+
+
+class Flat(Zero):
+    """Forgets the axis of outputs."""
+
+    def predict(self, x):
+        return np.zeros(len(x))
+
+
+def test_answers_of_a_wrong_shape_are_refused():
+    env = gym.make("FLPSine-Continual-v0", num_functions=1, steps_per_function=1, batch_size=4, query_size=4)
+    with pytest.raises(FLPError, match=r"Flat.predict: expected answers of shape \(4, outputs\), got \(4,\)"):
+        evaluate(Flat(), env, episodes=1)
+    Flat.predict = lambda self, x: np.zeros((len(x), 2))
+    with pytest.raises(FLPError, match=r"expected answers of shape \(1, 1, 4, 1\), got \(1, 1, 4, 2\)"):
+        evaluate(Flat(), env, episodes=1)
 
 
 def test_a_plain_learner_lives_in_envs_as_in_evaluate():

@@ -57,6 +57,37 @@ def test_a_subclass_is_recorded_as_it_shows_things():
     np.testing.assert_array_equal(episode.support_x[..., :3].max(-1), 0.5)
 
 
+class Foreign(gym.Env):
+    """Somebody's env: speaks the protocol, and seeds itself when reset."""
+
+    observation_space = gym.make("FLPSine-Continual-v0", **SMALL).observation_space
+    action_space = gym.make("FLPSine-Continual-v0", **SMALL).action_space
+
+    def __init__(self):
+        self.inner = OnlineLearningEnv(SineTask(**SMALL))
+
+    def reset(self, *, seed=None, options=None):
+        return self.inner.reset(seed=seed)
+
+    def step(self, action):
+        return self.inner.step(action)
+
+
+def test_an_env_of_another_package_is_seeded_too():
+    env = Foreign()
+    episodes = []
+    for seed in (3, 3, 4):
+        seed_env(env, seed)
+        episodes.append(draw_episodes(env, 1))
+    assert_equal(episodes[0], episodes[1])
+    assert (episodes[0].support_y != episodes[2].support_y).any()
+
+
+def test_a_vector_env_is_refused():
+    with pytest.raises(ProtocolError, match="expected a single env"):
+        seed_env(gym.make_vec("FLPSine-Continual-v0", 2), 0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

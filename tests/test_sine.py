@@ -153,7 +153,7 @@ def test_query_points_are_fresh():
         ({"query_size": 33}, "query_size must be a multiple of batch_size, 32, got 33"),
         ({"function_pool_size": 0}, "function_pool_size must be"),
         ({"num_functions": 11, "function_pool_size": 10}, "num_functions must be at most .* 10, got 11"),
-        ({"max_amplitude": 0.0}, "max_amplitude must be a number above 0.1, got 0.0"),
+        ({"max_amplitude": 0.0}, r"max_amplitude must be a number above 0.1 and at most 1e\+06, got 0.0"),
         ({"interleaving": 1.1}, "interleaving must lie between 0"),
         ({"interleaving": float("nan")}, "interleaving must lie between 0"),
         ({"interleaving": "half"}, "interleaving must lie between 0"),

@@ -13,8 +13,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, get_preset
-from flp_agents.training import COLUMNS, METRICS, Plan, TrainingRun
+from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset
+from flp_agents.run_metrics import COLUMNS, FILE, RunMetrics
+from flp_agents.training import Plan, TrainingRun
+from flp_envs import FLPError
 
 SMALL = {"num_functions": 2, "steps_per_function": 6, "batch_size": 4, "query_size": 4}
 SETTINGS = {
@@ -29,12 +31,13 @@ SETTINGS = {
 
 
 def plan(learner="flp", **settings):
-    preset = replace(get_preset("cpu", learner, {**SETTINGS, "plastic_layers": 2}), **settings)
+    layers = 1 if learner == "feature-reuse" else 2
+    preset = replace(get_preset("cpu", learner, {**SETTINGS, "plastic_layers": layers}), **settings)
     return Plan("FLPSine-Continual-v0", dict(SMALL), learner, "cpu", preset, 3, "flp train")
 
 
 def rows(folder):
-    with (folder / METRICS).open() as file:
+    with (folder / FILE).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -128,6 +131,75 @@ def test_short_lifetimes_come_first_and_their_updates_are_larger(tmp_path):
     seen = []
     run.run(on_step=lambda _: seen.append((run.trainer.env.unwrapped.task.support_steps, run.learner._lifetime_factor)))
     assert seen == [(4, 3.0)] * 5 + [(12, 1.0)] * 7
+
+
+def test_the_stored_result_is_what_evaluating_gives_even_if_the_run_ends_short(tmp_path):
+    run = TrainingRun(plan(outer_steps=4), tmp_path)
+    run.run()
+    assert run.learner._lifetime_factor == 3.0
+    result = run.judge(episodes=3, seed=7)
+    env = plan().make_env("meta-test")
+    assert result["mean"] == evaluate(checkpoint.load(tmp_path).learner, env, episodes=3, seed=7).mean
+
+
+def test_a_run_killed_right_after_it_resumed_keeps_its_metrics(tmp_path):
+    run = TrainingRun(plan(), tmp_path)
+    run.run(stop_after_seconds=0.0)
+    before = rows(tmp_path)
+    metrics = RunMetrics(tmp_path, 1)
+    assert rows(tmp_path) == before  # although nothing was written or closed yet
+    metrics.close()
+
+
+def test_a_new_run_clears_what_an_old_one_left(tmp_path):
+    TrainingRun(plan(), tmp_path).run()
+    run = TrainingRun(plan(), tmp_path)
+    run.run(stop_after_seconds=0.0)
+    assert len(rows(tmp_path)) == 1
+    assert checkpoint.load(tmp_path).progress["step_count"] == 1
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.step for e in board.Scalars("meta_train/query_loss")] == [1]
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path):
+    first, second = TrainingRun(plan(), tmp_path), TrainingRun(plan(), tmp_path)
+
+    def start_the_second(result):
+        if result.step == 1:
+            with pytest.raises(FLPError, match="another process is training into"):
+                second.run()
+
+    first.run(on_step=start_the_second)
+    assert first.finished
+
+
+def test_no_place_for_metrics_keeps_the_weights(tmp_path, monkeypatch):
+    run = TrainingRun(plan(), tmp_path)
+    write = RunMetrics.write
+
+    def fail_at_3(self, result, seconds):
+        if result.step == 3:
+            raise FLPError("cannot write metrics")
+        write(self, result, seconds)
+
+    monkeypatch.setattr(RunMetrics, "write", fail_at_3)
+    with pytest.raises(FLPError, match="cannot write metrics"):
+        run.run()
+    assert checkpoint.load(tmp_path).progress["step_count"] == 3
+
+
+def test_a_full_disk_says_so_in_one_line(tmp_path):
+    """With a limit on file sizes in place of a full disk: writing fails in the same way, with another reason."""
+    flags = [f"--env-option={k}={v}" for k, v in SMALL.items()]
+    flags += ["--hidden-widths=8,8", "--short-outer-steps=0", "--outer-steps=100000", "--threads=1"]
+    command = [sys.executable, "-m", "flp_agents", "train", *flags, f"--output={tmp_path}"]
+    limit = "import resource, signal, os, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", limit, *command], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "flp: error: cannot write metrics to" in done.stderr
+    assert checkpoint.load(tmp_path).progress["step_count"] == len(rows(tmp_path)) > 10
 
 
 def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -27,15 +25,16 @@ from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.network import Network
 from flp_agents.oml import OML
-from flp_agents.plasticity import Hebb, Oja
+from flp_agents.plasticity import RULES
 from flp_envs.errors import FLPError
+from flp_envs.files import write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
 
 # The classes that a description may name; nothing else is ever built from one.
 LEARNER_CLASSES: dict[str, type[Learner[Any]]] = {"FLP": FLP, "GradientBased": GradientBased, "OML": OML}
-_PART_CLASSES: dict[str, type[Any]] = {c.__name__: c for c in (Network, Feedback, Oja, Hebb)}
+_PART_CLASSES: dict[str, type[Any]] = {c.__name__: c for c in (Network, Feedback, *RULES.values())}
 
 
 class CheckpointError(FLPError, ValueError):
@@ -60,14 +59,26 @@ class Checkpoint:
 
 
 def describe(value: Any) -> Any:
-    """A learner, one of its parts, or a plain value, as JSON."""
+    """A learner, one of its parts, or a plain value, as JSON.
+
+    Raises:
+        CheckpointError: for a class that :func:`rebuild` does not know.
+    """
     if isinstance(value, Learner):
+        _check_known(value, LEARNER_CLASSES)
         return {"type": type(value).__name__, **{k: describe(v) for k, v in value.settings.items()}}
     if is_dataclass(value) and not isinstance(value, type):
+        _check_known(value, _PART_CLASSES)
         return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, list | tuple):
         return [describe(v) for v in value]
     return value
+
+
+def _check_known(value: Any, known: Mapping[str, type[Any]]) -> None:
+    name = type(value).__name__
+    if known.get(name) is not type(value):
+        raise CheckpointError(f"cannot save {name}: add its class to those that flp_agents.checkpoint may build")
 
 
 def rebuild(description: Any) -> Any:
@@ -118,7 +129,7 @@ def save(
                 "files": files,
             }
             content["digest"] = _digest(content)
-            _write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
+            write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
         finally:
             _remove_stale(folder)
     except OSError as error:
@@ -128,18 +139,31 @@ def save(
 
 
 def load(folder: Path) -> Checkpoint:
-    """Reads and verifies a checkpoint.
+    """Reads and verifies a checkpoint; the learner is in evaluation mode.
 
     Raises:
         CheckpointError: if it is missing, truncated, tampered with, or of a newer version.
     """
     content = read_description(folder)
+    try:
+        return _load(folder, content)
+    except CheckpointError:
+        # A run may have saved anew between the reading of its description and of its tensors.
+        again = read_description(folder)
+        if again == content:
+            raise
+        return _load(folder, again)
+
+
+def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
     learner = rebuild(content["learner"])
     if not isinstance(learner, Learner):
         raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
     weights = _read_tensors(folder, content, "weights")
+    for tensor in weights.values():
+        learner.to(tensor.dtype)
     try:
-        learner.load_state_dict(weights)
+        learner.eval().load_state_dict(weights)
     except RuntimeError:
         raise CheckpointError(f"the weights of checkpoint {folder} do not fit the learner that it describes") from None
     progress = content["progress"]
@@ -187,7 +211,7 @@ def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> di
     data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     name = f"{kind}-{digest[:12]}.safetensors"
-    _write_atomically(folder / name, data)
+    write_atomically(folder / name, data)
     return {"name": name, "sha256": digest}
 
 
@@ -204,20 +228,6 @@ def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[s
         return dict(safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _remove_stale(folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from flp_envs.errors import FLPError, InvalidChoice
+from flp_envs.errors import FLPError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
     # torch's profiler module warns of what it cannot find on machines without a GPU; nothing that a user can mend.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments)
+    options.arguments = arguments
     try:
         return int(options.run(options))
     except FLPError as error:
@@ -34,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except MemoryError:
+        print("flp: error: out of memory: use smaller sizes", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        print("flp: error: out of memory: use a narrower network, fewer lifetimes or smaller sizes", file=sys.stderr)
         return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -49,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = _add(commands, "train", "meta-train a learner", "train")
-    command.add_argument("--env", default="FLPSine-Continual-v0", help="environment id (default: %(default)s)")
-    command.add_argument("--learner", default="flp", help="learner's name (default: %(default)s)")
-    command.add_argument("--preset", default="cpu", help="paper, paper-code or cpu (default: %(default)s)")
+    command.add_argument("--env", help="environment id (default: FLPSine-Continual-v0)")
+    command.add_argument("--learner", help="learner's name (default: flp)")
+    command.add_argument("--preset", help="paper, paper-code or cpu (default: cpu)")
     command.add_argument("--output", help="folder for checkpoint and metrics (default: runs/ENV-LEARNER-PRESET-SEED)")
     command.add_argument("--resume", metavar="FOLDER", help="go on with the run saved there; its settings are kept")
     command.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
@@ -82,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--learner", default="flp", help="which new learner, without --checkpoint (%(default)s)")
     command.add_argument("--output", default="lifetime.gif", help="a .gif, or a .png of the end (default: %(default)s)")
     command.add_argument("--every", type=int, default=10, help="inner steps between frames (default: %(default)s)")
+    command.add_argument("--transfer", action="store_true", help="allow another env than it was meta-trained on")
     _add_shared(command)
     _add_env_options(command)
 
@@ -89,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", default="demo", help="folder for table and picture (default: %(default)s)")
     command.add_argument("--episodes", type=int, default=50, help="meta-test episodes (default: %(default)s)")
     command.add_argument("--train-seconds", type=float, default=60.0, help="of live meta-training (%(default)s)")
-    _add_shared(command)
+    _add_shared(command, device=False)
     return parser
 
 
@@ -107,9 +118,10 @@ def _add(commands: Any, name: str, text: str, function: str) -> argparse.Argumen
     return parser
 
 
-def _add_shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+def _add_shared(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
+    parser.add_argument("--seed", type=_seed, help="(default: 0)")
+    if device:
+        parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="processor threads (default: all cores)")
 
 
@@ -125,12 +137,13 @@ def _add_env_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_preset_fields(parser: argparse.ArgumentParser) -> None:
     """Every field of a preset as an option, so that any of them can be overridden."""
-    from flp_agents.presets import Preset
+    from flp_agents.presets import PRESETS, Preset
 
     group = parser.add_argument_group("preset fields", "override what the preset says")
     for field in fields(Preset):
         flag = "--" + field.name.replace("_", "-")
-        text = field.metadata["help"]
+        values = ", ".join(f"{name}: {_short(getattr(preset, field.name))}" for name, preset in PRESETS.items())
+        text = f"{field.metadata['help']} ({values})"
         if isinstance(field.default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif isinstance(field.default, tuple):
@@ -139,30 +152,18 @@ def _add_preset_fields(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, type=type(field.default), default=None, help=text)
 
 
+def _short(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**31 - 1}, got {text!r}")
+    return int(text)
+
+
 def _widths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers with commas between them, got {text!r}") from None
-
-
-def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """``["name=value", ...]`` as keyword arguments: numbers where they read as numbers, else text.
-
-    Raises:
-        InvalidChoice: for a pair without ``=``.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator:
-            raise InvalidChoice("--env-option (expected NAME=VALUE)", pair, ["NAME=VALUE"])
-        value: Any = text
-        for kind in (int, float):
-            try:
-                value = kind(text)
-                break
-            except ValueError:
-                continue
-        options[name] = value
-    return options

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
-import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,181 @@ from rich.table import Table
 
 import flp_envs
 from flp_agents import bundled, checkpoint, factory, presets
+from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
+from flp_agents.learner import Learner
 from flp_agents.progress import show_progress
-from flp_agents.training import Plan, TrainingRun
-from flp_envs.errors import FLPError, check_at_least
+from flp_agents.training import Plan, TrainingRun, finite_or_none
+from flp_agents.watching import render_lifetime
+from flp_envs.errors import FLPError, InvalidSize, check_at_least
+
+DEFAULT_ENV = "FLPSine-Continual-v0"
+# Meta-test episodes of the result that a run ends with; another seed than anybody's default.
+FINAL_SEED = 10_000
+MOST_THREADS = 1024
+# Keyword arguments of environments that the commands themselves give.
+RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps")
+
+
+def list_everything(options: argparse.Namespace) -> int:
+    """``flp list``."""
+    names = {
+        "environments": list(flp_envs.ENV_IDS),
+        "learners": list(factory.LEARNERS),
+        "presets": list(presets.PRESETS),
+    }
+    checkpoints = bundled.describe_bundled()
+    if options.json:
+        print(json.dumps({**names, "checkpoints": checkpoints}, allow_nan=False))
+        return 0
+    console = Console()
+    for kind, valid in names.items():
+        console.print(f"[bold]{kind}[/bold]: {', '.join(valid)}")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in ("bundled checkpoint", "environment", "preset", "meta-test"):
+        table.add_column(heading, no_wrap=heading == "bundled checkpoint", overflow="fold")
+    for row in checkpoints:
+        table.add_row(row["name"], row["env"], row["preset"], _score(row["result"]))
+    console.print(table)
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """``flp train``."""
+    check_at_least("test-episodes", options.test_episodes, 1)
+    device = prepare_torch(options.device, options.threads)
+    run = _resume(options, device) if options.resume is not None else _begin(options, device)
+    settings, plan = run.plan.settings, run.plan
+    print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
+    with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
+        interrupted = run.run(
+            save_every_seconds=options.save_every,
+            stop_after_seconds=None if options.minutes is None else options.minutes * 60,
+            on_step=on_step,
+        )
+    if not run.finished:
+        resume = ["flp", "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
+        resume += [] if device == "cpu" else ["--device", device]
+        print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
+        return 130 if interrupted else 0
+    result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED)
+    print(f"{run.seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {_score(result)}")
+    return 0
+
+
+def _begin(options: argparse.Namespace, device: str) -> TrainingRun:
+    env_id, learner = options.env or DEFAULT_ENV, options.learner or "flp"
+    preset, seed = options.preset or "cpu", options.seed or 0
+    settings = presets.get_preset(preset, learner, _preset_overrides(options))
+    env_options = {**presets.preset_env_options(preset, env_id), **_env_options(options)}
+    env = flp_envs.make(env_id, **env_options)
+    plan = Plan(
+        env=env.spec.id if env.spec else env_id,
+        env_options=env_options,
+        learner=learner,
+        preset=preset,
+        settings=settings,
+        seed=seed,
+        command=typed_command(options.arguments),
+    )
+    folder = Path(options.output or f"runs/{plan.env}-{learner}-{preset}-{seed}")
+    if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
+        raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
+    return TrainingRun(plan, folder, device=device)
+
+
+def _resume(options: argparse.Namespace, device: str) -> TrainingRun:
+    given = [name for name in ("env", "learner", "preset", "output", "seed") if getattr(options, name) is not None]
+    given += _preset_overrides(options)
+    given += [name for name in ("env_option", "overwrite") if getattr(options, name)]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise FLPError(f"--resume goes on with the settings it finds: leave out {names}")
+    return TrainingRun.resume(Path(options.resume), device=device)
+
+
+def _preset_overrides(options: argparse.Namespace) -> dict[str, Any]:
+    values = {field.name: getattr(options, field.name) for field in fields(presets.Preset)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def typed_command(arguments: Sequence[str]) -> str:
+    """What was typed, but for where the run was written to, which is nobody else's business."""
+    kept: list[str] = []
+    for argument in arguments:
+        if kept and kept[-1] == "--output":
+            kept.pop()
+        elif not argument.startswith("--output="):
+            kept.append(argument)
+    return shlex.join(["flp", *kept])
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """``flp evaluate``."""
+    check_at_least("episodes", options.episodes, 1)
+    device = prepare_torch(options.device, options.threads)
+    learner, about = _load_for_use(options.checkpoint, device)
+    env_id, env = _env_for(learner, about, options, split=options.split)
+    result = evaluate_learner(learner, env, episodes=options.episodes, seed=options.seed or 0)
+    content = {
+        "env": env_id,
+        "learner": about["learner"],
+        "checkpoint": options.checkpoint,
+        "split": options.split,
+        "episodes": options.episodes,
+        "seed": options.seed or 0,
+        "metric": result.metric,
+        "mean": finite_or_none(result.mean),
+        "standard_error": finite_or_none(result.standard_error),
+    }
+    if options.json:
+        print(json.dumps(content, allow_nan=False))
+    else:
+        print(
+            f"{about['learner']} ({options.checkpoint}) on {env_id}, {options.split}, {options.episodes} episodes, "
+            f"seed {options.seed or 0}: {result.metric} {result.mean:.5f}, standard error {result.standard_error:.5f}"
+        )
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """``flp export``."""
+    folder = Path(options.output)
+    if (folder / checkpoint.DESCRIPTION).exists():
+        raise FLPError(f"{folder} holds a checkpoint already: choose another --output")
+    saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
+    checkpoint.save(folder, saved.learner, saved.about)
+    print(f"{folder}: {saved.about.get('learner')}, {_score(saved.about.get('result'))}")
+    return 0
+
+
+def render(options: argparse.Namespace) -> int:
+    """``flp render``."""
+    check_at_least("every", options.every, 1)
+    device = prepare_torch(options.device, options.threads)
+    seed, shown = options.seed or 0, {"render_mode": "rgb_array", "split": "meta-test"}
+    if options.checkpoint:
+        learner, about = _load_for_use(options.checkpoint, device)
+        env_id, env = _env_for(learner, about, options, **shown)
+    else:
+        env_id = options.env or DEFAULT_ENV
+        env = flp_envs.make(env_id, **shown, **_env_options(options))
+        learner = factory.build_learner(options.learner, env, presets.get_preset("cpu", options.learner), seed)
+    path = Path(options.output)
+    score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)
+    print(f"{path}: one lifetime on {env_id}, seed {seed}, query mse {score:.4f}")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """``flp demo``."""
+    check_at_least("episodes", options.episodes, 2)
+    prepare_torch("cpu", options.threads)
+    started = time.monotonic()
+    folder = Path(options.output)
+    run_demo(folder, episodes=options.episodes, train_seconds=options.train_seconds, seed=options.seed or 0)
+    print(f"done in {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
+    return 0
 
 
 def prepare_torch(device: str, threads: int | None) -> str:
@@ -32,7 +204,9 @@ def prepare_torch(device: str, threads: int | None) -> str:
         FLPError: if the device is not there.
     """
     if threads is not None:
-        torch.set_num_threads(check_at_least("threads", threads, 1))
+        if check_at_least("threads", threads, 1) > MOST_THREADS:
+            raise InvalidSize(f"threads must be at most {MOST_THREADS}, got {threads}")
+        torch.set_num_threads(threads)
     try:
         kind = torch.device(device)
         if kind.type not in ("cpu", "cuda"):
@@ -46,137 +220,24 @@ def prepare_torch(device: str, threads: int | None) -> str:
     return device
 
 
-def list_everything(options: argparse.Namespace) -> int:
-    """``flp list``."""
-    names = {
-        "environments": list(flp_envs.ENV_IDS),
-        "learners": list(factory.LEARNERS),
-        "presets": list(presets.PRESETS),
-    }
-    checkpoints = bundled.describe_bundled()
-    if options.json:
-        print(json.dumps({**names, "checkpoints": checkpoints}))
-        return 0
-    console = Console()
-    for kind, valid in names.items():
-        console.print(f"[bold]{kind}[/bold]: {', '.join(valid)}")
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("bundled checkpoint", "environment", "preset", "meta-test"):
-        table.add_column(heading, no_wrap=heading == "bundled checkpoint", overflow="fold")
-    for row in checkpoints:
-        table.add_row(row["name"], row["env"], row["preset"], format_result(row["result"]))
-    console.print(table)
-    return 0
+def _load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]:
+    """The learner of a bundled checkpoint or a folder, and what was said of it."""
+    saved = checkpoint.load(bundled.find_checkpoint(name))
+    for key in ("env", "env_options", "learner"):
+        if key not in saved.about:
+            raise checkpoint.CheckpointError(f"checkpoint {name} does not say its {key}: it was not saved by flp train")
+    return saved.learner.to(device), saved.about
 
 
-def format_result(result: dict[str, Any] | None) -> str:
-    """``0.01230 (0.00040)``."""
-    return f"{result['mean']:.5f} ({result['standard_error']:.5f})" if result else ""
-
-
-def train(options: argparse.Namespace) -> int:
-    """``flp train``."""
-    from flp_agents.cli import parse_env_options
-
-    overrides = {
-        field.name: getattr(options, field.name)
-        for field in fields(presets.Preset)
-        if getattr(options, field.name) is not None
-    }
-    device = prepare_torch(options.device, options.threads)
-    if options.resume:
-        if overrides or options.env_option:
-            raise FLPError("--resume goes on with the settings it finds: leave preset fields and env options out")
-        run = TrainingRun.resume(Path(options.resume), device=device)
-    else:
-        plan = Plan(
-            env=options.env,
-            env_options={
-                **presets.preset_env_options(options.preset, options.env),
-                **parse_env_options(options.env_option),
-            },
-            learner=options.learner,
-            preset=options.preset,
-            settings=presets.get_preset(options.preset, options.learner, overrides),
-            seed=options.seed,
-            command=_command(sys.argv[1:]),
-        )
-        folder = Path(options.output or f"runs/{options.env}-{options.learner}-{options.preset}-{options.seed}")
-        if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
-            raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
-        run = TrainingRun(plan, folder, device=device)
-
-    settings, plan = run.plan.settings, run.plan
-    print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
-    with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
-        interrupted = run.run(
-            save_every_seconds=options.save_every,
-            stop_after_seconds=None if options.minutes is None else options.minutes * 60,
-            on_step=on_step,
-        )
-    if not run.finished:
-        print(f"paused after outer step {run.trainer.step_count}; go on with: flp train --resume {run.folder}")
-        return 130 if interrupted else 0
-    result = run.judge(episodes=check_at_least("test-episodes", options.test_episodes, 1), seed=10_000)
-    print(f"{run.seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {format_result(result)}")
-    return 0
-
-
-def _command(arguments: list[str]) -> str:
-    """What was typed, but for where the run was written to, which is nobody else's business."""
-    kept: list[str] = []
-    for argument in arguments:
-        if kept and kept[-1] == "--output":
-            kept.pop()
-        elif not argument.startswith("--output="):
-            kept.append(argument)
-    return shlex.join(["flp", *kept])
-
-
-def evaluate(options: argparse.Namespace) -> int:
-    """``flp evaluate``."""
-    from flp_agents.cli import parse_env_options
-
-    check_at_least("episodes", options.episodes, 1)
-    device = prepare_torch(options.device, options.threads)
-    saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
-    learner, about = saved.learner.to(device), saved.about
-    env_id = options.env or about["env"]
-    env = flp_envs.make(
-        env_id, split=options.split, **{**about["env_options"], **parse_env_options(options.env_option)}
-    )
-    check_fits(learner, env, env_id, about["env"], allow_transfer=options.transfer)
-    result = evaluate_learner(learner, env, episodes=options.episodes, seed=options.seed)
-    content = {
-        "env": env_id,
-        "learner": about["learner"],
-        "checkpoint": options.checkpoint,
-        "split": options.split,
-        "episodes": options.episodes,
-        "seed": options.seed,
-        "metric": result.metric,
-        "mean": result.mean,
-        "standard_error": None if options.episodes == 1 else result.standard_error,
-    }
-    if options.json:
-        print(json.dumps(content))
-    else:
-        print(
-            f"{about['learner']} ({options.checkpoint}) on {env_id}, {options.split}, {options.episodes} episodes, "
-            f"seed {options.seed}: {result.metric} {result.mean:.5f}, standard error {result.standard_error:.5f}"
-        )
-    return 0
-
-
-def check_fits(learner: Any, env: gym.Env[Any, Any], env_id: str, trained_on: str, *, allow_transfer: bool) -> None:
-    """Checks that a checkpoint can and should be used on an env.
-
-    Raises:
-        CheckpointError: if it was meta-trained on another env, or if inputs or targets have another size.
-    """
-    if env_id != trained_on and not allow_transfer:
+def _env_for(
+    learner: Learner[Any], about: Mapping[str, Any], options: argparse.Namespace, **more: Any
+) -> tuple[str, gym.Env[Any, Any]]:
+    """The env that a checkpoint is to be used on, and its id; refused if it is not what it was meta-trained for."""
+    env = flp_envs.make(options.env or about["env"], **more, **{**about["env_options"], **_env_options(options)})
+    env_id = env.spec.id if env.spec else str(options.env)
+    if env_id != about["env"] and not options.transfer:
         raise checkpoint.CheckpointError(
-            f"the checkpoint was meta-trained on {trained_on}, not on {env_id}: add --transfer to evaluate it there"
+            f"the checkpoint was meta-trained on {about['env']}, not on {env_id}: add --transfer to use it there"
         )
     x, y = factory.spaces_of(env)
     network = learner.settings["network"]
@@ -185,55 +246,31 @@ def check_fits(learner: Any, env: gym.Env[Any, Any], env_id: str, trained_on: st
             f"the checkpoint maps {network.widths[0]} inputs to {network.outputs}, {env_id} as configured has "
             f"{x.shape[1]} and {y.shape[1]}: use the env options it was meta-trained with"
         )
+    return env_id, env
 
 
-def export(options: argparse.Namespace) -> int:
-    """``flp export``."""
-    folder = Path(options.output)
-    if (folder / checkpoint.DESCRIPTION).exists():
-        raise FLPError(f"{folder} holds a checkpoint already: choose another --output")
-    saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
-    checkpoint.save(folder, saved.learner, saved.about)
-    print(f"{folder}: {saved.about.get('learner')}, {format_result(saved.about.get('result'))}")
-    return 0
+def _env_options(options: argparse.Namespace) -> dict[str, Any]:
+    """``["name=value", ...]`` as keyword arguments: numbers where they read as numbers, else text."""
+    named: dict[str, Any] = {}
+    for pair in options.env_option:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise FLPError(f"--env-option: expected NAME=VALUE, such as steps_per_function=8, got {pair!r}")
+        if name in RESERVED_OPTIONS:
+            raise FLPError(f"--env-option: {name} is not set here, see --help")
+        named[name] = text
+        for kind in (int, float):
+            try:
+                named[name] = kind(text)
+                break
+            except ValueError:
+                continue
+    return named
 
 
-def render(options: argparse.Namespace) -> int:
-    """``flp render``."""
-    from flp_agents.cli import parse_env_options
-    from flp_agents.watching import render_lifetime
-
-    check_at_least("every", options.every, 1)
-    device = prepare_torch(options.device, options.threads)
-    env_options = parse_env_options(options.env_option)
-    if options.checkpoint:
-        saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
-        learner, env_id = saved.learner, options.env or saved.about["env"]
-        env = flp_envs.make(
-            env_id, render_mode="rgb_array", split="meta-test", **{**saved.about["env_options"], **env_options}
-        )
-        check_fits(learner, env, env_id, saved.about["env"], allow_transfer=bool(options.env))
-    else:
-        env_id = options.env or "FLPSine-Continual-v0"
-        env = flp_envs.make(env_id, render_mode="rgb_array", split="meta-test", **env_options)
-        learner = factory.build_learner(options.learner, env, presets.get_preset("cpu", options.learner), options.seed)
-    path = Path(options.output)
-    score = render_lifetime(learner.to(device), env, path, seed=options.seed, every=options.every)
-    print(f"{path}: one lifetime on {env_id}, seed {options.seed}, query mse {score:.4f}")
-    return 0
-
-
-def demo(options: argparse.Namespace) -> int:
-    """``flp demo``."""
-    from flp_agents.demo import run_demo
-
-    prepare_torch(options.device, options.threads)
-    started = time.monotonic()
-    run_demo(
-        Path(options.output),
-        episodes=check_at_least("episodes", options.episodes, 2),
-        train_seconds=options.train_seconds,
-        seed=options.seed,
-    )
-    print(f"done in {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
-    return 0
+def _score(result: Mapping[str, Any] | None) -> str:
+    """``0.01230 (0.00040)``: mean and standard error."""
+    if not result:
+        return ""
+    mean, error = (math.nan if result[key] is None else result[key] for key in ("mean", "standard_error"))
+    return f"{mean:.5f} ({error:.5f})"

@@ -16,8 +16,9 @@ from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_envs.errors import check_at_least
 from flp_envs.recording import draw_episodes, seed_env
 
-# Lifetimes at once: enough to keep the processor busy, few enough to stay in its caches and in memory.
+# Lifetimes at once, and the pairs they may have together: enough to keep the processor busy, and not too much memory.
 LIFETIMES_AT_ONCE = 16
+PAIRS_AT_ONCE = 250_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, over episodes; NaN for a single one."""
+        """Of the mean, over episodes; NaN for a single one, of which nothing is known."""
         return float(self.scores.std(ddof=1) / len(self.scores) ** 0.5) if len(self.scores) > 1 else float("nan")
 
 
@@ -63,9 +64,15 @@ def evaluate(
     seed_env(env, seed)
     training = learner.training
     learner.eval()
-    scores = []
-    for start in range(0, episodes, LIFETIMES_AT_ONCE):
-        batch = draw_episodes(env, min(LIFETIMES_AT_ONCE, episodes - start))
-        scores.append(run_lifetime(learner, batch).query_loss.cpu().double().numpy())
-    learner.train(training)
+    scores: list[NDArray[np.float64]] = []
+    done, at_once = 0, 1
+    try:
+        while done < episodes:
+            batch = draw_episodes(env, min(at_once, episodes - done))
+            scores.append(run_lifetime(learner, batch).query_loss.cpu().double().numpy())
+            done += len(batch)
+            pairs = (batch.support_y[0].size + batch.query_y[0].size) // batch.support_y.shape[-1]
+            at_once = min(LIFETIMES_AT_ONCE, max(1, PAIRS_AT_ONCE // pairs))
+    finally:
+        learner.train(training)
     return Evaluation("mse", np.concatenate(scores))

@@ -17,7 +17,7 @@ from flp_agents.network import Network
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_agents.presets import Preset
-from flp_envs.errors import FLPError, check_choice
+from flp_envs.errors import FLPError, InvalidSize, check_choice
 
 
 class IncompatibleSpaces(FLPError, ValueError):
@@ -53,8 +53,7 @@ def spaces_of(env: gym.Env[Any, Any]) -> tuple[spaces.Box, spaces.Box]:
 
 
 def _flp(network: Network, preset: Preset, seed: int) -> FLP:
-    check_choice("rule", preset.rule, RULES)
-    learner = FLP(
+    return FLP(
         network,
         preset.plastic_layers,
         rule=RULES[preset.rule](),
@@ -73,7 +72,13 @@ def _flp(network: Network, preset: Preset, seed: int) -> FLP:
         hidden_multiplier=preset.hidden_multiplier,
         seed=seed,
     )
-    return learner
+
+
+def _feature_reuse(network: Network, preset: Preset, seed: int) -> FLP:
+    """FLP(1): with the output layer alone plastic, no feedback reaches a hidden layer."""
+    if preset.plastic_layers != 1:
+        raise InvalidSize(f"feature-reuse has 1 plastic layer, got {preset.plastic_layers}: use the learner flp")
+    return _flp(network, preset, seed)
 
 
 def _gradient_based(network: Network, preset: Preset, seed: int) -> GradientBased:
@@ -94,7 +99,7 @@ def _oml(network: Network, preset: Preset, seed: int) -> OML:
 
 LEARNERS: dict[str, Callable[[Network, Preset, int], Learner[Any]]] = {
     "flp": _flp,
-    "feature-reuse": _flp,  # FLP(1): with the output layer alone plastic, no feedback reaches a hidden layer.
+    "feature-reuse": _feature_reuse,
     "gradient-based": _gradient_based,
     "oml": _oml,
 }

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from flp_agents.feedback import Feedback, Pathway
 from flp_agents.learner import Learner
 from flp_agents.network import FastWeights, Layers, Network, answer
-from flp_agents.plasticity import Hebb, Oja
+from flp_agents.plasticity import Oja, PlasticityRule
 from flp_envs.errors import check_choice
 
 GRANULARITIES = ("synapse", "neuron", "layer")
+PRESYNAPTIC = ("before", "after")
 
 
 def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
@@ -33,7 +34,7 @@ class FLP(Learner[FastWeights]):
     Args:
         network: its shape.
         plastic_layers: N, counted from the output.
-        rule: how synapses change, :class:`Oja` or :class:`Hebb`.
+        rule: how synapses change, such as :class:`~flp_agents.plasticity.Oja`.
         feedback: the pathways from the output to every plastic layer.
         granularity: whether each "synapse", "neuron" or "layer" has a plasticity coefficient of its own.
         presynaptic: whether plasticity sees presynaptic activity "before" feedback (the paper's choice) or "after"
@@ -58,7 +59,7 @@ class FLP(Learner[FastWeights]):
         network: Network,
         plastic_layers: int = 2,
         *,
-        rule: Oja | Hebb = Oja(),
+        rule: PlasticityRule = Oja(),
         feedback: Feedback = Feedback(),
         granularity: str = "synapse",
         presynaptic: str = "before",
@@ -69,7 +70,7 @@ class FLP(Learner[FastWeights]):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_choice("presynaptic activity", presynaptic, ("before", "after"))
+        check_choice("presynaptic activity", presynaptic, PRESYNAPTIC)
         self.settings = {
             "network": network,
             "plastic_layers": plastic_layers,

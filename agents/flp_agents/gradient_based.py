@@ -86,7 +86,7 @@ class GradientBased(Learner[FastWeights]):
         network: its shape.
         plastic_layers: N, counted from the output.
         order: "second" (the default, the stronger one) or "first" (what the released code does).
-        redraw_output: draw the output weights anew, from torch's global generator, in every lifetime while in training
+        redraw_output: draw the output weights anew, from torch's CPU generator, in every lifetime while in training
             mode (what the released code does to this baseline, and to it alone).
         initial_rate: inner learning rate at the start of meta-training, in units of ``rate_unit``.
         rate_unit: the size that the stored rates are multiplied by, as for FLP's ``coefficient_unit``.
@@ -130,8 +130,8 @@ class GradientBased(Learner[FastWeights]):
         if not (self.redraw_output and self.training):
             return state
         output = state.weights[-1]
-        drawn = torch.randn(output.shape, device=output.device, dtype=output.dtype) * (2.0 / output.shape[-1]) ** 0.5
-        return state._replace(weights=(*state.weights[:-1], drawn))
+        drawn = torch.randn(output.shape) * (2.0 / output.shape[-1]) ** 0.5
+        return state._replace(weights=(*state.weights[:-1], drawn.to(output)))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.layers.trunk(x)

@@ -10,6 +10,7 @@ from torch import Tensor
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_envs.episode import Episode
+from flp_envs.errors import FLPError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
 
     Returns:
         The final state, the answers to the query, and their loss for each lifetime.
+
+    Raises:
+        FLPError: if the answers have another shape than the targets.
     """
     query_y = learner.tensor(episode.query_y)
     support = learner.encode(learner.tensor(episode.support_x))
@@ -46,5 +50,7 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
 
     state = meta_gradient.live(learner, learner.init(len(episode)), support, learner.tensor(episode.support_y))
     answers = learner.answer_all(state, query)
+    if answers.shape != query_y.shape:
+        raise FLPError(f"expected answers of shape {tuple(query_y.shape)}, got {tuple(answers.shape)}")
     loss = (answers - query_y).square().flatten(1).mean(1)
     return Lifetime(state, answers, loss)

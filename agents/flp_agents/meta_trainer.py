@@ -100,8 +100,14 @@ class MetaTrainer:
         for name, rate in self.rates.items():
             if not (rate >= 0 and math.isfinite(rate)):
                 raise InvalidSize(f"the outer learning rate of {name} must be a number of at least 0, got {rate}")
+        if not any(self.rates.values()):
+            raise InvalidSize(f"expected a learning rate above 0 for at least one of {', '.join(groups)}")
         self.optimizer = torch.optim.Adam(
-            [{"params": parameters, "lr": self.rates[name], "name": name} for name, parameters in groups.items()]
+            [
+                {"params": parameters, "lr": self.rates[name], "name": name}
+                for name, parameters in groups.items()
+                if self.rates[name] > 0
+            ]
         )
         self.step_count = 0
         self.skipped_total = 0
@@ -126,9 +132,10 @@ class MetaTrainer:
 
     def step_on(self, episode: Episode) -> OuterStep:
         """The same on given episodes."""
+        self.learner.train()
         if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
             self.optimizer.state.clear()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.learner.zero_grad(set_to_none=True)
         loss = run_lifetime(self.learner, episode, meta_gradient=self.meta_gradient).query_loss.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -183,4 +190,6 @@ class MetaTrainer:
         self.optimizer.state.clear()
         for key, value in tensors.items():
             name, _, field = key.rpartition("/")
-            self.optimizer.state[parameters[name]][field] = value.clone()
+            # Adam keeps its step count on the CPU.
+            place = value.device if field == "step" else parameters[name].device
+            self.optimizer.state[parameters[name]][field] = value.to(place, copy=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flp_agents.learner import Learner
+from flp_envs.errors import FLPError
 
 
 class PlainLearner(Protocol):
@@ -51,13 +52,14 @@ class ManyPlainLearners(Learner[_Lives]):
 
     def init(self, n: int) -> _Lives:
         learners = [copy.deepcopy(self.prototype) for _ in range(n)]
-        for learner in learners:
-            learner.reset()
+        with torch.enable_grad():  # a torch model may want to differentiate, whoever asks
+            for learner in learners:
+                learner.reset()
         return tuple((learner, None) for learner in learners)
 
     def predict(self, state: _Lives, features: Tensor) -> tuple[Tensor, _Lives]:
         inputs = features.numpy()
-        answers = [np.asarray(learner.predict(x), np.float32) for (learner, _), x in zip(state, inputs, strict=True)]
+        answers = [_answer(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
         lives = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
         return torch.from_numpy(np.stack(answers)), lives
 
@@ -71,11 +73,25 @@ class ManyPlainLearners(Learner[_Lives]):
     def update_where(self, mask: Tensor, state: _Lives, y: Tensor) -> _Lives:
         for told, (learner, x), target in zip(mask.tolist(), state, y.numpy(), strict=True):
             if told and x is not None:
-                learner.update(x, target)
+                with torch.enable_grad():
+                    learner.update(x, target)
         return state
 
     def choose(self, mask: Tensor, yes: _Lives, no: _Lives) -> _Lives:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
+
+
+def _answer(learner: PlainLearner, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.enable_grad():
+        answer: Any = learner.predict(x)
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu()
+    values: NDArray[np.float32] = np.asarray(answer, np.float32)
+    if values.ndim < 2 or len(values) != len(x):
+        raise FLPError(
+            f"{type(learner).__name__}.predict: expected answers of shape ({len(x)}, outputs), got {values.shape}"
+        )
+    return values
 
 
 def as_learner(learner: Learner[Any] | PlainLearner) -> Learner[Any]:

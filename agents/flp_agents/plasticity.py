@@ -54,4 +54,4 @@ class Hebb:
         return torch.addcmul(weight, coefficient, post.transpose(1, 2) @ pre, value=unit)
 
 
-RULES: dict[str, type[Oja] | type[Hebb]] = {"oja": Oja, "hebb": Hebb}
+RULES: dict[str, type[PlasticityRule]] = {"oja": Oja, "hebb": Hebb}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from flp_agents.feedback import SIGNALS
+from flp_agents.flp import GRANULARITIES, PRESYNAPTIC
+from flp_agents.gradient_based import ORDERS
+from flp_agents.meta_trainer import SCHEDULES
+from flp_agents.plasticity import RULES
 from flp_envs.errors import check_choice
 
 
@@ -15,13 +20,13 @@ def option(default: Any, text: str) -> Any:
 
 
 # Valid values of the fields that name something; checked whether or not the learner at hand reads the field.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "rule": ("oja", "hebb"),
-    "granularity": ("synapse", "neuron", "layer"),
-    "presynaptic": ("before", "after"),
-    "signal": ("error", "target"),
-    "order": ("second", "first"),
-    "schedule": ("constant", "cosine"),
+CHOICES: dict[str, Collection[str]] = {
+    "rule": RULES,
+    "granularity": GRANULARITIES,
+    "presynaptic": PRESYNAPTIC,
+    "signal": SIGNALS,
+    "order": ORDERS,
+    "schedule": SCHEDULES,
 }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import fcntl
+import math
+import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +17,6 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 import flp_envs
 from flp_agents import checkpoint
@@ -23,11 +25,11 @@ from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
+from flp_agents.run_metrics import FILE, RunMetrics
 from flp_envs.errors import FLPError
-from flp_envs.recording import seed_env
+from flp_envs.recording import draw_episodes, seed_env
 
-METRICS = "metrics.csv"
-COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Plan:
     def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
         """The run's environment on one split, with some options changed."""
         return flp_envs.make(self.env, split=split, **{**self.env_options, **changes})
+
+
+def finite_or_none(value: float) -> float | None:
+    """For JSON, which knows neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
 
 
 class TrainingRun:
@@ -144,27 +151,55 @@ class TrainingRun:
             Whether it was interrupted by a signal.
 
         Raises:
-            MetaTrainingDiverged: after saving nothing new: the last checkpoint is from before.
+            MetaTrainingDiverged: the last checkpoint is from before.
+            FLPError: if the folder cannot be written, or if another process is training into it.
         """
+        with _locked(self.folder), _interruptions() as interrupted:
+            if self.trainer.step_count == 0:
+                self._clear_folder()
+                self.save()
+            metrics = RunMetrics(self.folder, self.trainer.step_count)
+            try:
+                self._train(metrics, interrupted, save_every_seconds, stop_after_seconds, on_step)
+            finally:
+                metrics.close()
+            return bool(interrupted)
+
+    def _train(
+        self,
+        metrics: RunMetrics,
+        interrupted: list[int],
+        save_every_seconds: float,
+        stop_after_seconds: float | None,
+        on_step: Callable[[OuterStep], None],
+    ) -> None:
         started = saved = time.monotonic()
         before = self.seconds
-        with _interruptions() as interrupted, _Metrics(self.folder, self.trainer.step_count) as metrics:
-            while not self.finished and not interrupted:
-                self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
-                result = self.trainer.step()
-                now = time.monotonic()
-                self.seconds = before + now - started
+        while not self.finished and not interrupted:
+            self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
+            result = self.trainer.step()
+            now = time.monotonic()
+            self.seconds = before + now - started
+            # The row first: a checkpoint knows of no step that the metrics do not. But if there is no place for the
+            # row, there may still be one for the weights.
+            try:
                 metrics.write(result, self.seconds)
-                on_step(result)
-                if now - saved >= save_every_seconds:
-                    metrics.flush()
-                    self.save()
-                    saved = now
-                if stop_after_seconds is not None and now - started >= stop_after_seconds:
-                    break
-            metrics.flush()
-            self.save()
-            return bool(interrupted)
+            except FLPError:
+                self.save()
+                raise
+            on_step(result)
+            if now - saved >= save_every_seconds:
+                self.save()
+                saved = now
+            if stop_after_seconds is not None and now - started >= stop_after_seconds:
+                break
+        self.save()
+
+    def _clear_folder(self) -> None:
+        """Removes what an earlier run left in the folder, checkpoint first: what is there belongs together."""
+        (self.folder / checkpoint.DESCRIPTION).unlink(missing_ok=True)
+        (self.folder / FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
 
     def _enter_phase(self, *, full: bool) -> None:
         """Switches between short and full lifetimes, if need be."""
@@ -175,22 +210,23 @@ class TrainingRun:
         factor = 1.0
         if not full:
             short = self.plan.make_env("meta-train", steps_per_function=self.plan.settings.short_steps_per_function)
-            factor = env.unwrapped.task.support_steps / short.unwrapped.task.support_steps  # type: ignore[attr-defined]
+            factor = _support_steps(env) / _support_steps(short)
             env = short
         self.learner.fit_lifetime(factor)
-        seed_env(env, self.plan.seed + int(full))
+        seed_env(env, self.plan.seed + int(full))  # after the draws above
         self.trainer.env = env
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Evaluates on the meta-test split and writes the result into the checkpoint."""
+        """Evaluates full lifetimes on the meta-test split and writes the result into the checkpoint."""
+        self._enter_phase(full=True)
         result = evaluate(self.learner, self.plan.make_env("meta-test"), episodes=episodes, seed=seed)
         self._result = {
             "split": "meta-test",
             "episodes": episodes,
             "seed": seed,
             "metric": result.metric,
-            "mean": result.mean,
-            "standard_error": result.standard_error,
+            "mean": finite_or_none(result.mean),
+            "standard_error": finite_or_none(result.standard_error),
         }
         self.save()
         return self._result
@@ -205,6 +241,10 @@ class TrainingRun:
             "threads": torch.get_num_threads(),
             "result": self._result,
         }
+
+
+def _support_steps(env: gym.Env[Any, Any]) -> int:
+    return draw_episodes(env, 1).support_steps
 
 
 def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan) -> MetaTrainer:
@@ -232,6 +272,30 @@ def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan) -> 
 
 
 @contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process from training into the same folder.
+
+    Raises:
+        FLPError: if one does already, or if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FLPError(
+                f"another process is training into {folder}: wait for it, or choose another --output"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def _interruptions() -> Iterator[list[int]]:
     """A list that fills when Ctrl-C or a request to end comes, so that the outer step under way can finish."""
     received: list[int] = []
@@ -247,45 +311,3 @@ def _interruptions() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-class _Metrics:
-    """Streams one row an outer step to a CSV file and to TensorBoard; rows past ``step`` are dropped on resuming."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        path = folder / METRICS
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            kept: list[list[str]] = []
-            if step and path.exists():
-                with path.open(newline="") as file:
-                    kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
-            self._file = path.open("w", newline="")
-            self._csv = csv.writer(self._file)
-            self._csv.writerows([COLUMNS, *kept])
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
-        except OSError as error:
-            raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
-
-    def write(self, result: OuterStep, seconds: float) -> None:
-        row = (result.step, result.query_loss, result.gradient_norm, result.skipped_total, round(seconds, 3))
-        self._csv.writerow(row)
-        for name, value in zip(COLUMNS[1:4], row[1:4], strict=True):
-            self._board.add_scalar(f"meta_train/{name}", value, result.step)
-
-    def flush(self) -> None:
-        try:
-            self._file.flush()
-            self._board.flush()
-        except OSError as error:
-            raise FLPError(f"cannot write {self._file.name}: {error.strerror or error}") from None
-
-    def __enter__(self) -> _Metrics:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._file.close()
-            self._board.close()
-        except OSError:
-            pass  # What could be said of a full disk was said when flushing.

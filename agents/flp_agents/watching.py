@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from flp_agents.gym_agent import GymAgent
 from flp_agents.learner import Learner
 from flp_envs.errors import FLPError
+from flp_envs.files import write_atomically
 from flp_envs.rendering import require_matplotlib
 
 FRAME_MILLISECONDS = 100
@@ -70,18 +70,16 @@ def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     from PIL import Image
 
     pictures = [Image.fromarray(frame) for frame in frames]
-    unfinished = path.with_name(f".{path.name}.unfinished{path.suffix}")
+    data = io.BytesIO()
+    if path.suffix == ".png":
+        pictures[-1].save(data, "png")
+    else:
+        palette = pictures[0].quantize(64)  # the first frame shows every colour, the last not all
+        durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
+        first, *rest = [picture.quantize(palette=palette) for picture in pictures]
+        first.save(data, "gif", save_all=True, append_images=rest, duration=durations, loop=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".png":
-            pictures[-1].save(unfinished)
-        else:
-            palette = pictures[0].quantize(64)  # the first frame shows every colour, the last not all
-            durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
-            first, *rest = [picture.quantize(palette=palette) for picture in pictures]
-            first.save(unfinished, save_all=True, append_images=rest, duration=durations, loop=0)
-        os.replace(unfinished, path)
+        write_atomically(path, data.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
         raise FLPError(f"cannot write {path}: {error.strerror or error}") from None
