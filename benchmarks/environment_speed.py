@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import flp_envs  # noqa: F401  (registers the ids)
+import flp_envs
 
 NUM_ENVS = 64
 

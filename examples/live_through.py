@@ -2,7 +2,7 @@
 
 import gymnasium as gym
 
-import flp_envs  # noqa: F401  (registers the environments)
+import flp_envs
 from flp_agents import GymAgent, load_bundled
 
 env = gym.make("FLPSine-Continual-v0", split="meta-test")

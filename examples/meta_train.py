@@ -5,7 +5,7 @@ Short lifetimes on few functions, so that a minute is enough to see the query lo
 
 import gymnasium as gym
 
-import flp_envs  # noqa: F401  (registers the environments)
+import flp_envs
 from flp_agents import FLP, Feedback, MetaTrainer, Network, evaluate
 
 SHORT = {"num_functions": 3, "steps_per_function": 8}

@@ -7,7 +7,7 @@ for, and forgets nothing.
 import gymnasium as gym
 import numpy as np
 
-import flp_envs  # noqa: F401  (registers the environments)
+import flp_envs
 from flp_agents import evaluate
 
 DEGREE = 3
