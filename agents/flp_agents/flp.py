@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from flp_agents.feedback import Feedback, Pathway
-from flp_agents.learner import Learner
-from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.network import FastWeights, Network
+from flp_agents.network_learner import NetworkLearner
 from flp_agents.plasticity import Oja, PlasticityRule
 from flp_envs.errors import check_choice
 
@@ -28,7 +28,7 @@ def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
     return {"synapse": (out, into), "neuron": (out, 1), "layer": ()}[granularity]
 
 
-class FLP(Learner[FastWeights]):
+class FLP(NetworkLearner):
     """A network whose last ``plastic_layers`` layers learn by a local rule under direct feedback: FLP(N).
 
     Args:
@@ -69,7 +69,8 @@ class FLP(Learner[FastWeights]):
         hidden_multiplier: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        super().__init__(network, plastic_layers, generator)
         check_choice("presynaptic activity", presynaptic, PRESYNAPTIC)
         self.settings = {
             "network": network,
@@ -85,8 +86,6 @@ class FLP(Learner[FastWeights]):
             "seed": seed,
         }
         self.rule, self.feedback, self.presynaptic = rule, feedback, presynaptic
-        generator = torch.Generator().manual_seed(seed)
-        self.layers = Layers(network, plastic_layers, generator)
         shapes = self.layers.plastic_shapes
         pathways = [Pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
         self.pathways = nn.ModuleList(pathways)
@@ -103,15 +102,6 @@ class FLP(Learner[FastWeights]):
         self.strengths = nn.ParameterList([nn.Parameter(torch.tensor(float(initial_strength))) for _ in shapes])
         self._units = [coefficient_unit * hidden_multiplier for _ in shapes[:-1]] + [coefficient_unit]
         self._lifetime_factor = 1.0
-
-    def init(self, n: int) -> FastWeights:
-        return self.layers.fast_weights(n)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.layers.trunk(x)
-
-    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
-        return answer(state, features)
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         signal = y - state.activity[-1] if self.feedback.signal == "error" else y

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from flp_agents.learner import Learner
-from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.network import FastWeights, Network
+from flp_agents.network_learner import NetworkLearner
 from flp_envs.errors import check_choice
 
 ORDERS = ("second", "first")
@@ -79,7 +79,7 @@ def descend(
     )
 
 
-class GradientBased(Learner[FastWeights]):
+class GradientBased(NetworkLearner):
     """Gradient descent on the last ``plastic_layers`` layers, a meta-learned rate for each weight and bias.
 
     Args:
@@ -108,7 +108,7 @@ class GradientBased(Learner[FastWeights]):
         rate_unit: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed))
         check_choice("order of the inner gradient", order, ORDERS)
         self.settings = {
             "network": network,
@@ -120,24 +120,17 @@ class GradientBased(Learner[FastWeights]):
             "seed": seed,
         }
         self.order, self.rate_unit, self.redraw_output = order, rate_unit, redraw_output
-        self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
         shapes = self.layers.plastic_shapes
         self.weight_rates = nn.ParameterList([nn.Parameter(torch.full(s, float(initial_rate))) for s in shapes])
         self.bias_rates = nn.ParameterList([nn.Parameter(torch.full(s[:1], float(initial_rate))) for s in shapes])
 
     def init(self, n: int) -> FastWeights:
-        state = self.layers.fast_weights(n)
+        state = super().init(n)
         if not (self.redraw_output and self.training):
             return state
         output = state.weights[-1]
         drawn = torch.randn(output.shape) * (2.0 / output.shape[-1]) ** 0.5
         return state._replace(weights=(*state.weights[:-1], drawn.to(output)))
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.layers.trunk(x)
-
-    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
-        return answer(state, features)
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         return descend(

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from flp_agents.gradient_based import descend
-from flp_agents.learner import Learner
-from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.network import FastWeights, Network
+from flp_agents.network_learner import NetworkLearner
 
 
-class OML(Learner[FastWeights]):
+class OML(NetworkLearner):
     """SGD with one fixed rate on the last ``plastic_layers`` layers of a meta-trained network.
 
     Args:
@@ -33,19 +33,9 @@ class OML(Learner[FastWeights]):
     inner_rate: Tensor
 
     def __init__(self, network: Network, plastic_layers: int = 3, *, inner_rate: float = 0.003, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed))
         self.settings = {"network": network, "plastic_layers": plastic_layers, "inner_rate": inner_rate, "seed": seed}
-        self.layers = Layers(network, plastic_layers, torch.Generator().manual_seed(seed))
         self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
-
-    def init(self, n: int) -> FastWeights:
-        return self.layers.fast_weights(n)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.layers.trunk(x)
-
-    def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
-        return answer(state, features)
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         rates = [self.inner_rate] * len(state.weights)
