@@ -79,7 +79,9 @@ class Preset:
 # What the paper's text says; what it leaves open is as in its authors' code, corrected.
 _PAPER = Preset()
 
-# The released code, with its defects: a first-order baseline whose output layer is drawn anew, Adam restarted.
+# The released code, with its defects: a first-order baseline whose output layer is drawn anew, Adam restarted. Not
+# reproduced: its --hebb, which holds for the first inner step only, and the query loss after every inner step, which
+# costs time and changes nothing.
 _PAPER_CODE = replace(_PAPER, order="first", redraw_output=True, restart_adam_every=1000)
 
 # A network a ninth the size, for two cores and twenty minutes; see docs/meta-training.md.
