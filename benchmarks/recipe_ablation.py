@@ -32,15 +32,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "FLP (2), the recipe": ("flp", {}),
     "rectified feedback, as in the paper": ("flp", {"rectified": True}),
     "output feedback of random sign": ("flp", {"positive_output_feedback": False}),
-    "rectified, random sign": ("flp", {"rectified": True, "positive_output_feedback": False}),
     "one lifetime for each outer step, rates 1e-3": ("flp", ONE_LIFETIME),
     "inputs as they are": ("flp", {"scale_inputs": False}),
     "coefficients from 0": ("flp", {"initial_coefficient": 0.0}),
-    "coefficients at half the rate": ("flp", {"rate_coefficients": 0.04}),
-    "FLP (3)": ("flp", {"plastic_layers": 3}),
     "Feature Reuse (1)": ("feature-reuse", {}),
     "Gradient-based (3), second order": ("gradient-based", {}),
-    "Gradient-based (3), first order, rates 3e-4": ("gradient-based", {"order": "first", "rate_weights": 3e-4}),
+    "Gradient-based (3), first order": ("gradient-based", {"order": "first"}),
 }
 WINDOW = 50  # outer steps that a loss is averaged over
 MARKS = (0.25, 0.5, 0.75, 1.0)
