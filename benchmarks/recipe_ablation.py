@@ -77,7 +77,8 @@ def run(learner: str, changes: dict[str, Any], minutes: float, seed: int) -> lis
     )
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.suppress(MetaTrainingDiverged):
-            TrainingRun(plan, Path(folder)).run(stop_after_seconds=minutes * 60, save_every_seconds=3600)
+            if TrainingRun(plan, Path(folder)).run(stop_after_seconds=minutes * 60, save_every_seconds=3600):
+                raise KeyboardInterrupt
         with (Path(folder) / FILE).open() as file:
             steps = list(csv.DictReader(file))
     losses = []
