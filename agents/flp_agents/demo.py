@@ -65,7 +65,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
     except OSError as error:
         raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
     console = Console()
-    console.print(f"[bold]1. Bundled meta-trained learners on {ENV}[/bold], {episodes} fresh meta-test episodes")
+    console.print(f"[bold]1. Bundled meta-trained learners[/bold] on {ENV}")
     env = flp_envs.make(ENV, split="meta-test")
     loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
     loaded = sorted((c for c in loaded if c.about["env"] == ENV), key=lambda c: list(NAMES).index(c.about["learner"]))
@@ -73,16 +73,18 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
     for saved in loaded:
         result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
         rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
-        console.print(f"   {rows[-1][0]}: {result.mean:.4f}")
+        console.print(f"   {rows[-1][0]}: {result.mean:.5f}")
         curves.append((saved.about, *_curves(saved.learner, env, seed)))
     _show_table(console, rows, episodes)
     _write_table(folder, rows, episodes, seed)
     _draw(folder / "lifetime.png", curves)
 
     if train_seconds > 0:
-        console.print(f"[bold]2. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s, on {LIVE_OPTIONS}")
+        functions, minibatches = LIVE_OPTIONS["num_functions"], LIVE_OPTIONS["steps_per_function"]
+        console.print(f"[bold]2. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s")
+        console.print(f"   on {functions} functions of {minibatches} minibatches each, and a smaller network")
         before, after, steps = _train_live(train_seconds, seed)
-        console.print(f"   meta-test error before {before:.3f}, after {steps} outer steps {after:.3f}")
+        console.print(f"   meta-test error before {before:.4f}, after {steps} outer steps {after:.4f}")
     print(f"table: {folder / 'results.md'}, {folder / 'results.json'}; picture: {folder / 'lifetime.png'}")
 
 
@@ -98,7 +100,7 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
 def _show_table(console: Console, rows: list[tuple[str, float, float, float]], episodes: int) -> None:
     table = Table("learner", "mean squared error", "standard error", "median", title=f"meta-test, {episodes} episodes")
     for name, *values in rows:
-        table.add_row(name, *(f"{value:.4f}" for value in values))
+        table.add_row(name, *(f"{value:.5f}" for value in values))
     console.print(table)
 
 
@@ -108,7 +110,7 @@ def _write_table(folder: Path, rows: list[tuple[str, float, float, float]], epis
         "",
         "| learner | mean | standard error | median |",
         "| --- | --- | --- | --- |",
-        *(f"| {name} | {mean:.4f} | {error:.4f} | {median:.4f} |" for name, mean, error, median in rows),
+        *(f"| {name} | {mean:.5f} | {error:.5f} | {median:.5f} |" for name, mean, error, median in rows),
     ]
     (folder / "results.md").write_text("\n".join(lines) + "\n")
     keys = ("learner", "mean", "standard_error", "median")

@@ -115,7 +115,7 @@ _ENV_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {"paper-code": {"FLPSine": 
 # The number of plastic layers of the paper's table 1.
 _PLASTIC_LAYERS = {"flp": 2, "feature-reuse": 1, "gradient-based": 3, "oml": 3}
 
-# First-order gradients know nothing of what a step does to the next: at the rate of the others, and at 3e-4, OML diverges.
+# First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML diverges.
 _FOR_LEARNER: dict[tuple[str, str], dict[str, Any]] = {("cpu", "oml"): {"rate_weights": 1e-4}}
 
 

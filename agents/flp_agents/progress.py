@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flp_agents.meta_trainer import OuterStep
 
-_LINE_EVERY_SECONDS = 15.0
+_LINE_EVERY_SECONDS = 10.0
 
 
 @contextmanager
