@@ -98,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits(after, tmp_path):
     time.sleep(after)
     killed.kill()
     killed.wait()
-    assert checkpoint.load(tmp_path / "parts").progress["step_count"] >= 1
+    assert checkpoint.load(tmp_path / "parts").progress["step_count"] < 60
     subprocess.run([*base, "--resume", str(tmp_path / "parts")], check=True, stdout=subprocess.DEVNULL)
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
     assert [row["step"] for row in rows(tmp_path / "parts")] == [str(i) for i in range(1, 61)]
