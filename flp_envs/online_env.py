@@ -98,8 +98,8 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         answer = check_action(action, self._shape)
         target = stream.target(step)[0]
         loss = float(squared_errors(answer[None], target[None])[0])
-        if self._renderer is not None:
-            self._renderer.record(step, answer)
+        if self.render_mode is not None:
+            self._get_renderer().record(step, answer)
         reward = -loss / stream.query_steps if stream.phase(step) == QUERY else 0.0
         info = {"loss": loss, "task": int(stream.tasks(step)[0]), "target": target.copy()}
         self._step = step + 1
@@ -128,6 +128,8 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _get_renderer(self) -> Renderer:
         if self._renderer is None:
             self._renderer = self.task.make_renderer()
+            if self._stream is not None:
+                self._renderer.begin(self._episode)
         return self._renderer
 
     def _require_stream(self) -> Stream:

@@ -244,6 +244,18 @@ def test_the_listed_ids_are_the_registered_ones(env_id):
     assert {i for i, spec in gym.registry.items() if "flp_envs" in str(spec.entry_point)} == set(ENV_IDS)
 
 
+def test_rendering_goes_on_after_close(env_id):
+    env = gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped
+    env.reset(seed=0)
+    env.close()
+    assert env.render().shape[2] == 3
+    env.step(np.ones(env.action_space.shape, np.float32))
+    silent = gym.make(env_id, **SMALL).unwrapped
+    silent.show_predictions(lambda x: x[:, :1])
+    silent.reset(seed=0)
+    silent.step(np.ones(env.action_space.shape, np.float32))
+
+
 def test_render_draws_truth_and_prediction(env_id):
     env = gym.make(env_id, render_mode="rgb_array", **SMALL)
     env.reset(seed=0)

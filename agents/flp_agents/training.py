@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import shutil
@@ -28,6 +27,11 @@ from flp_agents.presets import Preset
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_envs.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing keeps two runs out of one folder
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
 
@@ -285,7 +289,8 @@ def _locked(folder: Path) -> Iterator[None]:
         raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise FLPError(
                 f"another process is training into {folder}: wait for it, or choose another --output"
