@@ -7,7 +7,7 @@ not. So the trunk's features of a whole lifetime are one large matrix product, o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -61,10 +61,6 @@ class Network:
                 f"got {plastic_layers}"
             )
         return plastic_layers
-
-    def without_scale(self) -> Network:
-        """The same network on inputs as they are."""
-        return replace(self, input_scale=None)
 
 
 def kaiming_normal(shape: Sequence[int], generator: torch.Generator) -> nn.Parameter:

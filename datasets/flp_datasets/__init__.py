@@ -1,1 +1,1 @@
-"""Image datasets for few-shot streams. Sine waves need none; see the roadmap in README.md."""
+"""Image datasets for few-shot streams. None so far: sine waves need none."""
