@@ -66,6 +66,7 @@ def as_numpy(learner):
     return {name: p.detach().numpy().copy() for name, p in learner.named_parameters()}
 
 
+@pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_query_loss_and_meta_gradient_agree_with_numpy(variant, episode):
     learner, options = build(**variant)

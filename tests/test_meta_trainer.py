@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from flp_agents import FLP, GradientBased, MetaTrainer, MetaTrainingDiverged, Network, run_lifetime
+from flp_agents import FLP, Autograd, GradientBased, MetaTrainer, MetaTrainingDiverged, Network, run_lifetime
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes, seed_env
 
 SMALL = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
@@ -195,6 +195,6 @@ def test_the_trunk_runs_once_and_the_query_once(monkeypatch):
 
     monkeypatch.setattr(learner.layers, "trunk", count_trunk)
     monkeypatch.setattr(learner, "predict", count_answers)
-    make(learner=learner, rates={"weights": 1e-3}).step()
+    make(learner=learner, rates={"weights": 1e-3}, meta_gradient=Autograd()).step()
     assert calls["trunk"] == 2  # all support inputs, all query inputs
     assert calls["answers"] == [4] * 6 + [8]

@@ -10,7 +10,17 @@ from flp_agents.gradient_based import GradientBased
 from flp_agents.gym_agent import GymAgent
 from flp_agents.learner import Learner
 from flp_agents.lifetime import Lifetime, run_lifetime
-from flp_agents.meta_gradient import Full, MetaGradient
+from flp_agents.meta_gradient import (
+    STRATEGIES,
+    Autograd,
+    ByAutograd,
+    Checkpointed,
+    Full,
+    MetaGradient,
+    Reversible,
+    Truncated,
+    UnsupportedStrategy,
+)
 from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
@@ -23,8 +33,12 @@ __all__ = [
     "LEARNERS",
     "OML",
     "PRESETS",
+    "STRATEGIES",
+    "Autograd",
+    "ByAutograd",
     "Checkpoint",
     "CheckpointError",
+    "Checkpointed",
     "Evaluation",
     "FastWeights",
     "Feedback",
@@ -42,6 +56,9 @@ __all__ = [
     "OuterStep",
     "PlainLearner",
     "Preset",
+    "Reversible",
+    "Truncated",
+    "UnsupportedStrategy",
     "as_learner",
     "build_learner",
     "bundled_checkpoints",

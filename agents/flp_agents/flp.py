@@ -8,14 +8,16 @@ Lindsey & Litwin-Kumar (2020), "Learning to Learn with Feedback and Local Plasti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from flp_agents.chain.description import ChainTensors, Form, NotCovered
 from flp_agents.feedback import Feedback, Pathway
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
-from flp_agents.plasticity import Oja, PlasticityRule
+from flp_agents.plasticity import Hebb, Oja, PlasticityRule
 from flp_envs.errors import check_choice
 
 GRANULARITIES = ("synapse", "neuron", "layer")
@@ -114,6 +116,29 @@ class FLP(NetworkLearner):
             )
         )
         return state._replace(weights=weights)
+
+    def plastic_chain(self, state: FastWeights) -> tuple[Form, ChainTensors]:
+        if type(self.rule) not in (Oja, Hebb):
+            raise NotCovered(f"that covers Oja's rule and Hebb's, not {type(self.rule).__name__}", surprising=True)
+        if self.feedback.hidden_layers:
+            raise NotCovered("that covers feedback of one layer, not of several", surprising=True)
+        pathways = cast("list[Pathway]", list(self.pathways))
+        form = Form(
+            decay=isinstance(self.rule, Oja),
+            error_signal=self.feedback.signal == "error",
+            rectified=self.feedback.rectified,
+            clamped=self.feedback.output == "clamped",
+            after=self.presynaptic == "after",
+            units=tuple(unit * self._lifetime_factor for unit in self._units),
+        )
+        return form, ChainTensors(
+            weights=state.weights,
+            biases=state.biases,
+            coefficients=tuple(self.coefficients),
+            strengths=tuple(self.strengths),
+            feedback_weights=tuple(pathway.weights[0] for pathway in pathways),
+            feedback_biases=tuple(pathway.biases[0] for pathway in pathways),
+        )
 
     def fit_lifetime(self, factor: float) -> None:
         self._lifetime_factor = float(factor)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from flp_agents.chain.description import ChainTensors, Form, NotCovered
+
 State = TypeVar("State")
 
 
@@ -81,6 +83,25 @@ class Learner(nn.Module, Generic[State]):
         Meta-training may begin with short lifetimes, which cost less. A learner whose updates must add up to the same
         over a lifetime makes each of them ``factor`` times larger here. By default: nothing.
         """
+
+    def settle(self, state: State) -> State:
+        """Forgets what only the inner step under way needs; called between steps (by default nothing).
+
+        What remains has the structure of the state at birth.
+        """
+        return state
+
+    def plastic_chain(self, state: State) -> tuple[Form, ChainTensors]:
+        """Describes the learner as a plastic chain, whose meta-gradient is known in closed form.
+
+        Raises:
+            NotCovered: if it is not one; by default it is not.
+        """
+        raise NotCovered(f"{type(self).__name__} has none", surprising=False)
+
+    def with_weights(self, state: State, weights: tuple[Tensor, ...]) -> State:
+        """The state with other weights in its plastic chain, for learners that are one."""
+        raise NotImplementedError
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """The meta-parameters by kind, each kind with a learning rate of its own in the outer loop."""

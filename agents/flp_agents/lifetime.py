@@ -45,7 +45,7 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
         FLPError: if the answers have another shape than the targets.
     """
     query_y = learner.tensor(episode.query_y)
-    support = learner.encode(learner.tensor(episode.support_x))
+    support = meta_gradient.encode(learner, learner.tensor(episode.support_x))
     query = learner.encode(learner.tensor(episode.query_x))
 
     state = meta_gradient.live(learner, learner.init(len(episode)), support, learner.tensor(episode.support_y))

@@ -1,16 +1,35 @@
 """How the query loss is differentiated through a lifetime: swappable strategies.
 
-A strategy runs the support steps; what it keeps of them decides the gradient's cost in memory and time.
+A strategy lives through the support steps. What it keeps of them decides what the gradient costs in memory and time.
+Learners whose plastic tail is a plain chain (see ``chain/description.py``) are differentiated in closed form; all
+others by automatic differentiation.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
 
+from flp_agents.chain import gradient as chain_gradient
+from flp_agents.chain.gradient import Keep, NotCovered
 from flp_agents.learner import Learner
+from flp_envs.errors import FLPError, InvalidSize, check_at_least
+
+
+class UnsupportedStrategy(FLPError, ValueError):
+    """A strategy that this learner cannot be meta-trained with."""
+
+
+class ByAutograd(UserWarning):
+    """A learner that the closed form does not cover is differentiated by autograd: the same gradient, more slowly."""
 
 
 def inner_loop(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
@@ -28,20 +47,178 @@ def inner_loop(learner: Learner[Any], state: Any, features: Tensor, targets: Ten
     for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
         _, state = learner.predict(state, x)
         state = learner.update(state, y)
-    return state
+    return learner.settle(state)
 
 
 class MetaGradient(Protocol):
-    """A way to live through the support steps so that what comes out can be differentiated."""
+    """A way to live through a lifetime so that what comes out can be differentiated."""
+
+    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
+        """The support's inputs ``(E, T, B, ...)`` encoded."""
+        ...
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        """The arguments and the result of :func:`inner_loop`."""
+        """The arguments and the result of :func:`inner_loop`.
+
+        Raises:
+            UnsupportedStrategy: if the learner cannot be meta-trained in this way.
+            InvalidSize: if the strategy does not fit the number of inner steps.
+        """
         ...
 
 
+class _Encodes:
+    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
+        return learner.encode(x)
+
+
+class _EncodesTwice:
+    """Forgets what the trunk did between input and features, and does it once more on the way back."""
+
+    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return learner.encode(x)
+        features: Tensor = checkpoint(learner.encode, x, use_reentrant=False, preserve_rng_state=False)
+        return features
+
+
 @dataclass(frozen=True)
-class Full:
-    """The exact gradient, by automatic differentiation; memory grows with the number of inner steps."""
+class Autograd(_Encodes):
+    """The exact gradient, by automatic differentiation even of learners that have a closed form."""
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
         return inner_loop(learner, state, features, targets)
+
+
+@dataclass(frozen=True)
+class Full(_Encodes):
+    """The exact gradient; weights and activities of every inner step are kept."""
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        return _in_closed_form(learner, state, features, targets, Keep(), inner_loop)
+
+
+@dataclass(frozen=True)
+class Checkpointed(_EncodesTwice):
+    """The exact gradient; only the state before every segment is kept, and each segment is lived once more.
+
+    Source: Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost".
+
+    Attributes:
+        every: inner steps in a segment; by default the square root of the lifetime, which keeps least.
+    """
+
+    every: int | None = None
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        every = _segment(self, features)
+        keep = Keep(every, activity=False, weights=False)
+        return _in_closed_form(learner, state, features, targets, keep, self._by_autograd)
+
+    def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return inner_loop(learner, state, features, targets)
+        every = _segment(self, features)
+        for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
+            leaves, structure = pytree.tree_flatten(state)
+
+            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Any:
+                return inner_loop(learner, pytree.tree_unflatten(list(leaves), structure), x, y)
+
+            state = checkpoint(segment, x, y, *leaves, use_reentrant=False, preserve_rng_state=False)
+        return state
+
+
+@dataclass(frozen=True)
+class Reversible(_EncodesTwice):
+    """The exact gradient up to rounding; activities are kept, and weights found by undoing the plasticity rule.
+
+    The weights before every segment are kept as well, so that rounding errors do not add up over a lifetime. A segment
+    with a step that cannot be undone, or only by magnifying errors, is replayed from them.
+
+    Attributes:
+        every: inner steps in a segment; by default the square root of the lifetime.
+    """
+
+    every: int | None = None
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        keep = Keep(_segment(self, features), activity=True, weights=False)
+        return _in_closed_form(learner, state, features, targets, keep, None)
+
+
+@dataclass(frozen=True)
+class Truncated(_Encodes):
+    """An approximate gradient: through the last inner steps only.
+
+    What happened before them is taken for a shift of the initial weights that depends on nothing, so that with 0 steps
+    it is first-order MAML (Finn et al., 2017) and with all of them exact.
+
+    Attributes:
+        steps: how many of the last inner steps.
+    """
+
+    steps: int
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        check_at_least("steps of Truncated", self.steps, 0)
+        cut = features.shape[1] - self.steps
+        if cut < 0:
+            raise InvalidSize(f"{self}: a lifetime has {features.shape[1]} inner steps: choose at most as many")
+        if cut:
+            with torch.no_grad():
+                lived = Full().live(learner, state, features[:, :cut], targets[:, :cut])
+            state = pytree.tree_map(lambda born, now: born + (now - born).detach(), learner.settle(state), lived)
+        if cut == features.shape[1]:
+            return state
+        return Full().live(learner, state, features[:, cut:], targets[:, cut:])
+
+
+STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
+    "full": lambda _: Full(),
+    "checkpointed": lambda steps: Checkpointed(steps or None),
+    "reversible": lambda steps: Reversible(steps or None),
+    "truncated": lambda steps: Truncated(steps),
+    "autograd": lambda _: Autograd(),
+}
+
+
+def describe(learner: Learner[Any]) -> str:
+    """How a learner's meta-gradient is computed here, in a few words."""
+    try:
+        learner.plastic_chain(learner.init(1))
+    except NotCovered as reason:
+        return f"by autograd ({reason})"
+    parameter = next(learner.parameters())
+    return f"in closed form, {chain_gradient.engine_name(parameter.device, parameter.dtype)}"
+
+
+def _segment(strategy: Checkpointed | Reversible, features: Tensor) -> int:
+    steps = features.shape[1]
+    if strategy.every is None:
+        return max(1, math.isqrt(steps))
+    if check_at_least(f"every of {type(strategy).__name__}", strategy.every, 1) > steps:
+        raise InvalidSize(f"{strategy}: a lifetime has {steps} inner steps: choose every of at most {steps}")
+    return strategy.every
+
+
+def _in_closed_form(
+    learner: Learner[Any],
+    state: Any,
+    features: Tensor,
+    targets: Tensor,
+    keep: Keep,
+    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any] | None,
+) -> Any:
+    """Lives through the plastic chain if the learner is one, and ``otherwise`` if not."""
+    try:
+        form, tensors = learner.plastic_chain(state)
+    except NotCovered as reason:
+        if otherwise is None:
+            raise UnsupportedStrategy(
+                f"Reversible undoes plasticity in closed form, but {reason}: use Checkpointed"
+            ) from None
+        if reason.surprising and torch.is_grad_enabled():
+            warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
+        return otherwise(learner, state, features, targets)
+    return learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep))

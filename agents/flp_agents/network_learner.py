@@ -33,3 +33,9 @@ class NetworkLearner(Learner[FastWeights]):
 
     def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
         return answer(state, features)
+
+    def settle(self, state: FastWeights) -> FastWeights:
+        return state._replace(activity=())
+
+    def with_weights(self, state: FastWeights, weights: tuple[Tensor, ...]) -> FastWeights:
+        return FastWeights(weights, state.biases)

@@ -241,7 +241,7 @@ class TrainingRun:
         return {
             **self.plan.to_json(),
             "outer_steps_done": self.trainer.step_count,
-            "cost_seconds": round(self.seconds, 1),
+            "cost_seconds": round(self.seconds, 3),
             "threads": torch.get_num_threads(),
             "result": self._result,
         }
