@@ -307,3 +307,13 @@ def test_the_compiled_engine_is_kept_and_mended(monkeypatch, tmp_path):
     assert load_library(torch.float32).tiny() == 7
     assert list((tmp_path / "cache").iterdir()) == [library]
     load_library.cache_clear()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_not_a_number_stays_that(engine, monkeypatch):
+    needs_compiler(engine)
+    learner, features, targets = chain_of()
+    with torch.no_grad():
+        features[0, 0, 0, 0] = float("nan")
+    _, grads = in_closed_form(learner, features, targets, Keep(), engine, monkeypatch)
+    assert all(grads[1 + i].isnan().any() for i, (n, _) in enumerate(learner.named_parameters()) if "strengths" in n)

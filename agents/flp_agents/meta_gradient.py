@@ -130,8 +130,8 @@ class Checkpointed(_EncodesTwice):
 
 
 @dataclass(frozen=True)
-class Reversible(_EncodesTwice):
-    """The exact gradient up to rounding; activities are kept, and weights found by undoing the plasticity rule.
+class Reversible(_Encodes):
+    """The exact gradient up to rounding: activities are kept, and weights are found by undoing the plasticity rule.
 
     The weights before every segment are kept as well, so that rounding errors do not add up over a lifetime. A segment
     with a step that cannot be undone, or only by magnifying errors, is replayed from them.

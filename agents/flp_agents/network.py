@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flp_agents.trunk import features_of
 from flp_envs.errors import InvalidSize, check_at_least
 
 
@@ -84,7 +85,11 @@ class FastWeights(NamedTuple):
 
 
 class Layers(nn.Module):
-    """The initial weights and biases of a network's layers: meta-parameters."""
+    """The initial weights and biases of a network's layers: meta-parameters.
+
+    Attributes:
+        precision: of the trunk's products, see :func:`~flp_agents.trunk.features_of`.
+    """
 
     def __init__(self, network: Network, plastic_layers: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -97,6 +102,7 @@ class Layers(nn.Module):
         self.register_buffer("input_scale", scale, persistent=False)
 
     input_scale: Tensor
+    precision: str = "float32"
 
     @property
     def plastic_shapes(self) -> list[tuple[int, int]]:
@@ -105,10 +111,9 @@ class Layers(nn.Module):
 
     def trunk(self, x: Tensor) -> Tensor:
         """Features of any number of inputs, ``(..., input) -> (..., features)``; free of fast weights."""
-        features = x * self.input_scale if self.network.input_scale is not None else x
-        for i in range(self.trunk_layers):
-            features = torch.relu(nn.functional.linear(features, self.weights[i], self.biases[i]))
-        return features
+        scaled = x * self.input_scale if self.network.input_scale is not None else x
+        trunk = slice(self.trunk_layers)
+        return features_of(scaled, list(self.weights)[trunk], list(self.biases)[trunk], self.precision)
 
     def fast_weights(self, n: int) -> FastWeights:
         """The tail's initial weights, once for each of ``n`` lifetimes."""

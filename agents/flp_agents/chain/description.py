@@ -121,6 +121,10 @@ class ChainEngine(Protocol):
         """The inverse of :meth:`pack`."""
         ...
 
+    def copy(self, flat: Tensor) -> Tensor:
+        """A copy of packed weights."""
+        ...
+
     def forward(
         self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
     ) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.description import ChainEngine, ChainTensors, Form, NotCovered
 from flp_agents.chain.native_engine import NativeEngine
 from flp_agents.chain.torch_engine import TorchEngine
+from flp_agents.memory import Borrowed, OutOfMemory, free_bytes, readable
 
 __all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine"]
 
@@ -33,6 +35,21 @@ class Keep:
     every: int | None = None
     activity: bool = True
     weights: bool = True
+
+    def segments(self, steps: int) -> list[tuple[int, int]]:
+        """The first step of each segment, and the one after its last."""
+        every = self.every or steps
+        return [(start, min(start + every, steps)) for start in range(0, steps, every)]
+
+    def values(self, steps: int, weight_size: int, activity_size: int) -> int:
+        """How many numbers are kept at most, on the way back included."""
+        every = self.every or steps
+        kept = steps * (activity_size * self.activity + weight_size * self.weights)
+        if not self.weights:
+            kept += (len(self.segments(steps)) + 1) * weight_size
+        if not self.activity:
+            kept += every * (activity_size + weight_size)
+        return kept
 
 
 def engine_name(device: torch.device, dtype: torch.dtype) -> str:
@@ -82,47 +99,84 @@ class _Lived(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, form: Form, keep: Keep, features: Tensor, targets: Tensor, *flat: Tensor) -> Any:
         tensors = ChainTensors.from_flat(flat)
-        steps = features.shape[1]
         engine = make_engine(form, tensors, features, targets)
-        every = keep.every or steps
-        ctx.segments = [(start, min(start + every, steps)) for start in range(0, steps, every)]
-        ctx.activity = features.new_empty(steps, engine.activity_size) if keep.activity else None
-        ctx.history = features.new_empty(steps, engine.weight_size) if keep.weights else None
-        ctx.starts, ctx.magnified = [], []
         weights = engine.pack(tensors.weights)
-        for start, stop in ctx.segments:
-            if ctx.history is None:
-                ctx.starts.append(weights.clone())
-            ctx.magnified.append(
-                engine.forward(weights, start, stop, _part(ctx.activity, start, stop), _part(ctx.history, start, stop))
-            )
-        ctx.engine, ctx.weights = engine, weights
+        ctx.walk = _Walk(engine, keep, weights, features.shape[1])
+        ctx.walk.forth(weights)
         return engine.unpack(weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *output_grads: Tensor) -> Any:
-        engine: ChainEngine = ctx.engine
+        engine: ChainEngine = ctx.walk.engine
         grad = engine.pack(output_grads)
-        end = ctx.weights
-        for number in reversed(range(len(ctx.segments))):
-            start, stop = ctx.segments[number]
-            activity, history = _part(ctx.activity, start, stop), _part(ctx.history, start, stop)
-            weights = None if history is not None else end.clone()
+        ctx.walk.back(grad)
+        features, grads = engine.take_gradients()
+        return (None, None, features, None, *engine.unpack(grad), *grads.flat())
+
+
+class _Walk:
+    """One way through a lifetime, and back."""
+
+    def __init__(self, engine: ChainEngine, keep: Keep, weights: Tensor, steps: int) -> None:
+        _check_memory(engine, keep, weights, steps)
+        self.engine, self.keep, self.like = engine, keep, weights
+        self.segments = keep.segments(steps)
+        self.buffers = Borrowed()
+        self.activity = self.buffers.take(weights, steps, engine.activity_size) if keep.activity else None
+        self.history = self.buffers.take(weights, steps, engine.weight_size) if keep.weights else None
+        self.ends: list[Tensor] = []  # the weights before the first segment, then after each
+        self.magnified: list[float] = []
+
+    def forth(self, weights: Tensor) -> None:
+        for start, stop in self.segments:
+            if self.history is None:
+                self.ends.append(self.engine.copy(weights))
+            activity, history = _part(self.activity, start, stop), _part(self.history, start, stop)
+            self.magnified.append(self.engine.forward(weights, start, stop, activity, history))
+        self.ends.append(self.engine.copy(weights))
+
+    def back(self, grad: Tensor) -> None:
+        spare = Borrowed()
+        for number in reversed(range(len(self.segments))):
+            start, stop = self.segments[number]
+            activity, history = _part(self.activity, start, stop), _part(self.history, start, stop)
+            weights = None
             if activity is None:
-                weights = ctx.starts[number].clone()
-                activity = grad.new_empty(stop - start, engine.activity_size)
-                history = grad.new_empty(stop - start, engine.weight_size)
-                engine.forward(weights, start, stop, activity, history)
-            elif history is None and ctx.magnified[number] > MOST_MAGNIFIED:
-                weights = ctx.starts[number].clone()
-                history = grad.new_empty(stop - start, engine.weight_size)
-                engine.replay(weights, start, stop, activity, history)
-            engine.backward(grad, weights, start, stop, activity, history)
-            end = ctx.starts[number] if ctx.starts else None
-        grad_features, grads = engine.take_gradients()
-        return (None, None, grad_features, None, *engine.unpack(grad), *grads.flat())
+                activity = spare.take(self.like, stop - start, self.engine.activity_size)
+                history = spare.take(self.like, stop - start, self.engine.weight_size)
+                self.engine.forward(self.engine.copy(self.ends[number]), start, stop, activity, history)
+            elif history is None and self.magnified[number] > MOST_MAGNIFIED:
+                history = spare.take(self.like, stop - start, self.engine.weight_size)
+                self.engine.replay(self.engine.copy(self.ends[number]), start, stop, activity, history)
+            elif history is None:
+                weights = self.engine.copy(self.ends[number + 1])
+            self.engine.backward(grad, weights, start, stop, activity, history)
+            del activity, history
+            spare = Borrowed()
 
 
 def _part(kept: Tensor | None, start: int, stop: int) -> Tensor | None:
     return None if kept is None else kept[start:stop]
+
+
+def _check_memory(engine: ChainEngine, keep: Keep, weights: Tensor, steps: int) -> None:
+    """Raises :class:`OutOfMemory`, naming what would fit, before anything is allocated."""
+    free = free_bytes(weights.device)
+
+    def size(keep: Keep) -> int:
+        return keep.values(steps, engine.weight_size, engine.activity_size) * weights.element_size()
+
+    if free is None or size(keep) <= free:
+        return
+    square_root = max(1, math.isqrt(steps))
+    others = {
+        "Reversible": Keep(square_root, activity=True, weights=False),
+        "Checkpointed": Keep(square_root, activity=False, weights=False),
+    }
+    fitting = [f"{name} needs {readable(size(other))}" for name, other in others.items() if size(other) <= free]
+    advice = f"use another strategy: {', '.join(fitting)}" if fitting else "use fewer lifetimes or a narrower network"
+    raise OutOfMemory(
+        f"the meta-gradient through {steps} inner steps would keep {readable(size(keep))}, and {readable(free)} are "
+        f"free: {advice}"
+    )

@@ -101,6 +101,12 @@ class NativeEngine:
         parts = zip(torch.split(flat.view(self.lifetimes, -1), self.sizes, 1), self.shapes, self.strides, strict=True)
         return tuple(p.reshape(self.lifetimes, out, stride)[..., :into] for p, (out, into), stride in parts)
 
+    def copy(self, flat: Tensor) -> Tensor:
+        # Not by torch: its threads, having helped, wait for more for a while, on the cores that the next walk needs.
+        copied = torch.empty_like(flat)
+        ctypes.memmove(copied.data_ptr(), flat.data_ptr(), flat.numel() * flat.element_size())
+        return copied
+
     def forward(
         self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
     ) -> float:

@@ -387,7 +387,7 @@ class Member {
     product<T>(rows[i], vectors(), c.layer[i].in, weights + s.weight_at[i] + at * s.stride[i], s.stride[i], 1,
                input(i, activity, parity), lanes, [=](long r, long j, V<T> v) {
                  v += bias[r];
-                 if (hidden) v = v > 0 ? v : V<T>{};
+                 if (hidden) v = v < 0 ? V<T>{} : v;  // not a number stays that
                  store(to + r * lanes + j * Lanes<T>::count, v);
                });
   }
@@ -422,7 +422,7 @@ class Member {
                    signal.data(), lanes, [=](long r, long j, V<T> v) {
                      const long k = r * lanes + j * Lanes<T>::count;
                      v += bias[r];
-                     if (rectified) v = v > 0 ? v : V<T>{};
+                     if (rectified) v = v < 0 ? V<T>{} : v;
                      store(through + k, v);
                      const V<T> own = load(x + k);
                      store(to + k, own + strength * (v - own));

@@ -54,6 +54,9 @@ class TorchEngine:
         parts = zip(torch.split(flat, sizes), self.shapes, strict=True)
         return tuple(part.view(self.lifetimes, *shape) for part, shape in parts)
 
+    def copy(self, flat: Tensor) -> Tensor:
+        return flat.clone()
+
     def forward(
         self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
     ) -> float:

@@ -1,0 +1,131 @@
+"""How much memory there is, how much was used, and buffers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flp_envs.errors import FLPError
+
+
+class OutOfMemory(FLPError, MemoryError):
+    """What was asked for does not fit; the message says what would."""
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory to be had on a device, or none if that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    known = [_available(), _group_limit()]
+    return min((b for b in known if b is not None), default=None)
+
+
+def readable(size: float) -> str:
+    """A number of bytes in words, such as "1.5 GiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"
+
+
+@dataclass
+class Peak:
+    """What :func:`measure_peak` measured.
+
+    Attributes:
+        total: the process's largest resident memory, or the device's largest allocation, in bytes; none if unknown.
+        added: how much of it was added in the meantime.
+    """
+
+    total: int | None = None
+    added: int | None = None
+
+
+@contextmanager
+def measure_peak(device: torch.device) -> Iterator[Peak]:
+    """Measures the largest memory in use while the block runs; on a CPU only where there is a /proc, as on Linux."""
+    peak = Peak()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield peak
+        peak.total = torch.cuda.max_memory_allocated(device)
+        peak.added = peak.total - before
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        resident = _status("VmRSS")
+    except OSError:
+        yield peak
+        return
+    yield peak
+    peak.total = _status("VmHWM")
+    peak.added = peak.total - resident
+
+
+class Borrowed:
+    """Large buffers on loan, returned when this object dies.
+
+    Fresh memory costs a page fault for every few KiB, as much time as is spent on computing in it; so buffers are
+    kept and lent again. On other devices than CPUs torch does the same itself.
+    """
+
+    _idle: list[Tensor] = []  # noqa: RUF012  (of all: that is what it is for)
+
+    def __init__(self) -> None:
+        self._lent: list[Tensor] = []
+
+    def take(self, like: Tensor, rows: int, columns: int) -> Tensor:
+        """A buffer ``(rows, columns)`` of arbitrary content, of the type and device of ``like``."""
+        size = rows * columns
+        if like.device.type != "cpu":
+            return like.new_empty(rows, columns)
+        fitting = [b for b in Borrowed._idle if b.dtype == like.dtype and size <= b.numel() <= 2 * size]
+        if fitting:
+            buffer = min(fitting, key=Tensor.numel)
+            Borrowed._idle = [b for b in Borrowed._idle if b is not buffer]
+        else:
+            Borrowed._idle = []  # whoever wants other sizes does not want these any more
+            buffer = like.new_empty(size)
+        self._lent.append(buffer)
+        return buffer[:size].view(rows, columns)
+
+    def __del__(self) -> None:
+        Borrowed._idle = [*self._lent, *Borrowed._idle][:4]
+
+    @classmethod
+    def forget(cls) -> None:
+        """Gives idle buffers back to the system."""
+        cls._idle = []
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _group_limit() -> int | None:
+    """What is left to a container."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {field} in /proc/self/status")
