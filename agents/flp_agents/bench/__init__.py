@@ -1,0 +1,1 @@
+"""What the meta-gradient costs: ``flp bench``."""
