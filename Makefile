@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench-env bench-meta clean
+.PHONY: demo test test-all lint bench bench-env clean
 
 demo: .venv/installed
 	$(BIN)/flp demo
@@ -21,8 +21,12 @@ lint: .venv/installed
 bench-env: .venv/installed
 	$(BIN)/python benchmarks/environment_speed.py
 
-bench-meta: .venv/installed
-	$(BIN)/python benchmarks/outer_step_speed.py
+bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/flp bench --output results
+	$(BIN)/python benchmarks/long_lifetime.py
+	$(BIN)/python benchmarks/evaluation_speed.py
+	$(BIN)/python benchmarks/growth.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, see PYTHON= in the Makefile")'

@@ -96,6 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_shared(command)
     _add_env_options(command)
 
+    command = _add(commands, "bench", "time the meta-gradient, strategy by strategy", "bench")
+    command.add_argument("--quick", action="store_true", help="one or two rounds, in less than two minutes")
+    command.add_argument("--seconds", type=float, default=600.0, help="begin no round after so long (%(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--output", help="folder to write meta_gradient.json and meta_gradient.md to")
+    command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
+
     command = _add(commands, "demo", "evaluate the bundled learners, meta-train one live, draw what happened", "demo")
     command.add_argument("--output", default="demo", help="folder for table and picture (default: %(default)s)")
     command.add_argument("--episodes", type=int, default=50, help="meta-test episodes (default: %(default)s)")

@@ -20,6 +20,9 @@ from rich.table import Table
 
 import flp_envs
 from flp_agents import bundled, checkpoint, factory, presets
+from flp_agents.bench.report import table, write_report
+from flp_agents.bench.run import QUICK_SECONDS
+from flp_agents.bench.run import bench as run_bench
 from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
@@ -183,6 +186,20 @@ def render(options: argparse.Namespace) -> int:
     path = Path(options.output)
     score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)
     print(f"{path}: one lifetime on {env_id}, seed {seed}, query mse {score:.4f}")
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """``flp bench``."""
+    device = prepare_torch(options.device, options.threads)
+    console = Console(stderr=True)
+    with console.status("") as status:
+        results = run_bench(
+            seconds=QUICK_SECONDS if options.quick else options.seconds, device=device, on_round=status.update
+        )
+    if options.output:
+        write_report(results, Path(options.output), typed_command(options.arguments))
+    print(json.dumps(results, allow_nan=False) if options.json else table(results))
     return 0
 
 

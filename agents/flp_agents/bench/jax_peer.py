@@ -6,6 +6,7 @@ As a JAX user would write it who knows that the trunk may leave the loop. Needs 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,18 +18,36 @@ from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.plasticity import Oja
 from flp_envs.episode import Episode
+from flp_envs.errors import FLPError
 
-Step = Callable[[dict[str, Any], dict[str, Any], list[Any], Any, Any], dict[str, Any]]
+
+@dataclass(frozen=True)
+class _Update:
+    """How a learner learns.
+
+    Attributes:
+        step: from prepared meta-parameters, fast weights, activity, input and target to new fast weights.
+        prepare: what of the meta-parameters can be done once, outside the loop.
+        moves_biases: whether biases are fast weights too.
+    """
+
+    step: Callable[[dict[str, Any], dict[str, Any], list[Any], Any, Any], dict[str, Any]]
+    prepare: Callable[[dict[str, Any]], dict[str, Any]]
+    moves_biases: bool
 
 
-def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str, Any]]] | None:
-    """A function from episodes to mean query loss and its gradient by meta-parameter, or none for other learners."""
+def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str, Any]]]:
+    """A function from episodes to mean query loss and its gradient by meta-parameter.
+
+    Raises:
+        FLPError: for a learner that this peer does not know.
+    """
     if isinstance(learner, FLP) and isinstance(learner.rule, Oja) and not learner.feedback.hidden_layers:
         update = _flp_step(learner)
     elif isinstance(learner, GradientBased) and learner.order == "second":
         update = _descent_step(learner)
     else:
-        return None
+        raise FLPError("the JAX peer knows Oja's rule with feedback of one layer, and second-order gradient descent")
     layers = learner.layers
     parameters = {name: jnp.asarray(p.detach().cpu().numpy()) for name, p in learner.named_parameters()}
     scale = jnp.asarray(layers.input_scale.cpu().numpy())
@@ -51,11 +70,15 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
         tail = {kind: [p[f"layers.{kind}.{i}"] for i in plastic] for kind in ("weights", "biases")}
         support = through_trunk(support_x * scale)
 
-        def live(tail: dict[str, Any], pair: tuple[Any, Any]) -> tuple[dict[str, Any], None]:
+        fixed = {} if update.moves_biases else {"biases": tail.pop("biases")}
+        prepared = update.prepare(p)
+
+        def live(fast: dict[str, Any], pair: tuple[Any, Any]) -> tuple[dict[str, Any], None]:
             x, y = pair
-            return update(p, tail, answer(tail, x), x, y), None
+            return update.step(prepared, fast, answer({**fixed, **fast}, x), x, y), None
 
         tail, _ = jax.lax.scan(live, tail, (support, support_y))
+        tail = {**fixed, **tail}
         return jnp.mean((answer(tail, through_trunk(query_x * scale))[-1] - query_y) ** 2)
 
     def mean_loss(p: dict[str, Any], *episode: Any) -> Any:
@@ -74,7 +97,7 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
     return run
 
 
-def _flp_step(learner: FLP) -> Step:
+def _flp_step(learner: FLP) -> _Update:
     feedback = learner.feedback
     units = learner.plastic_chain(learner.init(1))[0].units
 
@@ -89,16 +112,22 @@ def _flp_step(learner: FLP) -> Step:
             posts.append(y if clamped else (1 - strength) * value + strength * fed)
         pres = [x, *(posts if learner.presynaptic == "after" else activity[1:])[:-1]]
         weights = [
-            w + unit * p[f"coefficients.{i}"] * (post.T @ pre - (post**2).sum(0)[:, None] * w)
-            for i, (w, pre, post, unit) in enumerate(zip(tail["weights"], pres, posts, units, strict=True))
+            w + p[f"coefficients.{i}"] * (post.T @ pre - (post**2).sum(0)[:, None] * w)
+            for i, (w, pre, post) in enumerate(zip(tail["weights"], pres, posts, strict=True))
         ]
-        return {**tail, "weights": weights}
+        return {"weights": weights}
 
-    return step
+    def prepare(p: dict[str, Any]) -> dict[str, Any]:
+        return {**p, **{f"coefficients.{i}": unit * p[f"coefficients.{i}"] for i, unit in enumerate(units)}}
+
+    return _Update(step, prepare, moves_biases=False)
 
 
-def _descent_step(learner: GradientBased) -> Step:
+def _descent_step(learner: GradientBased) -> _Update:
     unit = learner.rate_unit
+
+    def prepare(p: dict[str, Any]) -> dict[str, Any]:
+        return {name: value * unit if "_rates" in name else value for name, value in p.items()}
 
     def step(p: dict[str, Any], tail: dict[str, Any], activity: list[Any], x: Any, y: Any) -> dict[str, Any]:
         def inner_loss(tail: dict[str, Any]) -> Any:
@@ -112,10 +141,10 @@ def _descent_step(learner: GradientBased) -> Step:
         grads = jax.grad(inner_loss)(tail)
         return {
             kind: [
-                value - unit * p[f"{rate}.{i}"] * grad
+                value - p[f"{rate}.{i}"] * grad
                 for i, (value, grad) in enumerate(zip(tail[kind], grads[kind], strict=True))
             ]
             for kind, rate in (("weights", "weight_rates"), ("biases", "bias_rates"))
         }
 
-    return step
+    return _Update(step, prepare, moves_biases=True)

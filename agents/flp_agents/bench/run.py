@@ -6,17 +6,20 @@ import ctypes
 import gc
 import importlib.util
 import itertools
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 
 import flp_envs
 from flp_agents.bench.floor import ProductRate, operations
 from flp_agents.factory import build_learner
+from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
 from flp_agents.memory import Borrowed, measure_peak
 from flp_agents.meta_gradient import Autograd, Checkpointed, Full, MetaGradient, Reversible, Truncated
@@ -33,8 +36,20 @@ CONFIGURATIONS: dict[str, tuple[str, int]] = {
     "FLP (9)": ("flp", 9),
     "Gradient-based (3)": ("gradient-based", 3),
 }
+# No round begins later in a quick run, which ends after one or two of them.
+QUICK_SECONDS = 55.0
+# At the start of meta-training: lifetimes at the edge of stability would magnify rounding errors.
+_SMALL_UPDATES = {"initial_coefficient": 1e-7, "initial_rate": 0.1}
 # How far apart the same loss and gradient may be, computed in float32 in two ways.
 _TOLERANCE = 2e-3
+
+
+class Outcome(NamedTuple):
+    """Of one outer step: the mean query loss, the norm of its gradient, and the time that it took."""
+
+    loss: float
+    norm: float
+    seconds: float
 
 
 @dataclass
@@ -44,7 +59,7 @@ class Subject:
     Attributes:
         configuration: which learner.
         name: strategy, or peer.
-        step: runs one outer step's loss and gradient, and returns the loss and the gradient's norm.
+        step: runs one outer step's loss and gradient.
         exact: whether they must be what autograd gets.
         seconds: of every round.
         peak_bytes: that one step added to the memory in use.
@@ -52,7 +67,7 @@ class Subject:
 
     configuration: str
     name: str
-    step: Callable[[], tuple[float, float]]
+    step: Callable[[], Outcome]
     exact: bool
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -71,33 +86,77 @@ def strategies(learner: str) -> dict[str, MetaGradient]:
     return {**exact, "truncated": Truncated(40), "autograd": Autograd()}
 
 
-def subjects_for(configuration: str, device: torch.device, *, lifetimes: int = 1) -> tuple[list[Subject], int]:
-    """Everything to be timed of one configuration, and the operations in one outer step of it."""
+def setting(configuration: str, lifetimes: int = 1) -> tuple[NetworkLearner, Episode]:
+    """The learner of a configuration, and the lifetimes that it is timed on."""
     name, plastic_layers = CONFIGURATIONS[configuration]
     env = flp_envs.make(ENV)
-    preset = get_preset("paper", name, {"plastic_layers": plastic_layers, "initial_coefficient": 1e-7})
-    learner = cast(NetworkLearner, build_learner(name, env, preset)).to(device)
+    preset = get_preset("paper", name, {"plastic_layers": plastic_layers, **_SMALL_UPDATES})
+    learner = cast(NetworkLearner, build_learner(name, env, preset))
     seed_env(env, 0)
-    episode = draw_episodes(env, lifetimes)
+    return learner, draw_episodes(env, lifetimes)
 
-    def ours(strategy: MetaGradient) -> Callable[[], tuple[float, float]]:
-        def step() -> tuple[float, float]:
-            learner.zero_grad(set_to_none=True)
-            loss = run_lifetime(learner, episode, meta_gradient=strategy).query_loss.mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-            grads = [p.grad for p in learner.parameters() if p.grad is not None]
-            return float(loss.detach()), float(torch.stack([g.norm() for g in grads]).norm())
 
-        return step
+def our_step(learner: Learner[Any], episode: Episode, strategy: MetaGradient) -> Outcome:
+    """One outer step's loss and gradient."""
+    started = time.perf_counter()
+    learner.zero_grad(set_to_none=True)
+    loss = run_lifetime(learner, episode, meta_gradient=strategy).query_loss.mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    grads = [p.grad for p in learner.parameters() if p.grad is not None]
+    norm = float(torch.stack([g.norm() for g in grads]).norm())
+    return Outcome(float(loss.detach()), norm, time.perf_counter() - started)
 
+
+def _subjects(configuration: str, device: torch.device, peer: JaxProcess | None) -> tuple[list[Subject], int]:
+    """Everything to be timed of one configuration, and the operations in one outer step of it."""
+    learner, episode = setting(configuration)
+    learner.to(device)
     subjects = [
-        Subject(configuration, strategy, ours(how), exact=strategy != "truncated")
-        for strategy, how in strategies(name).items()
+        Subject(configuration, name, partial(our_step, learner, episode, strategy), exact=name != "truncated")
+        for name, strategy in strategies(CONFIGURATIONS[configuration][0]).items()
     ]
-    peer = _jax_step(learner, episode)
     if peer is not None:
-        subjects.append(Subject(configuration, "jax", peer, exact=True))
+        subjects.append(Subject(configuration, "jax", partial(peer.step, configuration), exact=True))
     return subjects, operations(learner, episode)
+
+
+class JaxProcess:
+    """JAX in a process of its own, so that its threads and torch's do not wait for each other's cores."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve_jax, args=(other,), daemon=True)
+        self.process.start()
+        other.close()
+
+    def step(self, configuration: str) -> Outcome:
+        """One outer step there."""
+        self.connection.send(configuration)
+        try:
+            return Outcome(*self.connection.recv())
+        except EOFError:
+            raise FLPError("the JAX process ended: its error is printed above") from None
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.join()
+
+
+def _serve_jax(connection: Any) -> None:
+    from flp_agents.bench.jax_peer import jax_peer
+
+    steps: dict[str, Any] = {}
+    while True:
+        configuration = connection.recv()
+        if configuration not in steps:
+            learner, episode = setting(configuration)
+            steps[configuration] = partial(jax_peer(learner), episode)
+        started = time.perf_counter()
+        loss, grads = steps[configuration]()
+        seconds = time.perf_counter() - started
+        connection.send((loss, sum(float((g**2).sum()) for g in grads.values()) ** 0.5, seconds))
 
 
 def bench(
@@ -129,40 +188,42 @@ def bench(
     rate = ProductRate(where)
     subjects: list[Subject] = []
     counts: dict[str, int] = {}
-    for configuration in configurations:
-        on_round(f"warming up {configuration}")
-        new, counts[configuration] = subjects_for(configuration, where)
-        _warm_up(new, where)
-        subjects += new
-    for number in itertools.count(1):
-        for subject in subjects:
-            on_round(f"round {number}: {subject.configuration}, {subject.name}")
-            rate.measure()
-            begun = time.perf_counter()
-            subject.step()
-            subject.seconds.append(time.perf_counter() - begun)
-        if number >= most_rounds or time.monotonic() - started > seconds:
-            break
+    peer = JaxProcess() if importlib.util.find_spec("jax") is not None else None
+    try:
+        for configuration in configurations:
+            on_round(f"warming up {configuration}")
+            new, counts[configuration] = _subjects(configuration, where, peer)
+            _warm_up(new, where)
+            subjects += new
+        for number in itertools.count(1):
+            for subject in subjects:
+                on_round(f"round {number}: {subject.configuration}, {subject.name}")
+                rate.measure()
+                subject.seconds.append(subject.step().seconds)
+            if number >= most_rounds or time.monotonic() - started > seconds:
+                break
+    finally:
+        if peer is not None:
+            peer.close()
     return {c: _rows([s for s in subjects if s.configuration == c], counts[c], rate) for c in counts}
 
 
 def _warm_up(subjects: list[Subject], device: torch.device) -> None:
     """Runs everything once, measures memory, and checks that all compute the same."""
-    results: dict[str, tuple[float, float]] = {}
+    results: dict[str, Outcome] = {}
     for subject in subjects:
         Borrowed.forget()
         gc.collect()
         _trim()
         with measure_peak(device) as peak:
             results[subject.name] = subject.step()
-        subject.peak_bytes = peak.added if subject.name != "jax" else None  # compiling included, it would mean nothing
+        subject.peak_bytes = peak.added if subject.name != "jax" else None  # in another process
     for subject in subjects:
-        for got, expected in zip(results[subject.name], results["autograd"], strict=True):
-            if subject.exact and abs(got - expected) > _TOLERANCE * abs(expected):
-                raise FLPError(
-                    f"{subject.configuration}, {subject.name}: loss and gradient norm are {results[subject.name]}, "
-                    f"autograd's are {results['autograd']}"
-                )
+        got, expected = results[subject.name][:2], results["autograd"][:2]
+        if subject.exact and any(abs(a - b) > _TOLERANCE * abs(b) for a, b in zip(got, expected, strict=True)):
+            raise FLPError(
+                f"{subject.configuration}, {subject.name}: loss and gradient norm are {got}, autograd's {expected}"
+            )
 
 
 def _rows(subjects: list[Subject], count: int, rate: ProductRate) -> dict[str, dict[str, float | None]]:
@@ -178,23 +239,6 @@ def _rows(subjects: list[Subject], count: int, rate: ProductRate) -> dict[str, d
         }
         for s in subjects
     }
-
-
-def _jax_step(learner: NetworkLearner, episode: Episode) -> Callable[[], tuple[float, float]] | None:
-    if importlib.util.find_spec("jax") is None:
-        return None
-    from flp_agents.bench.jax_peer import jax_peer
-
-    peer = jax_peer(learner)
-    if peer is None:
-        return None
-    run = peer
-
-    def step() -> tuple[float, float]:
-        loss, grads = run(episode)
-        return loss, float(sum(float((g**2).sum()) for g in grads.values())) ** 0.5
-
-    return step
 
 
 def _trim() -> None:
