@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for an error, 2 for bad usage, 130 after Ctrl-C."""
     # torch's profiler module warns of what it cannot find on machines without a GPU; nothing that a user can mend.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # The commands say themselves how the meta-gradient is found.
+    warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments)
     options.arguments = arguments
@@ -43,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
-        print("flp: error: out of memory: use a narrower network, fewer lifetimes or smaller sizes", file=sys.stderr)
+        print(
+            "flp: error: out of memory: use --meta-gradient checkpointed, a narrower network or fewer lifetimes",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

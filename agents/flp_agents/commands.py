@@ -26,6 +26,8 @@ from flp_agents.bench.run import bench as run_bench
 from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
+from flp_agents.meta_gradient import describe
+from flp_agents.processes import Processes, join_processes, own_device
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun, finite_or_none
 from flp_agents.watching import render_lifetime
@@ -65,10 +67,25 @@ def list_everything(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """``flp train``."""
     check_at_least("test-episodes", options.test_episodes, 1)
-    device = prepare_torch(options.device, options.threads)
-    run = _resume(options, device) if options.resume is not None else _begin(options, device)
+    processes = join_processes()
+    device = prepare_torch(own_device(options.device) if processes.world > 1 else options.device, options.threads)
+    begin = _resume if options.resume is not None else _begin
+    run = begin(options, device, processes)
+    if processes.writes:
+        code = _train(run, options, device)
+    else:
+        interrupted = run.run(stop_after_seconds=None if options.minutes is None else options.minutes * 60)
+        code = 130 if interrupted else 0
+    processes.leave()
+    return code
+
+
+def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
+    """The part of :func:`train` that reads and writes."""
     settings, plan = run.plan.settings, run.plan
     print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
+    shared = f", shared by {run.processes.world} processes" if run.processes.world > 1 else ""
+    print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{shared}")
     with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
         interrupted = run.run(
             save_every_seconds=options.save_every,
@@ -76,8 +93,10 @@ def train(options: argparse.Namespace) -> int:
             on_step=on_step,
         )
     if not run.finished:
-        resume = ["flp", "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
-        resume += [] if device == "cpu" else ["--device", device]
+        world = run.processes.world
+        start = ["flp"] if world == 1 else ["torchrun", "--nproc-per-node", str(world), "-m", "flp_agents"]
+        resume = [*start, "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
+        resume += [] if device == "cpu" else ["--device", options.device]
         print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
         return 130 if interrupted else 0
     result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED)
@@ -85,7 +104,7 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _begin(options: argparse.Namespace, device: str) -> TrainingRun:
+def _begin(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
     env_id, learner = options.env or DEFAULT_ENV, options.learner or "flp"
     preset, seed = options.preset or "cpu", options.seed or 0
     settings = presets.get_preset(preset, learner, _preset_overrides(options))
@@ -103,17 +122,17 @@ def _begin(options: argparse.Namespace, device: str) -> TrainingRun:
     folder = Path(options.output or f"runs/{plan.env}-{learner}-{preset}-{seed}")
     if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
         raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
-    return TrainingRun(plan, folder, device=device)
+    return TrainingRun(plan, folder, device=device, processes=processes)
 
 
-def _resume(options: argparse.Namespace, device: str) -> TrainingRun:
+def _resume(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
     given = [name for name in ("env", "learner", "preset", "output", "seed") if getattr(options, name) is not None]
     given += _preset_overrides(options)
     given += [name for name in ("env_option", "overwrite") if getattr(options, name)]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise FLPError(f"--resume goes on with the settings it finds: leave out {names}")
-    return TrainingRun.resume(Path(options.resume), device=device)
+    return TrainingRun.resume(Path(options.resume), device=device, processes=processes)
 
 
 def _preset_overrides(options: argparse.Namespace) -> dict[str, Any]:

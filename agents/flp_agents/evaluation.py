@@ -18,7 +18,7 @@ from flp_envs.recording import draw_episodes, seed_env
 
 # Lifetimes at once, and the pairs they may have together: enough to keep the processor busy, and not too much memory.
 LIFETIMES_AT_ONCE = 16
-PAIRS_AT_ONCE = 250_000
+PAIRS_AT_ONCE = 60_000
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,11 @@ class FLP(NetworkLearner):
 
     def plastic_chain(self, state: FastWeights) -> tuple[Form, ChainTensors]:
         if type(self.rule) not in (Oja, Hebb):
-            raise NotCovered(f"that covers Oja's rule and Hebb's, not {type(self.rule).__name__}", surprising=True)
+            raise NotCovered(
+                f"the closed form covers Oja's rule and Hebb's, not {type(self.rule).__name__}", surprising=True
+            )
         if self.feedback.hidden_layers:
-            raise NotCovered("that covers feedback of one layer, not of several", surprising=True)
+            raise NotCovered("the closed form covers feedback of one layer, not of several", surprising=True)
         pathways = cast("list[Pathway]", list(self.pathways))
         form = Form(
             decay=isinstance(self.rule, Oja),

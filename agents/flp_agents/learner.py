@@ -84,6 +84,13 @@ class Learner(nn.Module, Generic[State]):
         over a lifetime makes each of them ``factor`` times larger here. By default: nothing.
         """
 
+    def set_precision(self, precision: str) -> None:
+        """Chooses how precisely what no lifetime changes is computed, for learners that have a choice.
+
+        Args:
+            precision: one of :data:`flp_agents.trunk.PRECISIONS`.
+        """
+
     def settle(self, state: State) -> State:
         """Forgets what only the inner step under way needs; called between steps (by default nothing).
 
@@ -97,7 +104,7 @@ class Learner(nn.Module, Generic[State]):
         Raises:
             NotCovered: if it is not one; by default it is not.
         """
-        raise NotCovered(f"{type(self).__name__} has none", surprising=False)
+        raise NotCovered(f"{type(self).__name__} has no closed form", surprising=False)
 
     def with_weights(self, state: State, weights: tuple[Tensor, ...]) -> State:
         """The state with other weights in its plastic chain, for learners that are one."""

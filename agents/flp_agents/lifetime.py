@@ -28,7 +28,9 @@ class Lifetime:
     query_loss: Tensor
 
 
-def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: MetaGradient = Full()) -> Lifetime:
+def run_lifetime(
+    learner: Learner[Any], episode: Episode, state: Any = None, *, meta_gradient: MetaGradient = Full()
+) -> Lifetime:
     """Lives through a batch of episodes at once and answers the query at the end.
 
     The trunk never enters the inner loop, and the query is answered once, after the last support step.
@@ -36,6 +38,7 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
     Args:
         learner: who lives; its parameters' device and dtype are used.
         episode: ``E`` episodes.
+        state: of ``E`` lifetimes before the first step; none: newborn.
         meta_gradient: how the loop is differentiated.
 
     Returns:
@@ -48,7 +51,8 @@ def run_lifetime(learner: Learner[Any], episode: Episode, *, meta_gradient: Meta
     support = meta_gradient.encode(learner, learner.tensor(episode.support_x))
     query = learner.encode(learner.tensor(episode.query_x))
 
-    state = meta_gradient.live(learner, learner.init(len(episode)), support, learner.tensor(episode.support_y))
+    born = learner.init(len(episode)) if state is None else state
+    state = meta_gradient.live(learner, born, support, learner.tensor(episode.support_y))
     answers = learner.answer_all(state, query)
     if answers.shape != query_y.shape:
         raise FLPError(f"expected answers of shape {tuple(query_y.shape)}, got {tuple(answers.shape)}")

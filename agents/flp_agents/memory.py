@@ -17,6 +17,30 @@ class OutOfMemory(FLPError, MemoryError):
     """What was asked for does not fit; the message says what would."""
 
 
+@contextmanager
+def explaining_out_of_memory(strategy: object) -> Iterator[None]:
+    """Turns what torch says when memory runs out in the block into advice.
+
+    Raises:
+        OutOfMemory: with the advice.
+    """
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _speaks_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory with {strategy}: use Checkpointed(), which keeps least, fewer lifetimes at once, or a "
+            "narrower network"
+        ) from None
+
+
+def _speaks_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Memory to be had on a device, or none if that is not known."""
     if device.type == "cuda":

@@ -186,7 +186,8 @@ STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
 def describe(learner: Learner[Any]) -> str:
     """How a learner's meta-gradient is computed here, in a few words."""
     try:
-        learner.plastic_chain(learner.init(1))
+        with torch.random.fork_rng(devices=[]):  # some draw at birth; asking must not change what comes next
+            learner.plastic_chain(learner.init(1))
     except NotCovered as reason:
         return f"by autograd ({reason})"
     parameter = next(learner.parameters())
@@ -216,7 +217,7 @@ def _in_closed_form(
     except NotCovered as reason:
         if otherwise is None:
             raise UnsupportedStrategy(
-                f"Reversible undoes plasticity in closed form, but {reason}: use Checkpointed"
+                f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed"
             ) from None
         if reason.surprising and torch.is_grad_enabled():
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)

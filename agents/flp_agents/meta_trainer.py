@@ -9,11 +9,14 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
+from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
+from flp_agents.processes import Processes
 from flp_envs.episode import Episode
 from flp_envs.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_envs.recording import draw_episodes, seed_env
@@ -59,6 +62,7 @@ class MetaTrainer:
         restart_adam_every: outer steps after which Adam forgets its moments, as the released code's sine script does;
             0: never.
         meta_gradient: how the query loss is differentiated through the lifetime.
+        processes: with whom the meta-batch is shared; all must be given the same of everything else.
         seed: of the stream of lifetimes.
         patience: outer steps in a row that may be skipped before the run stops.
 
@@ -80,11 +84,13 @@ class MetaTrainer:
         warm_up: int = 0,
         restart_adam_every: int = 0,
         meta_gradient: MetaGradient = Full(),
+        processes: Processes = Processes(),
         seed: int = 0,
         patience: int = 20,
     ) -> None:
         self.learner, self.env, self.meta_gradient = learner, env, meta_gradient
         self.meta_batch = check_at_least("meta_batch", meta_batch, 1)
+        self.processes, self._share = processes, processes.share(meta_batch)
         self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
         self.warm_up = check_at_least("warm_up", warm_up, 0)
         self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
@@ -136,9 +142,8 @@ class MetaTrainer:
         if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
             self.optimizer.state.clear()
         self.learner.zero_grad(set_to_none=True)
-        loss = run_lifetime(self.learner, episode, meta_gradient=self.meta_gradient).query_loss.mean()
-        loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        loss = self._differentiate(episode, parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip or math.inf)
         finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
         if finite:
@@ -157,7 +162,23 @@ class MetaTrainer:
                 f"the last of them step {self.step_count}: lower the initial plasticity coefficient or inner learning "
                 "rate, or the outer learning rates"
             )
-        return OuterStep(self.step_count, float(loss.detach()), float(norm), not finite, self.skipped_total)
+        return OuterStep(self.step_count, float(loss), float(norm), not finite, self.skipped_total)
+
+    def _differentiate(self, episode: Episode, parameters: list[nn.Parameter]) -> Tensor:
+        """The mean query loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""
+        state = self.learner.init(len(episode))
+        if self.processes.world > 1:
+            episode, state = episode[self._share], pytree.tree_map(lambda t: t[self._share], state)
+        with explaining_out_of_memory(self.meta_gradient):
+            loss = run_lifetime(self.learner, episode, state, meta_gradient=self.meta_gradient).query_loss.mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        if self.processes.world > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self.processes.average([loss, *(p.grad for p in parameters if p.grad is not None)])
+        return loss
 
     def progress(self) -> dict[str, Any]:
         """All but tensors that continuing needs, fit for JSON."""

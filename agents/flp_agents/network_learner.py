@@ -7,6 +7,8 @@ from torch import Tensor
 
 from flp_agents.learner import Learner
 from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.trunk import PRECISIONS
+from flp_envs.errors import check_choice
 
 
 class NetworkLearner(Learner[FastWeights]):
@@ -33,6 +35,9 @@ class NetworkLearner(Learner[FastWeights]):
 
     def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
         return answer(state, features)
+
+    def set_precision(self, precision: str) -> None:
+        self.layers.precision = check_choice("precision", precision, PRECISIONS)
 
     def settle(self, state: FastWeights) -> FastWeights:
         return state._replace(activity=())

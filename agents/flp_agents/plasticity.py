@@ -42,8 +42,11 @@ class Oja:
 
     def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
         decay = post.square().sum(dim=1).unsqueeze(-1)
-        change = torch.addcmul(post.transpose(1, 2) @ pre, decay, weight, value=-1.0)
-        return torch.addcmul(weight, coefficient, change, value=unit)
+        hebb = post.transpose(1, 2) @ pre
+        # Without a gradient nobody needs the steps in between, and large ones cost as much in memory as in arithmetic.
+        place = None if torch.is_grad_enabled() else hebb
+        change = torch.addcmul(hebb, decay, weight, value=-1.0, out=place)
+        return torch.addcmul(weight, coefficient, change, value=unit, out=place)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from typing import Any
 from flp_agents.feedback import SIGNALS
 from flp_agents.flp import GRANULARITIES, PRESYNAPTIC
 from flp_agents.gradient_based import ORDERS
+from flp_agents.meta_gradient import STRATEGIES
 from flp_agents.meta_trainer import SCHEDULES
 from flp_agents.plasticity import RULES
-from flp_envs.errors import check_choice
+from flp_agents.trunk import PRECISIONS
+from flp_envs.errors import check_at_least, check_choice
 
 
 def option(default: Any, text: str) -> Any:
@@ -27,6 +29,8 @@ CHOICES: dict[str, Collection[str]] = {
     "signal": SIGNALS,
     "order": ORDERS,
     "schedule": SCHEDULES,
+    "meta_gradient": STRATEGIES,
+    "precision": (*PRECISIONS, "tf32"),
 }
 
 
@@ -65,6 +69,9 @@ class Preset:
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
     short_outer_steps: int = option(0, "outer steps on shorter lifetimes, before the full ones")
     short_steps_per_function: int = option(8, "minibatches for each function in those")
+    meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd")
+    gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
+    precision: str = option("float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's")
     rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases")
     rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases")
     rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients")
@@ -72,6 +79,7 @@ class Preset:
     rate_inner_rates: float = option(0.01, "outer learning rate of inner learning rates")
 
     def __post_init__(self) -> None:
+        check_at_least("gradient_steps", self.gradient_steps, 0)
         for name, valid in CHOICES.items():
             check_choice(name, getattr(self, name), valid)
 

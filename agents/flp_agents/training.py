@@ -22,8 +22,10 @@ from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
+from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
+from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_envs.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
@@ -84,20 +86,25 @@ class TrainingRun:
         plan: what to train.
         folder: where to; created if need be.
         device: where the tensors live.
+        processes: with whom the meta-batch is shared; one of them writes.
     """
 
-    def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu") -> None:
-        self.plan, self.folder = plan, folder
+    def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> None:
+        self.plan, self.folder, self.processes = plan, folder, processes
+        processes.check_same({name: value for name, value in plan.to_json().items() if name != "command"})
         self.seconds = 0.0
         torch.manual_seed(plan.seed)
         env = plan.make_env("meta-train")
         self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
-        self.trainer = _make_trainer(self.learner, env, plan)
+        if plan.settings.precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+        self.learner.set_precision("bfloat16" if plan.settings.precision == "bfloat16" else "float32")
+        self.trainer = _make_trainer(self.learner, env, plan, processes)
         self._full_lifetime = True
         self._enter_phase(full=plan.settings.short_outer_steps == 0)
 
     @classmethod
-    def resume(cls, folder: Path, *, device: str = "cpu") -> TrainingRun:
+    def resume(cls, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> TrainingRun:
         """Goes on with the run saved in ``folder``.
 
         Raises:
@@ -108,7 +115,7 @@ class TrainingRun:
             raise checkpoint.CheckpointError(
                 f"checkpoint {folder} holds no training state: it can be evaluated, not resumed"
             )
-        run = cls(Plan.from_json(saved.about), folder, device=device)
+        run = cls(Plan.from_json(saved.about), folder, device=device, processes=processes)
         run.learner.load_state_dict(saved.learner.state_dict())
         run._enter_phase(full=bool(saved.progress["full_lifetime"]))
         run.trainer.restore(saved.progress, saved.optimizer)
@@ -122,7 +129,9 @@ class TrainingRun:
         return self.trainer.step_count >= self.plan.settings.outer_steps
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint, in the process that writes."""
+        if not self.processes.writes:
+            return
         progress = {
             **self.trainer.progress(),
             "seconds": self.seconds,
@@ -158,20 +167,24 @@ class TrainingRun:
             MetaTrainingDiverged: the last checkpoint is from before.
             FLPError: if the folder cannot be written, or if another process is training into it.
         """
-        with _locked(self.folder), _interruptions() as interrupted:
-            if self.trainer.step_count == 0:
-                self._clear_folder()
-                self.save()
-            metrics = RunMetrics(self.folder, self.trainer.step_count)
-            try:
-                self._train(metrics, interrupted, save_every_seconds, stop_after_seconds, on_step)
-            finally:
-                metrics.close()
+        with _interruptions() as interrupted:
+            if self.processes.writes:
+                with _locked(self.folder):
+                    if self.trainer.step_count == 0:
+                        self._clear_folder()
+                        self.save()
+                    metrics = RunMetrics(self.folder, self.trainer.step_count)
+                    try:
+                        self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step)
+                    finally:
+                        metrics.close()
+            else:
+                self._train(lambda *_: None, interrupted, save_every_seconds, stop_after_seconds, on_step)
             return bool(interrupted)
 
     def _train(
         self,
-        metrics: RunMetrics,
+        write: Callable[[OuterStep, float], None],
         interrupted: list[int],
         save_every_seconds: float,
         stop_after_seconds: float | None,
@@ -179,7 +192,7 @@ class TrainingRun:
     ) -> None:
         started = saved = time.monotonic()
         before = self.seconds
-        while not self.finished and not interrupted:
+        while not self.finished and not self.processes.any(bool(interrupted)):
             self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
             result = self.trainer.step()
             now = time.monotonic()
@@ -187,7 +200,7 @@ class TrainingRun:
             # The row first: a checkpoint knows of no step that the metrics do not. But if there is no place for the
             # row, there may still be one for the weights.
             try:
-                metrics.write(result, self.seconds)
+                write(result, self.seconds)
             except FLPError:
                 self.save()
                 raise
@@ -195,7 +208,7 @@ class TrainingRun:
             if now - saved >= save_every_seconds:
                 self.save()
                 saved = now
-            if stop_after_seconds is not None and now - started >= stop_after_seconds:
+            if self.processes.any(stop_after_seconds is not None and now - started >= stop_after_seconds):
                 break
         self.save()
 
@@ -243,6 +256,7 @@ class TrainingRun:
             "outer_steps_done": self.trainer.step_count,
             "cost_seconds": round(self.seconds, 3),
             "threads": torch.get_num_threads(),
+            "meta_gradient": describe(self.learner),
             "result": self._result,
         }
 
@@ -251,7 +265,7 @@ def _support_steps(env: gym.Env[Any, Any]) -> int:
     return draw_episodes(env, 1).support_steps
 
 
-def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan) -> MetaTrainer:
+def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, processes: Processes) -> MetaTrainer:
     settings = plan.settings
     rates = {
         "weights": settings.rate_weights,
@@ -271,6 +285,8 @@ def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan) -> 
         outer_steps=settings.outer_steps,
         warm_up=settings.warm_up,
         restart_adam_every=settings.restart_adam_every,
+        meta_gradient=STRATEGIES[settings.meta_gradient](settings.gradient_steps),
+        processes=processes,
         seed=plan.seed,
     )
 
