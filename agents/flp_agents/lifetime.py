@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from flp_agents.learner import Learner
@@ -28,8 +29,32 @@ class Lifetime:
     query_loss: Tensor
 
 
+class EpisodeTensors(NamedTuple):
+    """``E`` episodes on the learner's device; shapes as in :class:`~flp_envs.episode.Episode`."""
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+
+    @classmethod
+    def of(cls, learner: Learner[Any], episode: Episode) -> EpisodeTensors:
+        """An episode's arrays as tensors of the learner's device and type."""
+        arrays = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
+        return cls(*map(learner.tensor, arrays))
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of all four."""
+        return tuple(tensor.shape for tensor in self)
+
+    def part(self, lifetimes: slice) -> EpisodeTensors:
+        """Some of the lifetimes."""
+        return EpisodeTensors(*(tensor[lifetimes] for tensor in self))
+
+
 def run_lifetime(
-    learner: Learner[Any], episode: Episode, state: Any = None, *, meta_gradient: MetaGradient = Full()
+    learner: Learner[Any], episode: Episode | EpisodeTensors, state: Any = None, *, meta_gradient: MetaGradient = Full()
 ) -> Lifetime:
     """Lives through a batch of episodes at once and answers the query at the end.
 
@@ -47,14 +72,14 @@ def run_lifetime(
     Raises:
         FLPError: if the answers have another shape than the targets.
     """
-    query_y = learner.tensor(episode.query_y)
-    support = meta_gradient.encode(learner, learner.tensor(episode.support_x))
-    query = learner.encode(learner.tensor(episode.query_x))
+    tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(learner, episode)
+    support = meta_gradient.encode(learner, tensors.support_x)
+    query = learner.encode(tensors.query_x)
 
-    born = learner.init(len(episode)) if state is None else state
-    state = meta_gradient.live(learner, born, support, learner.tensor(episode.support_y))
+    born = learner.init(len(tensors.support_x)) if state is None else state
+    state = meta_gradient.live(learner, born, support, tensors.support_y)
     answers = learner.answer_all(state, query)
-    if answers.shape != query_y.shape:
-        raise FLPError(f"expected answers of shape {tuple(query_y.shape)}, got {tuple(answers.shape)}")
-    loss = (answers - query_y).square().flatten(1).mean(1)
+    if answers.shape != tensors.query_y.shape:
+        raise FLPError(f"expected answers of shape {tuple(tensors.query_y.shape)}, got {tuple(answers.shape)}")
+    loss = (answers - tensors.query_y).square().flatten(1).mean(1)
     return Lifetime(state, answers, loss)

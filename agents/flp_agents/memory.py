@@ -45,6 +45,8 @@ def free_bytes(device: torch.device) -> int | None:
     """Memory to be had on a device, or none if that is not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
     known = [_available(), _group_limit()]
     return min((b for b in known if b is not None), default=None)
 

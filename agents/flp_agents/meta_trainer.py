@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from flp_agents.device_data import SineOnDevice
+from flp_agents.graphed import GraphedGradient
 from flp_agents.learner import Learner
-from flp_agents.lifetime import run_lifetime
+from flp_agents.lifetime import EpisodeTensors, run_lifetime
 from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.processes import Processes
@@ -63,6 +65,8 @@ class MetaTrainer:
             0: never.
         meta_gradient: how the query loss is differentiated through the lifetime.
         processes: with whom the meta-batch is shared; all must be given the same of everything else.
+        device_data: draw lifetimes on the learner's device, see :mod:`flp_agents.device_data`; sine waves only.
+        cuda_graph: record loss and gradient as a CUDA graph; needs a GPU, and a learner that draws nothing at birth.
         seed: of the stream of lifetimes.
         patience: outer steps in a row that may be skipped before the run stops.
 
@@ -85,6 +89,8 @@ class MetaTrainer:
         restart_adam_every: int = 0,
         meta_gradient: MetaGradient = Full(),
         processes: Processes = Processes(),
+        device_data: bool = False,
+        cuda_graph: bool = False,
         seed: int = 0,
         patience: int = 20,
     ) -> None:
@@ -115,6 +121,9 @@ class MetaTrainer:
                 if self.rates[name] > 0
             ]
         )
+        self.device_data, self.seed = device_data, seed
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._graphed = GraphedGradient(self._one_share, list(learner.parameters())) if cuda_graph else None
         self.step_count = 0
         self.skipped_total = 0
         self._skipped_in_a_row = 0
@@ -134,17 +143,18 @@ class MetaTrainer:
         Raises:
             MetaTrainingDiverged: when ``patience`` outer steps in a row were not finite.
         """
-        return self.step_on(draw_episodes(self.env, self.meta_batch))
+        if not self.device_data:
+            return self.step_on(draw_episodes(self.env, self.meta_batch))
+        sampler = SineOnDevice.of(self.env, self._parameters[0].device)
+        return self.step_on(sampler.draw(self.seed, self.step_count, self.meta_batch))
 
-    def step_on(self, episode: Episode) -> OuterStep:
+    def step_on(self, episode: Episode | EpisodeTensors) -> OuterStep:
         """The same on given episodes."""
         self.learner.train()
         if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
             self.optimizer.state.clear()
-        self.learner.zero_grad(set_to_none=True)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        loss = self._differentiate(episode, parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip or math.inf)
+        loss = self._differentiate(episode)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip or math.inf)
         finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
         if finite:
             factor = self.schedule_factor(self.step_count)
@@ -164,21 +174,30 @@ class MetaTrainer:
             )
         return OuterStep(self.step_count, float(loss), float(norm), not finite, self.skipped_total)
 
-    def _differentiate(self, episode: Episode, parameters: list[nn.Parameter]) -> Tensor:
+    def _differentiate(self, episode: Episode | EpisodeTensors) -> Tensor:
         """The mean query loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""
-        state = self.learner.init(len(episode))
-        if self.processes.world > 1:
-            episode, state = episode[self._share], pytree.tree_map(lambda t: t[self._share], state)
+        tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(self.learner, episode)
         with explaining_out_of_memory(self.meta_gradient):
-            loss = run_lifetime(self.learner, episode, state, meta_gradient=self.meta_gradient).query_loss.mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-        loss = loss.detach()
+            if self._graphed is not None:
+                loss = self._graphed(tensors)
+            else:
+                self.learner.zero_grad(set_to_none=True)
+                loss = self._one_share(tensors)
         if self.processes.world > 1:
-            for parameter in parameters:
+            for parameter in self._parameters:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-            self.processes.average([loss, *(p.grad for p in parameters if p.grad is not None)])
+            self.processes.average([loss, *(p.grad for p in self._parameters if p.grad is not None)])
         return loss
+
+    def _one_share(self, episode: EpisodeTensors) -> Tensor:
+        """The same over this process's lifetimes."""
+        state = self.learner.init(len(episode.support_x))
+        if self.processes.world > 1:
+            episode, state = episode.part(self._share), pytree.tree_map(lambda t: t[self._share], state)
+        loss = run_lifetime(self.learner, episode, state, meta_gradient=self.meta_gradient).query_loss.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def progress(self) -> dict[str, Any]:
         """All but tensors that continuing needs, fit for JSON."""

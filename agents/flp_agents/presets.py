@@ -72,6 +72,8 @@ class Preset:
     meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd")
     gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
     precision: str = option("float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's")
+    device_data: bool = option(False, "draw meta-training lifetimes on the device (sine waves)")
+    cuda_graph: bool = option(False, "record loss and gradient as a CUDA graph")
     rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases")
     rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases")
     rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients")

@@ -287,6 +287,8 @@ def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, pro
         restart_adam_every=settings.restart_adam_every,
         meta_gradient=STRATEGIES[settings.meta_gradient](settings.gradient_steps),
         processes=processes,
+        device_data=settings.device_data,
+        cuda_graph=settings.cuda_graph,
         seed=plan.seed,
     )
 

@@ -138,8 +138,8 @@ class ChainEngine(Protocol):
             history: ``(steps, weight_size)`` to keep the weights before every step in.
 
         Returns:
-            An upper bound on how much an error may grow when these steps are walked back; infinite if one of them
-            cannot be undone.
+            An upper bound on how much an error may grow when these steps are walked back, huge if one of them cannot be
+            undone; of use only where activity is kept and history is not.
         """
         ...
 

@@ -61,6 +61,7 @@ class TorchEngine:
         self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
     ) -> float:
         layers = self.unpack(weights)
+        walked_back = activity is not None and history is None
         magnified = torch.zeros((), dtype=torch.float64, device=weights.device)
         for t in range(start, stop):
             if history is not None:
@@ -69,9 +70,10 @@ class TorchEngine:
             self._answer(layers, t, kept)
             self._feed_back(t, kept)
             self._learn(layers, t, kept)
-            if activity is not None:
+            if walked_back:
                 magnified += self._magnification()
-        return math.exp(min(float(magnified), 700.0)) if activity is not None else 1.0
+        # Asking for a number waits for the device, and cannot be recorded in a CUDA graph.
+        return math.exp(min(float(magnified), 700.0)) if walked_back else 1.0
 
     def replay(self, weights: Tensor, start: int, stop: int, activity: Tensor, history: Tensor) -> None:
         layers = self.unpack(weights)
