@@ -29,7 +29,7 @@ STRATEGIES: dict[str, MetaGradient] = {"full": Full(), "reversible": Reversible(
 def gradient(strategy: MetaGradient, steps: int, dtype: torch.dtype) -> tuple[torch.Tensor, float]:
     """The meta-gradient of one lifetime as one vector, and the seconds that it took."""
     env = flp_envs.make("FLPSine-Continual-v0", steps_per_function=steps // 10)
-    preset = get_preset("paper", "flp", {"plastic_layers": 9, "initial_coefficient": 1e-6})
+    preset = get_preset("paper", "flp", {"plastic_layers": 9, "initial_coefficient": 1e-7})
     learner = build_learner("flp", env, preset).to(dtype)
     seed_env(env, 0)
     episode = draw_episodes(env, 1)

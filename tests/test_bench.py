@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from flp_agents import FLP, GradientBased, Network, build_learner, get_preset
+from flp_agents import FLP, GradientBased, Network, build_learner, commands, get_preset
 from flp_agents.bench import run
 from flp_agents.bench.floor import operations
 from flp_agents.bench.report import table, write_report
+from flp_agents.cli import main
 from flp_envs import FLPError, SineTask, make
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -66,6 +67,16 @@ def test_every_strategy_is_timed_against_every_peer(tiny, tmp_path):
     assert written["machine"]["torch"] == torch.__version__
     assert (tmp_path / "new" / "meta_gradient.md").read_text().strip() == table(results)
     assert table(results).count("\n") == 1 + sum(map(len, results.values()))
+
+
+def test_the_command_prints_one_object_or_a_table(tiny, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(commands, "QUICK_SECONDS", 0.0)
+    assert main(["bench", "--quick", "--json", "--output", str(tmp_path / "folder")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == list(run.CONFIGURATIONS)
+    assert json.loads((tmp_path / "folder" / "meta_gradient.json").read_text())["command"] == "flp bench --quick --json"
+    assert main(["bench", "--seconds", "0"]) == 0
+    assert capsys.readouterr().out.startswith("| configuration | strategy | seconds |")
 
 
 def test_a_strategy_that_computes_something_else_is_no_result(tiny, monkeypatch):

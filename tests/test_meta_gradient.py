@@ -32,7 +32,7 @@ NETWORK = Network((3, 9, 8, 7, 1))
 SETTINGS = {"initial_coefficient": 0.004, "initial_strength": 0.4}
 LEARNERS = {
     "flp 2": lambda: FLP(NETWORK, 2, **SETTINGS),
-    "flp 4, hebb": lambda: FLP(NETWORK, 4, rule=Hebb(), **SETTINGS),
+    "flp 4, hebb": lambda: FLP(NETWORK, 4, rule=Hebb(), **{**SETTINGS, "initial_coefficient": 0.0005}),
     "feature reuse": lambda: FLP(NETWORK, 1, **SETTINGS),
     "flp 2, feedback of two layers": lambda: FLP(NETWORK, 2, feedback=Feedback(hidden_layers=1), **SETTINGS),
     "gradient-based, second order": lambda: GradientBased(NETWORK, 3, initial_rate=0.02),
@@ -94,7 +94,8 @@ def test_truncated_takes_earlier_steps_for_a_shift_of_the_initial_weights(name, 
     tensors = EpisodeTensors.of(learner, episode)
     cut = tensors.support_x.shape[1] - steps
     with torch.no_grad():
-        first = run_lifetime(learner, tensors._replace(support_x=tensors.support_x[:, :cut])).state
+        early = tensors._replace(support_x=tensors.support_x[:, :cut], support_y=tensors.support_y[:, :cut])
+        first = run_lifetime(learner, early).state
     born = learner.init(2)
     moved = born._replace(
         weights=tuple(w + (after - w).detach() for w, after in zip(born.weights, first.weights, strict=True)),
@@ -107,7 +108,8 @@ def test_truncated_takes_earlier_steps_for_a_shift_of_the_initial_weights(name, 
     expected = loss.item(), {n: p.grad for n, p in learner.named_parameters() if p.grad is not None}
     assert_same(got, expected, 1e-9)
     exact = lived(learner, episode, Full())
-    assert any((exact[1][n] - g).norm() > 1e-3 * g.norm() for n, g in got[1].items())  # else nothing was cut off
+    if name != "oml":  # to first order and with one rate, earlier steps are nothing but a shift
+        assert any((exact[1][n] - g).norm() > 1e-3 * g.norm() for n, g in got[1].items())
 
 
 @pytest.mark.parametrize("learner", ["flp 2", "gradient-based, second order"])
@@ -216,7 +218,7 @@ def test_memory_is_measured_and_lent_again():
     assert [readable(b) for b in (12, 2048, 3 * 2**20, 2.5 * 2**30)] == ["12 bytes", "2 KiB", "3 MiB", "2.5 GiB"]
     with measure_peak(torch.device("cpu")) as peak:
         torch.zeros(2**26).sum()
-    assert peak.added is None or 2**28 <= peak.added < 2**29
+    assert peak.added is None or 0.9 * 2**28 <= peak.added < 2**29
     Borrowed.forget()
     first = Borrowed()
     buffer = first.take(torch.empty(0), 10, 100)

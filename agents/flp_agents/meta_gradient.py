@@ -53,12 +53,8 @@ def inner_loop(learner: Learner[Any], state: Any, features: Tensor, targets: Ten
 class MetaGradient(Protocol):
     """A way to live through a lifetime so that what comes out can be differentiated."""
 
-    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
-        """The support's inputs ``(E, T, B, ...)`` encoded."""
-        ...
-
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        """The arguments and the result of :func:`inner_loop`.
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        """Makes sure that it can be used on lifetimes of so many inner steps.
 
         Raises:
             UnsupportedStrategy: if the learner cannot be meta-trained in this way.
@@ -66,8 +62,19 @@ class MetaGradient(Protocol):
         """
         ...
 
+    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
+        """The support's inputs ``(E, T, B, ...)`` encoded."""
+        ...
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        """The arguments and the result of :func:`inner_loop`; checks first."""
+        ...
+
 
 class _Encodes:
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        """Fits always."""
+
     def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
         return learner.encode(x)
 
@@ -110,15 +117,17 @@ class Checkpointed(_EncodesTwice):
 
     every: int | None = None
 
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        _segment(self, steps)
+
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        every = _segment(self, features)
-        keep = Keep(every, activity=False, weights=False)
+        keep = Keep(_segment(self, features.shape[1]), activity=False, weights=False)
         return _in_closed_form(learner, state, features, targets, keep, self._by_autograd)
 
     def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
         if not torch.is_grad_enabled():
             return inner_loop(learner, state, features, targets)
-        every = _segment(self, features)
+        every = _segment(self, features.shape[1])
         for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
             leaves, structure = pytree.tree_flatten(state)
 
@@ -142,9 +151,16 @@ class Reversible(_Encodes):
 
     every: int | None = None
 
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        _segment(self, steps)
+        reason = not_covered(learner)
+        if reason is not None:
+            raise UnsupportedStrategy(f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed")
+
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        keep = Keep(_segment(self, features), activity=True, weights=False)
-        return _in_closed_form(learner, state, features, targets, keep, None)
+        self.check(learner, features.shape[1])
+        keep = Keep(_segment(self, features.shape[1]), activity=True, weights=False)
+        return _in_closed_form(learner, state, features, targets, keep, inner_loop)
 
 
 @dataclass(frozen=True)
@@ -160,11 +176,13 @@ class Truncated(_Encodes):
 
     steps: int
 
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        if check_at_least("steps of Truncated", self.steps, 0) > steps:
+            raise InvalidSize(f"{self}: a lifetime has {steps} inner steps: choose at most as many")
+
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        check_at_least("steps of Truncated", self.steps, 0)
+        self.check(learner, features.shape[1])
         cut = features.shape[1] - self.steps
-        if cut < 0:
-            raise InvalidSize(f"{self}: a lifetime has {features.shape[1]} inner steps: choose at most as many")
         if cut:
             with torch.no_grad():
                 lived = Full().live(learner, state, features[:, :cut], targets[:, :cut])
@@ -183,19 +201,26 @@ STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
 }
 
 
-def describe(learner: Learner[Any]) -> str:
-    """How a learner's meta-gradient is computed here, in a few words."""
+def not_covered(learner: Learner[Any]) -> str | None:
+    """Why a learner has no meta-gradient in closed form, or none if it has."""
     try:
         with torch.random.fork_rng(devices=[]):  # some draw at birth; asking must not change what comes next
             learner.plastic_chain(learner.init(1))
     except NotCovered as reason:
+        return str(reason)
+    return None
+
+
+def describe(learner: Learner[Any]) -> str:
+    """How a learner's meta-gradient is computed here, in a few words."""
+    reason = not_covered(learner)
+    if reason is not None:
         return f"by autograd ({reason})"
     parameter = next(learner.parameters())
     return f"in closed form, {chain_gradient.engine_name(parameter.device, parameter.dtype)}"
 
 
-def _segment(strategy: Checkpointed | Reversible, features: Tensor) -> int:
-    steps = features.shape[1]
+def _segment(strategy: Checkpointed | Reversible, steps: int) -> int:
     if strategy.every is None:
         return max(1, math.isqrt(steps))
     if check_at_least(f"every of {type(strategy).__name__}", strategy.every, 1) > steps:
@@ -209,16 +234,12 @@ def _in_closed_form(
     features: Tensor,
     targets: Tensor,
     keep: Keep,
-    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any] | None,
+    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any],
 ) -> Any:
     """Lives through the plastic chain if the learner is one, and ``otherwise`` if not."""
     try:
         form, tensors = learner.plastic_chain(state)
     except NotCovered as reason:
-        if otherwise is None:
-            raise UnsupportedStrategy(
-                f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed"
-            ) from None
         if reason.surprising and torch.is_grad_enabled():
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
         return otherwise(learner, state, features, targets)

@@ -101,6 +101,9 @@ class TrainingRun:
         self.learner.set_precision("bfloat16" if plan.settings.precision == "bfloat16" else "float32")
         self.trainer = _make_trainer(self.learner, env, plan, processes)
         self._full_lifetime = True
+        # Before anything is written.
+        for phase in {plan.settings.short_outer_steps == 0, True}:
+            self.trainer.meta_gradient.check(self.learner, _support_steps(self._phase_env(full=phase)))
         self._enter_phase(full=plan.settings.short_outer_steps == 0)
 
     @classmethod
@@ -223,19 +226,21 @@ class TrainingRun:
         if full == self._full_lifetime:
             return
         self._full_lifetime = full
-        env = self.plan.make_env("meta-train")
-        factor = 1.0
-        if not full:
-            short = self.plan.make_env("meta-train", steps_per_function=self.plan.settings.short_steps_per_function)
-            factor = _support_steps(env) / _support_steps(short)
-            env = short
-        self.learner.fit_lifetime(factor)
+        env = self._phase_env(full=full)
+        # 1 on full lifetimes.
+        self.learner.fit_lifetime(_support_steps(self._phase_env(full=True)) / _support_steps(env))
         seed_env(env, self.plan.seed + int(full))  # after the draws above
         self.trainer.env = env
 
+    def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
+        """Draws full or short lifetimes."""
+        short = {} if full else {"steps_per_function": self.plan.settings.short_steps_per_function}
+        return self.plan.make_env("meta-train", **short)
+
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Evaluates full lifetimes on the meta-test split and writes the result into the checkpoint."""
+        """Evaluates full lifetimes on the meta-test split, in float32, and writes the result into the checkpoint."""
         self._enter_phase(full=True)
+        self.learner.set_precision("float32")
         result = evaluate(self.learner, self.plan.make_env("meta-test"), episodes=episodes, seed=seed)
         self._result = {
             "split": "meta-test",

@@ -61,7 +61,8 @@ class Subject:
         name: strategy, or peer.
         step: runs one outer step's loss and gradient.
         exact: whether they must be what autograd gets.
-        seconds: of every round.
+        outcome: of the first step.
+        seconds: of the second step of every round.
         peak_bytes: that one step added to the memory in use.
     """
 
@@ -69,6 +70,7 @@ class Subject:
     name: str
     step: Callable[[], Outcome]
     exact: bool
+    outcome: Outcome | None = None
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
 
@@ -167,7 +169,7 @@ def bench(
     most_rounds: int = 20,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Times all strategies of all configurations for about so long, at least one round after warming up.
+    """Times all strategies of all configurations for about so long, at least one round of two steps each.
 
     Args:
         seconds: when to begin no further round.
@@ -191,15 +193,21 @@ def bench(
     peer = JaxProcess() if importlib.util.find_spec("jax") is not None else None
     try:
         for configuration in configurations:
-            on_round(f"warming up {configuration}")
+            on_round(configuration)
             new, counts[configuration] = _subjects(configuration, where, peer)
-            _warm_up(new, where)
             subjects += new
         for number in itertools.count(1):
             for subject in subjects:
                 on_round(f"round {number}: {subject.configuration}, {subject.name}")
+                if number == 1:
+                    _first_step(subject, where)
+                else:
+                    subject.step()
                 rate.measure()
+                # The step before has warmed up caches and memory, as in a run of many steps.
                 subject.seconds.append(subject.step().seconds)
+            if number == 1:
+                _check_agreement(subjects)
             if number >= most_rounds or time.monotonic() - started > seconds:
                 break
     finally:
@@ -208,18 +216,21 @@ def bench(
     return {c: _rows([s for s in subjects if s.configuration == c], counts[c], rate) for c in counts}
 
 
-def _warm_up(subjects: list[Subject], device: torch.device) -> None:
-    """Runs everything once, measures memory, and checks that all compute the same."""
-    results: dict[str, Outcome] = {}
+def _first_step(subject: Subject, device: torch.device) -> None:
+    """Runs a subject once, measuring memory."""
+    Borrowed.forget()
+    gc.collect()
+    _trim()
+    with measure_peak(device) as peak:
+        subject.outcome = subject.step()
+    subject.peak_bytes = peak.added if subject.name != "jax" else None  # in another process
+
+
+def _check_agreement(subjects: list[Subject]) -> None:
+    """Makes sure that all that should have computed the same."""
+    outcomes = {(s.configuration, s.name): s.outcome[:2] for s in subjects if s.outcome is not None}
     for subject in subjects:
-        Borrowed.forget()
-        gc.collect()
-        _trim()
-        with measure_peak(device) as peak:
-            results[subject.name] = subject.step()
-        subject.peak_bytes = peak.added if subject.name != "jax" else None  # in another process
-    for subject in subjects:
-        got, expected = results[subject.name][:2], results["autograd"][:2]
+        got, expected = (outcomes[subject.configuration, name] for name in (subject.name, "autograd"))
         if subject.exact and any(abs(a - b) > _TOLERANCE * abs(b) for a, b in zip(got, expected, strict=True)):
             raise FLPError(
                 f"{subject.configuration}, {subject.name}: loss and gradient norm are {got}, autograd's {expected}"
