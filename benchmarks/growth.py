@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gc
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 import flp_envs
 from flp_agents import Autograd, Checkpointed, Full, MetaGradient, Reversible, build_learner, get_preset
 from flp_agents.bench.run import our_step
-from flp_agents.memory import Borrowed, measure_peak
+from flp_agents.memory import measure_peak
 from flp_envs.recording import draw_episodes, seed_env
 
 STRATEGIES: dict[str, MetaGradient] = {
@@ -53,8 +52,6 @@ def measure(sizes: dict[str, int]) -> dict[str, tuple[float, float | None]]:
     episode = draw_episodes(env, sizes["meta-batch"])
     peaks, seconds = {}, {name: [] for name in STRATEGIES}
     for name, strategy in STRATEGIES.items():
-        Borrowed.forget()
-        gc.collect()
         with measure_peak(torch.device("cpu")) as peak:
             our_step(learner, episode, strategy)
         peaks[name] = peak.added

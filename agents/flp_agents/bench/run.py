@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import importlib.util
 import itertools
 import multiprocessing
@@ -21,7 +19,7 @@ from flp_agents.bench.floor import ProductRate, operations
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
-from flp_agents.memory import Borrowed, measure_peak
+from flp_agents.memory import measure_peak
 from flp_agents.meta_gradient import Autograd, Checkpointed, Full, MetaGradient, Reversible, Truncated
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.presets import get_preset
@@ -218,9 +216,6 @@ def bench(
 
 def _first_step(subject: Subject, device: torch.device) -> None:
     """Runs a subject once, measuring memory."""
-    Borrowed.forget()
-    gc.collect()
-    _trim()
     with measure_peak(device) as peak:
         subject.outcome = subject.step()
     subject.peak_bytes = peak.added if subject.name != "jax" else None  # in another process
@@ -250,10 +245,3 @@ def _rows(subjects: list[Subject], count: int, rate: ProductRate) -> dict[str, d
         }
         for s in subjects
     }
-
-
-def _trim() -> None:
-    """Gives freed memory back to the system, where the C library can, so that the next peak is seen whole."""
-    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
