@@ -163,8 +163,6 @@ def test_a_rule_of_ones_own_is_differentiated_by_autograd():
 )
 @pytest.mark.parametrize("name", ["flp 2", "oml"])
 def test_sizes_that_do_not_fit_are_refused(name, strategy, message):
-    if name == "oml" and isinstance(strategy, Reversible):
-        pytest.skip("refused for another reason, tested above")
     with pytest.raises(InvalidSize, match=message):
         lived(LEARNERS[name](), small_episode(), strategy)
 
