@@ -89,7 +89,8 @@ def test_a_killed_run_resumes_to_the_same_bits(after, tmp_path):
     flags = [f"--env-option={k}={v}" for k, v in SMALL.items()]
     flags += [f"--{k.replace('_', '-')}={v}" for k, v in {**SETTINGS, "hidden_widths": "8,8"}.items()]
     base = [sys.executable, "-m", "flp_agents", "train", "--threads=1", "--save-every=0", "--test-episodes=2"]
-    flags += ["--outer-steps=60"]
+    steps = 250
+    flags += [f"--outer-steps={steps}"]
     subprocess.run([*base, *flags, f"--output={tmp_path / 'whole'}"], check=True, stdout=subprocess.DEVNULL)
     killed = subprocess.Popen([*base, *flags, f"--output={tmp_path / 'parts'}"], stdout=subprocess.DEVNULL)
     while not (tmp_path / "parts" / checkpoint.DESCRIPTION).exists():
@@ -98,10 +99,10 @@ def test_a_killed_run_resumes_to_the_same_bits(after, tmp_path):
     time.sleep(after)
     killed.kill()
     killed.wait()
-    assert checkpoint.load(tmp_path / "parts").progress["step_count"] < 60
+    assert checkpoint.load(tmp_path / "parts").progress["step_count"] < steps
     subprocess.run([*base, "--resume", str(tmp_path / "parts")], check=True, stdout=subprocess.DEVNULL)
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
-    assert [row["step"] for row in rows(tmp_path / "parts")] == [str(i) for i in range(1, 61)]
+    assert [row["step"] for row in rows(tmp_path / "parts")] == [str(i) for i in range(1, steps + 1)]
     assert not list((tmp_path / "parts").glob(".*"))
 
 
