@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 
 import flp_envs
-from flp_agents import checkpoint, evaluate, get_preset
+from flp_agents import Checkpointed, Full, Reversible, checkpoint, evaluate, get_preset, run_lifetime
 from flp_agents.bundled import bundled_checkpoints, describe_bundled, load_bundled
 from flp_agents.training import Plan
 from flp_envs import InvalidChoice
+from flp_envs.recording import draw_episodes, seed_env
 
 NAMES = {
     "flp-2-sine-continual": "flp",
@@ -59,3 +61,29 @@ def test_flp_learns_ten_functions_and_better_than_feature_reuse():
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(InvalidChoice, match="did you mean 'flp-2-sine-continual'"):
         load_bundled("flp-2-sine-continua")
+
+
+def gradient_in_a_trained_lifetime(strategy, dtype=torch.float32, precision="float32"):
+    env = flp_envs.make("FLPSine-Continual-v0")
+    seed_env(env, 0)
+    learner = load_bundled("flp-2-sine-continual").to(dtype)
+    learner.set_precision(precision)
+    loss = run_lifetime(learner, draw_episodes(env, 1), meta_gradient=strategy).query_loss.mean()
+    grads = torch.autograd.grad(loss, [p for p in learner.parameters() if p.requires_grad], allow_unused=True)
+    return loss.item(), torch.cat([g.flatten().double() for g in grads if g is not None])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+def test_a_trained_lifetime_can_be_walked_back(dtype, tolerance):
+    """400 inner steps in which the weights move as they do in use."""
+    _, exact = gradient_in_a_trained_lifetime(Full(), dtype)
+    for strategy in (Reversible(), Reversible(400), Checkpointed()):
+        _, got = gradient_in_a_trained_lifetime(strategy, dtype)
+        assert (got - exact).norm() < tolerance * exact.norm()
+
+
+def test_a_trunk_in_bfloat16_answers_nearly_as_well():
+    exact, _ = gradient_in_a_trained_lifetime(Full())
+    rough, _ = gradient_in_a_trained_lifetime(Full(), precision="bfloat16")
+    assert rough == pytest.approx(exact, rel=0.25)
+    assert rough != exact
