@@ -194,9 +194,16 @@ def test_what_will_not_fit_is_said_before_it_is_tried(monkeypatch):
         (600_000, r"would keep [\d.]+ MiB, and 586 KiB are free: use another strategy: Reversible needs .*, Checkpoi"),
         (1000, "use fewer lifetimes or a narrower network"),
     ]:
+        Borrowed.forget()
         monkeypatch.setattr(gradient, "free_bytes", lambda device, free=free: free)
         with pytest.raises(OutOfMemory, match=advice):
             run_lifetime(learner, episode)
+    # Buffers that the step before left idle are not lost to the next.
+    Borrowed.forget()
+    monkeypatch.setattr(gradient, "free_bytes", free_bytes)
+    run_lifetime(learner, episode).query_loss.sum().backward()
+    monkeypatch.setattr(gradient, "free_bytes", lambda device: 600_000)
+    run_lifetime(learner, episode)
     monkeypatch.setattr(gradient, "free_bytes", lambda device: None)
     run_lifetime(learner, episode)
 

@@ -138,6 +138,11 @@ class Borrowed:
         Borrowed._idle = [*self._lent, *Borrowed._idle][:4]
 
     @classmethod
+    def idle_bytes(cls) -> int:
+        """What is kept and not lent."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in cls._idle)
+
+    @classmethod
     def forget(cls) -> None:
         """Gives idle buffers back to the system."""
         cls._idle = []
@@ -157,7 +162,10 @@ def _group_limit() -> int | None:
     """What is left to a container."""
     group = Path("/sys/fs/cgroup")
     try:
-        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        used = int((group / "memory.current").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cache = int(statistics.get("inactive_file", 0))  # counted as used, but given up when it is wanted
+        return int((group / "memory.max").read_text()) - used + cache
     except (OSError, ValueError):
         return None
 

@@ -169,7 +169,10 @@ def _check_memory(engine: ChainEngine, keep: Keep, weights: Tensor, steps: int) 
     def size(keep: Keep) -> int:
         return keep.values(steps, engine.weight_size, engine.activity_size) * weights.element_size()
 
-    if free is None or size(keep) <= free:
+    if free is None:
+        return
+    free += Borrowed.idle_bytes()  # from the outer step before, to be lent again or given back
+    if size(keep) <= free:
         return
     square_root = max(1, math.isqrt(steps))
     others = {

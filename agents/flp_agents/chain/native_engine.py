@@ -64,10 +64,10 @@ class NativeEngine:
     """
 
     def __init__(self, form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor) -> None:
-        self.library = load_library(features.dtype)
+        self._engine = load_library(features.dtype)
         for name, arguments in _ARGUMENTS.items():
-            getattr(self.library, name).argtypes = (ctypes.POINTER(_Chain), *arguments)
-        self.lanes = int(self.library.flp_lanes())
+            getattr(self._engine, name).argtypes = (ctypes.POINTER(_Chain), *arguments)
+        self.lanes = int(self._engine.flp_lanes())
         self.form, self.tensors, self.shapes = form, tensors, tensors.shapes
         self.features, self.targets = features.contiguous(), targets.contiguous()
         self.lifetimes, self.steps, self.batch, _ = features.shape
@@ -152,7 +152,7 @@ class NativeEngine:
 
     def _begin_gradients(self) -> None:
         new, layers = self.features.new_zeros, len(self.shapes)
-        teams = int(self.library.flp_teams(ctypes.byref(self._describe())))
+        teams = int(self._engine.flp_teams(ctypes.byref(self._describe())))
         self._grads = {
             "features": [torch.empty_like(self.features)],
             "coefficients": [new(teams, sum(self.sizes))],
@@ -165,7 +165,7 @@ class NativeEngine:
     def _call(self, name: str, *arguments: Tensor | int | None) -> None:
         chain = self._describe()
         values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-        failure = getattr(self.library, name)(ctypes.byref(chain), *values)
+        failure = getattr(self._engine, name)(ctypes.byref(chain), *values)
         if failure:
             raise MemoryError("out of memory" if failure == 1 else f"no {self.threads} threads to be had: use fewer")
 
