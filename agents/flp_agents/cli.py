@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -54,6 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"flp: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
+
+
+def run() -> NoReturn:
+    """The command line's entry: :func:`main`, and the end of the process."""
+    code = main()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # torch's communication threads may still hold Python objects. An orderly end would race with them, and
+        # abort the process now and then, or wait for processes that are gone. All that matters is written by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

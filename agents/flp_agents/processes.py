@@ -103,11 +103,10 @@ class Processes:
                 )
 
     def leave(self) -> None:
-        """Waits until all have come this far, and ends the exchange."""
+        """Waits until all have come this far. The exchange itself ends with the process, see ``cli.run``."""
         if self.world > 1:
             with _explained():
                 distributed.barrier()
-            distributed.destroy_process_group()
 
 
 def join_processes() -> Processes:
