@@ -8,13 +8,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.errors import check_choice
 from flp_envs.episode import Episode
-from flp_envs.errors import check_choice
-from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space, squared_errors
+from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Renderer, Task
 
 
-class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
+class OnlineLearningEnv(gym.Env[Observation, Any]):
     """## Description
     A learner lives through a stream of (x, y) pairs, each seen once. At every step it answers an input and is then
     told the target. At the end of its lifetime it answers fresh inputs: the query.
@@ -79,13 +79,13 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Begins a new episode, the next one of the env's random stream."""
         super().reset(seed=seed)
         self._episode = self.task.sample(self.np_random)
-        self._stream = Stream(self._episode)
+        self._stream = Stream(self._episode, minibatches=self.task.minibatches)
         self._step = 0
         if self.render_mode is not None:
             self._get_renderer().begin(self._episode)
         return self._observe(self._stream), {}
 
-    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Takes the answer to the current input and shows its target, if it has one, and the next input.
 
         Raises:
@@ -95,13 +95,16 @@ class OnlineLearningEnv(gym.Env[Observation, NDArray[np.float32]]):
         stream, step = self._require_stream(), self._step
         if step >= stream.steps:
             raise gym.error.ResetNeeded("the episode is over: call reset() before the next step()")
-        answer = check_action(action, self._shape)
-        target = stream.target(step)[0]
-        loss = float(squared_errors(answer[None], target[None])[0])
+        scoring = self.task.scoring
+        answer = scoring.check(action, self._shape)
+        target = stream.target(step)
+        losses = scoring.losses(answer[None], target)
         if self.render_mode is not None:
             self._get_renderer().record(step, answer)
-        reward = -loss / stream.query_steps if stream.phase(step) == QUERY else 0.0
-        info = {"loss": loss, "task": int(stream.tasks(step)[0]), "target": target.copy()}
+        reward = float(scoring.rewards(losses, stream.query_steps)[0]) if stream.phase(step) == QUERY else 0.0
+        info = {"loss": float(losses[0]), "task": int(stream.tasks(step)[0]), "target": target[0].copy()}
+        if not self.task.minibatches:
+            info["correct"] = not losses[0]
         self._step = step + 1
         return self._observe(stream), reward, self._step == stream.steps, False, info
 

@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError
 from flp_envs.online_env import OnlineLearningEnv
 
 # Wrappers that Gymnasium adds by itself, or that only watch: they change nothing that a learner sees.
@@ -78,19 +78,21 @@ def record_episode(env: gym.Env[Any, Any]) -> Episode:
             f"describe, got {sorted(observation) if isinstance(observation, dict) else type(observation).__name__}"
         )
     shape, dtype = env.action_space.shape, env.action_space.dtype
+    # An env that is answered with a label shows a single pair a step; in an Episode it is a minibatch of one.
+    pairs = (None,) if isinstance(env.action_space, gym.spaces.Discrete) else ()
     x: list[list[NDArray[Any]]] = [[], []]
     y: list[list[NDArray[Any]]] = [[], []]
     task: list[list[int]] = [[], []]
     done = False
     while not done:
         phase = int(observation["phase"])
-        x[phase].append(np.array(observation["x"]))
+        x[phase].append(np.array(observation["x"])[pairs])
         observation, _, terminated, truncated, info = env.step(np.zeros(shape, dtype))
         if truncated:
             raise ProtocolError("expected an episode to end by termination after its last query step, it was truncated")
         if phase == 1 and "target" not in info:
             raise ProtocolError('expected info["target"] after a query step: meta-training scores the query with it')
-        y[phase].append(np.array(info["target"] if phase == 1 else observation["y"]))
+        y[phase].append(np.array(info["target"] if phase == 1 else observation["y"])[pairs])
         task[phase].append(int(info.get("task", 0)))
         done = terminated
     if not x[0] or not x[1]:

@@ -3,45 +3,115 @@
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 
-from flp_envs.errors import FLPError, InvalidChoice, check_choice
+from flp_datasets.errors import FLPError, InvalidChoice, check_choice
+from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError
 from flp_envs.sine import SineTask
+from flp_envs.task import Task
 from flp_envs.vector_env import OnlineLearningVectorEnv
 
-ENV_IDS = ("FLPSine-IID-v0", "FLPSine-Continual-v0")
+# Every id is a family and a schedule.
+SCHEDULES = {"IID": 1.0, "Continual": 0.0}
 
 
 def make_sine_task(**options: Any) -> SineTask:
-    """A :class:`flp_envs.sine.SineTask`, with the nearest valid names for an unknown option."""
-    for name in options:
-        check_choice("option of the sine environments", name, inspect.signature(SineTask).parameters)
+    """``FLPSine-*``: options are those of :class:`flp_envs.sine.SineTask`."""
     return SineTask(**options)
 
 
-def make_sine_env(*, render_mode: str | None = None, **task: Any) -> OnlineLearningEnv:
-    """``FLPSine-*``: keyword arguments are those of :class:`flp_envs.sine.SineTask`."""
-    return OnlineLearningEnv(make_sine_task(**task), render_mode=render_mode)
+def make_glyph_task(split: str = "meta-train", *, image_size: int = 28, **options: Any) -> FewShotTask:
+    """``FLPGlyph-*``: drawn on the fly; further options are those of :class:`flp_envs.few_shot.FewShotTask`."""
+    from flp_datasets.glyphs import Glyphs
+
+    return FewShotTask(Glyphs(split, image_size), split, **options)
 
 
-def make_sine_vector_env(num_envs: int = 1, *, render_mode: str | None = None, **task: Any) -> OnlineLearningVectorEnv:
-    """Many ``FLPSine-*`` at once."""
-    return OnlineLearningVectorEnv(make_sine_task(**task), num_envs, render_mode=render_mode)
+def make_omniglot_task(
+    split: str = "meta-train",
+    *,
+    image_size: int = 28,
+    data_root: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> FewShotTask:
+    """``FLPOmniglot-*``, from a pack that ``flp data prepare omniglot`` made."""
+    return _make_packed_task("omniglot", split, image_size, data_root, options)
+
+
+def make_mini_imagenet_task(
+    split: str = "meta-train",
+    *,
+    image_size: int = 84,
+    data_root: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> FewShotTask:
+    """``FLPMiniImageNet-*``, from a pack that ``flp data prepare mini_imagenet`` made."""
+    return _make_packed_task("mini_imagenet", split, image_size, data_root, options)
+
+
+def _make_packed_task(
+    dataset: str, split: str, image_size: int, data_root: str | os.PathLike[str] | None, options: dict[str, Any]
+) -> FewShotTask:
+    from flp_datasets.catalogue import open_classes
+
+    return FewShotTask(open_classes(dataset, split, image_size=image_size, data_root=data_root), split, **options)
+
+
+FAMILIES: dict[str, Callable[..., Task]] = {
+    "FLPSine": make_sine_task,
+    "FLPGlyph": make_glyph_task,
+    "FLPOmniglot": make_omniglot_task,
+    "FLPMiniImageNet": make_mini_imagenet_task,
+}
+ENV_IDS = tuple(f"{family}-{schedule}-v0" for family in FAMILIES for schedule in SCHEDULES)
+
+
+def option_names(family: str) -> list[str]:
+    """The keyword arguments of a family's ids, besides ``render_mode``."""
+    makers: list[Callable[..., Any]] = [FAMILIES[family], SineTask if family == "FLPSine" else FewShotTask]
+    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
+    return sorted({p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"classes"})
+
+
+def make_task(family: str, **options: Any) -> Task:
+    """The task of a family's ids.
+
+    Raises:
+        InvalidChoice: for an unknown option, naming the nearest valid ones.
+    """
+    for name in options:
+        check_choice(f"option of the {family} environments", name, option_names(family))
+    return FAMILIES[family](**options)
+
+
+def make_env(family: str, *, render_mode: str | None = None, **task: Any) -> OnlineLearningEnv:
+    """One env of a family."""
+    return OnlineLearningEnv(make_task(family, **task), render_mode=render_mode)
+
+
+def make_vector_env(
+    family: str, num_envs: int = 1, *, render_mode: str | None = None, **task: Any
+) -> OnlineLearningVectorEnv:
+    """Many at once."""
+    return OnlineLearningVectorEnv(make_task(family, **task), num_envs, render_mode=render_mode)
 
 
 def register() -> None:
     """Registers all ids with Gymnasium."""
-    for env_id, interleaving in (("FLPSine-IID-v0", 1.0), ("FLPSine-Continual-v0", 0.0)):
-        gym.register(
-            id=env_id,
-            entry_point="flp_envs.registration:make_sine_env",
-            vector_entry_point="flp_envs.registration:make_sine_vector_env",
-            kwargs={"interleaving": interleaving},
-        )
+    for family in FAMILIES:
+        for schedule, interleaving in SCHEDULES.items():
+            gym.register(
+                id=f"{family}-{schedule}-v0",
+                entry_point="flp_envs.registration:make_env",
+                vector_entry_point="flp_envs.registration:make_vector_env",
+                kwargs={"family": family, "interleaving": interleaving},
+            )
 
 
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:

@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

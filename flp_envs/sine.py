@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 from flp_envs.episode import Episode
-from flp_envs.errors import InvalidSize, check_at_least, check_choice
+from flp_envs.sampling import choose_distinct, mixed_order
+from flp_envs.scoring import Scoring, SquaredError
 from flp_envs.task import Renderer
 
 MIN_AMPLITUDE = 0.1
@@ -135,15 +138,16 @@ class SineTask:
         query_size: query pairs for each function, a multiple of ``batch_size``.
         function_pool_size: functions in the pool; by default 400 to meta-train and 1,000 to meta-test.
         max_amplitude: amplitudes are drawn from U[0.1, max_amplitude]; the released code's is 5.1, the paper's 5.
-        interleaving: 0 teaches function after function (continual), 1 mixes the minibatches fully (i.i.d.), and in
-            between the order is drawn by ``(1 - interleaving) * place + interleaving * noise``, both uniform in [0, 1].
+        interleaving: 0 teaches function after function (continual), 1 mixes the minibatches fully (i.i.d.); see
+            :func:`flp_envs.sampling.mixed_order`.
 
     Raises:
         InvalidChoice: for an unknown split.
         InvalidSize: for impossible sizes, such as more functions than the pool holds.
     """
 
-    metric = "mse"
+    scoring: Scoring = SquaredError()
+    minibatches = True
 
     def __init__(
         self,
@@ -192,11 +196,11 @@ class SineTask:
         low = np.zeros((self.batch_size, inputs), np.float32)
         high = np.ones((self.batch_size, inputs), np.float32)
         low[:, -1], high[:, -1] = -INPUT_LIMIT, INPUT_LIMIT
-        self.input_space: spaces.Box = spaces.Box(low, high, dtype=np.float32)
+        self.input_space: spaces.Space[Any] = spaces.Box(low, high, dtype=np.float32)
         limit = self.max_amplitude
-        self.target_space = spaces.Box(-limit, limit, (self.batch_size, 1), np.float32)
+        self.target_space: spaces.Space[Any] = spaces.Box(-limit, limit, (self.batch_size, 1), np.float32)
         # Early answers of a learner overshoot the targets, so answers get twice their range.
-        self.answer_space = spaces.Box(-2 * limit, 2 * limit, (self.batch_size, 1), np.float32)
+        self.answer_space: spaces.Space[Any] = spaces.Box(-2 * limit, 2 * limit, (self.batch_size, 1), np.float32)
 
     @property
     def support_steps(self) -> int:
@@ -229,8 +233,8 @@ class SineTask:
         task[:, support:] = np.repeat(np.arange(self.num_functions), self.query_size // batch)
         blocks = np.repeat(np.arange(self.num_functions), self.steps_per_function)
         for i, generator in enumerate(rngs):
-            functions = self._choose_functions(generator)
-            task[i, :support] = blocks[self._order(generator)]
+            functions = choose_distinct(generator, self.num_functions, self.function_pool_size)
+            task[i, :support] = blocks[mixed_order(generator, support, self.interleaving)]
             x = generator.random((total, batch), dtype=np.float32)
             x *= np.float32(2 * INPUT_LIMIT)
             x -= np.float32(INPUT_LIMIT)
@@ -245,26 +249,6 @@ class SineTask:
         from flp_envs.rendering import SineRenderer
 
         return SineRenderer()
-
-    def _choose_functions(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Numbers of ``num_functions`` distinct functions of the pool: the first steps of a Fisher-Yates shuffle."""
-        places = np.arange(self.num_functions)
-        others = (rng.random(self.num_functions) * (self.function_pool_size - places)).astype(np.int64) + places
-        moved: dict[int, int] = {}
-        chosen = []
-        for place, other in zip(places.tolist(), others.tolist(), strict=True):
-            chosen.append(moved.get(other, other))
-            moved[other] = moved.get(place, place)
-        return np.array(chosen)
-
-    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Where in the continual order each support step comes from, ``(T,)``."""
-        if self.interleaving == 0.0:
-            return np.arange(self.support_steps)
-        jitter = rng.random(self.support_steps)
-        position = np.arange(self.support_steps) / self.support_steps
-        keys = (1.0 - self.interleaving) * position + self.interleaving * jitter
-        return np.argsort(keys)
 
 
 def _scale(unit: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float32]:

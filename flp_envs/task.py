@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from flp_envs.episode import Episode
+from flp_envs.scoring import Scoring
 
 
 class Renderer(Protocol):
@@ -38,21 +39,23 @@ class Task(Protocol):
     """A family of episodes of equal length.
 
     Attributes:
-        metric: "mse" or "error_percent", what a query score means.
         split: which part of the data it draws from.
+        scoring: judges answers.
+        minibatches: whether a step shows ``B`` pairs, with an axis of their own, or a single one without.
     """
 
-    metric: str
     split: str
+    scoring: Scoring
+    minibatches: bool
 
     @property
     def input_space(self) -> spaces.Space[Any]:
-        """Of one step's inputs, ``(B, *input)``."""
+        """Of one step's inputs, ``([B,] *input)``."""
         ...
 
     @property
     def target_space(self) -> spaces.Space[Any]:
-        """Of one step's targets, ``(B, *target)``."""
+        """Of one step's targets, ``([B,] *target)``."""
         ...
 
     @property

@@ -12,13 +12,13 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from flp_datasets.errors import InvalidSize, check_at_least
 from flp_envs.episode import Episode
-from flp_envs.errors import InvalidSize, check_at_least
-from flp_envs.stream import QUERY, Observation, Stream, check_action, observation_space, squared_errors
+from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Task
 
 
-class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float32], Any]):
+class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], Any]):
     """``num_envs`` lifetimes of equal length side by side; see :class:`flp_envs.online_env.OnlineLearningEnv`.
 
     Every array gains a leading axis of ``num_envs``. ``reset(seed=s)`` gives env ``i`` the seed ``s + i``, as
@@ -81,7 +81,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
         return self._begin(), {}
 
     def step(
-        self, actions: NDArray[np.float32]
+        self, actions: NDArray[Any]
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Takes the answers ``(num_envs, B, *target)`` of all envs.
 
@@ -94,11 +94,12 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
         if step == stream.steps:
             return self._begin(), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_), {}
-        answers = check_action(actions, self._shape)
+        scoring = self.task.scoring
+        answers = scoring.check(actions, self._shape)
         target = stream.target(step)
-        losses = squared_errors(answers, target)
+        losses = scoring.losses(answers, target)
         is_query = stream.phase(step) == QUERY
-        rewards = losses / -stream.query_steps if is_query else np.zeros(n)
+        rewards = scoring.rewards(losses, stream.query_steps) if is_query else np.zeros(n)
         everyone = self._everyone.copy()
         info = {
             "loss": losses,
@@ -108,13 +109,15 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[np.float
             "target": target.copy(),
             "_target": everyone,
         }
+        if not self.task.minibatches:
+            info |= {"correct": losses == 0, "_correct": everyone}
         self._step = step + 1
         terminated = everyone.copy() if self._step == stream.steps else ~everyone
         return self._observe(stream), rewards, terminated, ~everyone, info
 
     def _begin(self) -> Observation:
         self._episode = self.task.sample(self._rngs)
-        self._stream = Stream(self._episode)
+        self._stream = Stream(self._episode, minibatches=self.task.minibatches)
         self._step = 0
         return self._observe(self._stream)
 

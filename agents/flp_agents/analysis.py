@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import inner_loop
+from flp_datasets.errors import InvalidSize
 from flp_envs.episode import Episode
-from flp_envs.errors import InvalidSize
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Any
 
 from flp_agents import checkpoint
 from flp_agents.learner import Learner
-from flp_envs.errors import InvalidChoice, check_choice
+from flp_datasets.errors import InvalidChoice, check_choice
 
 FOLDER = Path(__file__).parent / "checkpoints"
 

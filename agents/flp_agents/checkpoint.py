@@ -19,22 +19,26 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.network import Network
+from flp_agents.objective import CrossEntropy, SquaredError
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
-from flp_envs.errors import FLPError
-from flp_envs.files import write_atomically
+from flp_datasets.errors import FLPError
+from flp_datasets.files import write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
 
 # The classes that a description may name; nothing else is ever built from one.
 LEARNER_CLASSES: dict[str, type[Learner[Any]]] = {"FLP": FLP, "GradientBased": GradientBased, "OML": OML}
-_PART_CLASSES: dict[str, type[Any]] = {c.__name__: c for c in (Network, Feedback, *RULES.values())}
+_PART_CLASSES: dict[str, type[Any]] = {
+    c.__name__: c for c in (Network, Convolutions, Feedback, SquaredError, CrossEntropy, *RULES.values())
+}
 
 
 class CheckpointError(FLPError, ValueError):

@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "train", "meta-train a learner", "train")
     command.add_argument("--env", help="environment id (default: FLPSine-Continual-v0)")
     command.add_argument("--learner", help="learner's name (default: flp)")
-    command.add_argument("--preset", help="paper, paper-code or cpu (default: cpu)")
+    command.add_argument("--preset", help="paper, half, paper-code or cpu (default: cpu)")
     command.add_argument("--output", help="folder for checkpoint and metrics (default: runs/ENV-LEARNER-PRESET-SEED)")
     command.add_argument("--resume", metavar="FOLDER", help="go on with the run saved there; its settings are kept")
     command.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
@@ -166,17 +166,26 @@ def _add_preset_fields(parser: argparse.ArgumentParser) -> None:
     """Every field of a preset as an option, so that any of them can be overridden."""
     from flp_agents.presets import PRESETS, Preset
 
-    group = parser.add_argument_group("preset fields", "override what the preset says")
+    group = parser.add_argument_group("preset fields", "override what the preset says (numbers / images)")
     for field in fields(Preset):
         flag = "--" + field.name.replace("_", "-")
-        values = ", ".join(f"{name}: {_short(getattr(preset, field.name))}" for name, preset in PRESETS.items())
-        text = f"{field.metadata['help']} ({values})"
+        text = f"{field.metadata['help']} ({_values(field.name, PRESETS)})"
         if isinstance(field.default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif isinstance(field.default, tuple):
             group.add_argument(flag, type=_widths, default=None, metavar="N,N,...", help=text)
         else:
             group.add_argument(flag, type=type(field.default), default=None, help=text)
+
+
+def _values(name: str, presets: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a field is in every preset; one value where all kinds of environments have the same."""
+    texts = []
+    for preset, kinds in presets.items():
+        values = {kind: _short(getattr(settings, name)) for kind, settings in kinds.items()}
+        same = len(set(values.values())) == 1
+        texts.append(f"{preset}: " + (next(iter(values.values())) if same else " / ".join(values.values())))
+    return ", ".join(texts)
 
 
 def _short(value: object) -> str:

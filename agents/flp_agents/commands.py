@@ -31,7 +31,7 @@ from flp_agents.processes import Processes, join_processes, own_device
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun, finite_or_none
 from flp_agents.watching import render_lifetime
-from flp_envs.errors import FLPError, InvalidSize, check_at_least
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
 # Meta-test episodes of the result that a run ends with; another seed than anybody's default.
@@ -107,9 +107,9 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
 def _begin(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
     env_id, learner = options.env or DEFAULT_ENV, options.learner or "flp"
     preset, seed = options.preset or "cpu", options.seed or 0
-    settings = presets.get_preset(preset, learner, _preset_overrides(options))
     env_options = {**presets.preset_env_options(preset, env_id), **_env_options(options)}
     env = flp_envs.make(env_id, **env_options)
+    settings = presets.get_preset(preset, learner, _preset_overrides(options), kind=factory.kind_of(env))
     plan = Plan(
         env=env.spec.id if env.spec else env_id,
         env_options=env_options,
@@ -201,10 +201,11 @@ def render(options: argparse.Namespace) -> int:
     else:
         env_id = options.env or DEFAULT_ENV
         env = flp_envs.make(env_id, **shown, **_env_options(options))
-        learner = factory.build_learner(options.learner, env, presets.get_preset("cpu", options.learner), seed)
+        settings = presets.get_preset("cpu", options.learner, kind=factory.kind_of(env))
+        learner = factory.build_learner(options.learner, env, settings, seed)
     path = Path(options.output)
     score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)
-    print(f"{path}: one lifetime on {env_id}, seed {seed}, query mse {score:.4f}")
+    print(f"{path}: one lifetime on {env_id}, seed {seed}, query {learner.objective.metric} {score:.4f}")
     return 0
 
 
@@ -275,13 +276,7 @@ def _env_for(
         raise checkpoint.CheckpointError(
             f"the checkpoint was meta-trained on {about['env']}, not on {env_id}: add --transfer to use it there"
         )
-    x, y = factory.spaces_of(env)
-    network = learner.settings["network"]
-    if (x.shape[1], y.shape[1]) != (network.widths[0], network.outputs):
-        raise checkpoint.CheckpointError(
-            f"the checkpoint maps {network.widths[0]} inputs to {network.outputs}, {env_id} as configured has "
-            f"{x.shape[1]} and {y.shape[1]}: use the env options it was meta-trained with"
-        )
+    learner.fitted_to(env)
     return env_id, env
 
 

@@ -20,7 +20,7 @@ from flp_agents.learner import Learner
 from flp_agents.presets import get_preset
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib
 

@@ -12,7 +12,7 @@ import gymnasium as gym
 import torch
 
 from flp_agents.lifetime import EpisodeTensors
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 from flp_envs.sine import INPUT_LIMIT, SineTask
 
 

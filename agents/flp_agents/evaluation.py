@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
 from flp_agents.plain_learner import PlainLearner, as_learner
-from flp_envs.errors import check_at_least
+from flp_datasets.errors import check_at_least
 from flp_envs.recording import draw_episodes, seed_env
 
 # Lifetimes at once, and the pairs they may have together: enough to keep the processor busy, and not too much memory.
@@ -26,7 +26,7 @@ class Evaluation:
     """Query scores of many lifetimes.
 
     Attributes:
-        metric: "mse".
+        metric: "mse" or "error_percent".
         scores: ``(episodes,)`` one for each lifetime.
     """
 
@@ -60,7 +60,7 @@ def evaluate(
         Their query scores.
     """
     check_at_least("episodes", episodes, 1)
-    learner = as_learner(learner)
+    learner = as_learner(learner, env)
     seed_env(env, seed)
     training = learner.training
     learner.eval()
@@ -69,10 +69,10 @@ def evaluate(
     try:
         while done < episodes:
             batch = draw_episodes(env, min(at_once, episodes - done))
-            scores.append(run_lifetime(learner, batch).query_loss.cpu().double().numpy())
+            scores.append(run_lifetime(learner, batch).query_score.cpu().double().numpy())
             done += len(batch)
-            pairs = (batch.support_y[0].size + batch.query_y[0].size) // batch.support_y.shape[-1]
+            pairs = (batch.support_steps + batch.query_steps) * batch.support_y.shape[2]
             at_once = min(LIFETIMES_AT_ONCE, max(1, PAIRS_AT_ONCE // pairs))
     finally:
         learner.train(training)
-    return Evaluation("mse", np.concatenate(scores))
+    return Evaluation(learner.objective.metric, np.concatenate(scores))

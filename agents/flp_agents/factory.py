@@ -3,56 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.network import Network
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, objective_of
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_agents.presets import Preset
-from flp_envs.errors import FLPError, InvalidSize, check_choice
+from flp_datasets.errors import InvalidSize, check_choice
+
+# Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class IncompatibleSpaces(FLPError, ValueError):
-    """An environment whose observations or answers a learner cannot take."""
+def kind_of(env: gym.Env[Any, Any]) -> str:
+    """Which kind of presets an environment needs, "images" or "sine".
+
+    Raises:
+        IncompatibleSpaces: see :func:`input_space`.
+    """
+    return "images" if _shows_images(input_space(env)) else "sine"
 
 
-def network_for(env: gym.Env[Any, Any], preset: Preset) -> Network:
+def input_space(env: gym.Env[Any, Any]) -> spaces.Box:
+    """The space of one step's inputs.
+
+    Raises:
+        IncompatibleSpaces: unless they are ``(B, size)`` numbers, or a ``(C, H, W)`` image of bytes.
+    """
+    space = env.observation_space
+    x = space.spaces.get("x") if isinstance(space, spaces.Dict) else None
+    if isinstance(x, spaces.Box) and (len(x.shape) == 2 or _shows_images(x)):
+        return x
+    raise IncompatibleSpaces(
+        "expected an observation space with x of (pairs, size) numbers or a (channels, height, width) image of uint8, "
+        f"got {space}"
+    )
+
+
+def _shows_images(x: spaces.Box) -> bool:
+    return len(x.shape) == 3 and x.dtype == np.uint8
+
+
+def network_for(env: gym.Env[Any, Any], preset: Preset, objective: Objective) -> Network:
     """The preset's network between an environment's inputs and targets.
 
     Raises:
-        IncompatibleSpaces: unless inputs and targets are ``Box`` spaces of ``(B, size)``.
+        IncompatibleSpaces: see :func:`input_space`; or if the targets are not ``(B, size)`` numbers or labels.
     """
-    x, y = spaces_of(env)
+    x, y = input_space(env), cast("spaces.Dict", env.observation_space)["y"]
+    if isinstance(objective, CrossEntropy):
+        outputs = objective.outputs
+    elif y.shape is not None and len(y.shape) == 2:
+        outputs = y.shape[1]
+    else:
+        raise IncompatibleSpaces(f"expected an observation space with y of (pairs, size) numbers or labels, got {y}")
+    if _shows_images(x):
+        convolutions = _convolutions(x.shape, preset)
+        return Network((convolutions.features, *preset.hidden_widths, outputs), convolutions=convolutions)
     scale = None
     if preset.scale_inputs:
         largest = np.maximum(np.abs(x.low), np.abs(x.high)).max(0)
         scale = tuple(float(1.0 / v) if np.isfinite(v) and v > 0 else 1.0 for v in largest)
-    return Network((x.shape[1], *preset.hidden_widths, y.shape[1]), scale)
+    return Network((x.shape[1], *preset.hidden_widths, outputs), scale)
 
 
-def spaces_of(env: gym.Env[Any, Any]) -> tuple[spaces.Box, spaces.Box]:
-    """The spaces of one step's inputs and targets.
-
-    Raises:
-        IncompatibleSpaces: unless both are ``Box`` spaces of ``(B, size)``.
-    """
-    space = env.observation_space
-    if isinstance(space, spaces.Dict):
-        x, y = space.spaces.get("x"), space.spaces.get("y")
-        if isinstance(x, spaces.Box) and isinstance(y, spaces.Box) and len(x.shape) == len(y.shape) == 2:
-            return x, y
-    raise IncompatibleSpaces(f"expected an observation space with Box x and y of (pairs, size), got {space}")
+def _convolutions(image_shape: tuple[int, ...], preset: Preset) -> Convolutions:
+    mean: tuple[float, ...] = (1.0,)
+    deviation: tuple[float, ...] = (-1.0,)
+    if image_shape[0] == 3:
+        mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
+    elif not preset.ink:
+        mean, deviation = (0.0,), (1.0,)
+    shape = (image_shape[0], image_shape[1], image_shape[2])
+    return Convolutions(shape, preset.channels, padding=preset.padding, mean=mean, deviation=deviation)
 
 
-def _flp(network: Network, preset: Preset, seed: int) -> FLP:
+def _flp(network: Network, preset: Preset, objective: Objective, seed: int) -> FLP:
     return FLP(
         network,
         preset.plastic_layers,
@@ -60,6 +96,7 @@ def _flp(network: Network, preset: Preset, seed: int) -> FLP:
         feedback=Feedback(
             signal=preset.signal,
             rectified=preset.rectified,
+            output=preset.output_feedback,
             hidden_layers=preset.feedback_layers,
             hidden_width=preset.feedback_width,
             positive_output=preset.positive_output_feedback,
@@ -70,18 +107,19 @@ def _flp(network: Network, preset: Preset, seed: int) -> FLP:
         coefficient_unit=preset.coefficient_unit,
         initial_strength=preset.initial_strength,
         hidden_multiplier=preset.hidden_multiplier,
+        objective=objective,
         seed=seed,
     )
 
 
-def _feature_reuse(network: Network, preset: Preset, seed: int) -> FLP:
+def _feature_reuse(network: Network, preset: Preset, objective: Objective, seed: int) -> FLP:
     """FLP(1): with the output layer alone plastic, no feedback reaches a hidden layer."""
     if preset.plastic_layers != 1:
         raise InvalidSize(f"feature-reuse has 1 plastic layer, got {preset.plastic_layers}: use the learner flp")
-    return _flp(network, preset, seed)
+    return _flp(network, preset, objective, seed)
 
 
-def _gradient_based(network: Network, preset: Preset, seed: int) -> GradientBased:
+def _gradient_based(network: Network, preset: Preset, objective: Objective, seed: int) -> GradientBased:
     return GradientBased(
         network,
         preset.plastic_layers,
@@ -89,15 +127,16 @@ def _gradient_based(network: Network, preset: Preset, seed: int) -> GradientBase
         redraw_output=preset.redraw_output,
         initial_rate=preset.initial_rate,
         rate_unit=preset.rate_unit,
+        objective=objective,
         seed=seed,
     )
 
 
-def _oml(network: Network, preset: Preset, seed: int) -> OML:
-    return OML(network, preset.plastic_layers, inner_rate=preset.inner_rate, seed=seed)
+def _oml(network: Network, preset: Preset, objective: Objective, seed: int) -> OML:
+    return OML(network, preset.plastic_layers, inner_rate=preset.inner_rate, objective=objective, seed=seed)
 
 
-LEARNERS: dict[str, Callable[[Network, Preset, int], Learner[Any]]] = {
+LEARNERS: dict[str, Callable[[Network, Preset, Objective, int], Learner[Any]]] = {
     "flp": _flp,
     "feature-reuse": _feature_reuse,
     "gradient-based": _gradient_based,
@@ -114,4 +153,5 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
         IncompatibleSpaces: if the env's spaces do not fit.
     """
     check_choice("learner", name, LEARNERS)
-    return LEARNERS[name](network_for(env, preset), preset, seed)
+    objective = objective_of(env, preset.output_units)
+    return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from flp_agents.network import kaiming_normal
-from flp_envs.errors import check_at_least, check_choice
+from flp_datasets.errors import check_at_least, check_choice
 
 SIGNALS = ("error", "target")
+OUTPUTS = ("mixed", "clamped")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Feedback:
 
     def __post_init__(self) -> None:
         check_choice("feedback signal", self.signal, SIGNALS)
-        check_choice("output feedback", self.output, ("mixed", "clamped"))
+        check_choice("output feedback", self.output, OUTPUTS)
         check_at_least("feedback hidden_layers", self.hidden_layers, 0)
         check_at_least("feedback hidden_width", self.hidden_width, 1)
 

@@ -17,8 +17,9 @@ from flp_agents.chain.description import ChainTensors, Form, NotCovered
 from flp_agents.feedback import Feedback, Pathway
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
+from flp_agents.objective import Objective, SquaredError
 from flp_agents.plasticity import Hebb, Oja, PlasticityRule
-from flp_envs.errors import check_choice
+from flp_datasets.errors import check_choice
 
 GRANULARITIES = ("synapse", "neuron", "layer")
 PRESYNAPTIC = ("before", "after")
@@ -49,6 +50,7 @@ class FLP(NetworkLearner):
         initial_strength: feedback strength beta at the start of meta-training: 0 is no feedback, 1 nothing but.
         hidden_multiplier: what the updates of hidden layers are multiplied by (100 in the released code's
             classification).
+        objective: what it is to answer.
         seed: of the initial weights.
 
     Raises:
@@ -69,10 +71,11 @@ class FLP(NetworkLearner):
         coefficient_unit: float = 1.0,
         initial_strength: float = 0.5,
         hidden_multiplier: float = 1.0,
+        objective: Objective = SquaredError(),
         seed: int = 0,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        super().__init__(network, plastic_layers, generator)
+        super().__init__(network, plastic_layers, generator, objective)
         check_choice("presynaptic activity", presynaptic, PRESYNAPTIC)
         self.settings = {
             "network": network,
@@ -85,6 +88,7 @@ class FLP(NetworkLearner):
             "coefficient_unit": coefficient_unit,
             "initial_strength": initial_strength,
             "hidden_multiplier": hidden_multiplier,
+            "objective": objective,
             "seed": seed,
         }
         self.rule, self.feedback, self.presynaptic = rule, feedback, presynaptic

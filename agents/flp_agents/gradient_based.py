@@ -13,25 +13,26 @@ from torch import Tensor, nn
 
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
-from flp_envs.errors import check_choice
+from flp_agents.objective import Objective, SquaredError
+from flp_datasets.errors import check_choice
 
 ORDERS = ("second", "first")
 
 
-def squared_error_gradients(state: FastWeights, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of each lifetime's mean squared error in its fast weights, written out as tensor operations.
+def loss_gradients(state: FastWeights, y: Tensor, objective: Objective) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of each lifetime's mean loss in its fast weights, written out as tensor operations.
 
     Being ordinary operations they can be differentiated once more, which is what "second order" means.
 
     Args:
         state: after :func:`~flp_agents.network.answer`.
         y: ``(E, B, n_y)`` the targets of what it answered.
+        objective: whose loss.
 
     Returns:
         For every plastic layer ``(E, out, in)`` and ``(E, out)``.
     """
-    answers = state.activity[-1]
-    delta = (answers - y) * (2.0 / (answers.shape[1] * answers.shape[2]))
+    delta = objective.gradient(state.activity[-1], y)
     weights: list[Tensor] = []
     biases: list[Tensor] = []
     for i in reversed(range(len(state.weights))):
@@ -49,6 +50,7 @@ def descend(
     weight_rates: Sequence[Tensor],
     bias_rates: Sequence[Tensor],
     *,
+    objective: Objective = SquaredError(),
     rate_unit: float = 1.0,
     order: str = "second",
 ) -> FastWeights:
@@ -59,14 +61,15 @@ def descend(
         y: ``(E, B, n_y)``.
         weight_rates: inner learning rates that broadcast to ``(out, in)``, one for each plastic layer.
         bias_rates: the same for ``(out,)``.
+        objective: whose loss is descended.
         rate_unit: what all rates are multiplied by.
         order: "second" differentiates through the inner gradients, "first" takes them for constants.
     """
     if order == "first":
         with torch.no_grad():
-            weight_steps, bias_steps = squared_error_gradients(state, y)
+            weight_steps, bias_steps = loss_gradients(state, y, objective)
     else:
-        weight_steps, bias_steps = squared_error_gradients(state, y)
+        weight_steps, bias_steps = loss_gradients(state, y, objective)
     return state._replace(
         weights=tuple(
             torch.addcmul(weight, rate, step, value=-rate_unit)
@@ -90,6 +93,7 @@ class GradientBased(NetworkLearner):
             mode (what the released code does to this baseline, and to it alone).
         initial_rate: inner learning rate at the start of meta-training, in units of ``rate_unit``.
         rate_unit: the size that the stored rates are multiplied by, as for FLP's ``coefficient_unit``.
+        objective: what it is to answer.
         seed: of the initial weights.
 
     Raises:
@@ -106,9 +110,10 @@ class GradientBased(NetworkLearner):
         redraw_output: bool = False,
         initial_rate: float = 1e-3,
         rate_unit: float = 1.0,
+        objective: Objective = SquaredError(),
         seed: int = 0,
     ) -> None:
-        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed))
+        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed), objective)
         check_choice("order of the inner gradient", order, ORDERS)
         self.settings = {
             "network": network,
@@ -117,6 +122,7 @@ class GradientBased(NetworkLearner):
             "redraw_output": redraw_output,
             "initial_rate": initial_rate,
             "rate_unit": rate_unit,
+            "objective": objective,
             "seed": seed,
         }
         self.order, self.rate_unit, self.redraw_output = order, rate_unit, redraw_output
@@ -134,7 +140,13 @@ class GradientBased(NetworkLearner):
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         return descend(
-            state, y, list(self.weight_rates), list(self.bias_rates), rate_unit=self.rate_unit, order=self.order
+            state,
+            y,
+            list(self.weight_rates),
+            list(self.bias_rates),
+            objective=self.objective,
+            rate_unit=self.rate_unit,
+            order=self.order,
         )
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flp_agents.lifetime import EpisodeTensors
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 
 _WARM_UP = 3
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import PlainLearner, as_learner
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 
 
 class GymAgent:
     """A learner that lives in an env: it learns from what each observation tells, then answers.
 
     ``stable_baselines3.common.evaluation.evaluate_policy(GymAgent(learner, env), env)`` returns the paper's figure
-    (minus the query's mean squared error).
+    (minus the query's mean squared error, or its accuracy).
 
     Args:
         learner: who lives. Its meta-parameters do not change.
@@ -27,11 +27,13 @@ class GymAgent:
     """
 
     def __init__(self, learner: Learner[Any] | PlainLearner, env: Any) -> None:
-        self.learner = as_learner(learner).eval()
+        self.learner = as_learner(learner, env).eval()
         space = getattr(env, "single_observation_space", env.observation_space)
         if not isinstance(space, gym.spaces.Dict) or "x" not in space.spaces:
             raise FLPError(f"expected an env that speaks the episode protocol, with x in its observations, got {space}")
         self._input_rank = len(space["x"].shape or ())
+        # One pair a step, without an axis for minibatches.
+        self._single_pairs = isinstance(space["y"], gym.spaces.Discrete)
 
     @torch.no_grad()
     def predict(
@@ -40,7 +42,7 @@ class GymAgent:
         state: Any = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
-    ) -> tuple[NDArray[np.float32], Any]:
+    ) -> tuple[NDArray[Any], Any]:
         """Learns from the target that the observation shows, if any, and answers its input.
 
         Args:
@@ -53,10 +55,12 @@ class GymAgent:
             The answers, shaped like the actions of the env, and the new state.
         """
         learner = self.learner
-        x, y = learner.tensor(observation["x"]), learner.tensor(observation["y"])
+        x, y = learner.tensor(observation["x"]), learner.targets(observation["y"])
         single = x.ndim == self._input_rank
         if single:
             x, y = x.unsqueeze(0), y.unsqueeze(0)
+        if self._single_pairs:
+            x, y = x.unsqueeze(1), y.unsqueeze(1)
         told = torch.from_numpy(np.atleast_1d(observation["has_target"]).astype(bool))
         features = learner.encode(x)
         if state is None:
@@ -71,5 +75,7 @@ class GymAgent:
         elif told.any():
             state = learner.update_where(told, state, y)
         answers, state = learner.predict(state, features)
-        action = answers.cpu().numpy()
+        action = learner.objective.actions(answers).cpu().numpy()
+        if self._single_pairs:
+            action = action[:, 0]
         return (action[0] if single else action), state

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from flp_agents.chain.description import ChainTensors, Form, NotCovered
+from flp_agents.objective import Objective, SquaredError
 
 State = TypeVar("State")
 
@@ -28,15 +29,31 @@ class Learner(nn.Module, Generic[State]):
 
     Attributes:
         settings: the constructor's arguments by name, enough to build the learner again.
+        objective: what it is to answer.
     """
 
     settings: Mapping[str, Any]
+    objective: Objective = SquaredError()
 
     def tensor(self, array: Any) -> Tensor:
-        """An array as a tensor of the meta-parameters' device and type."""
+        """An array as a tensor of the meta-parameters' device and type; images, which are bytes, stay bytes."""
         parameter = next(self.parameters(), None)
         values = torch.as_tensor(np.asarray(array))
-        return values.float() if parameter is None else values.to(parameter.device, parameter.dtype)
+        if parameter is None:
+            return values if values.dtype == torch.uint8 else values.float()
+        return values.to(parameter.device, None if values.dtype == torch.uint8 else parameter.dtype)
+
+    def targets(self, array: Any) -> Tensor:
+        """An environment's targets ``(..., *target)`` as what the output units should be, ``(..., n_y)``."""
+        return self.tensor(self.objective.targets(torch.as_tensor(np.asarray(array))))
+
+    def fitted_to(self, env: Any) -> Learner[Any]:
+        """The learner as it is used in an environment, single or vector: by default itself.
+
+        Raises:
+            IncompatibleSpaces: if it cannot live there.
+        """
+        return self
 
     def init(self, n: int) -> State:
         """The state at birth of ``n`` lifetimes."""

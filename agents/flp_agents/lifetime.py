@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import Full, MetaGradient
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,18 @@ class Lifetime:
     Attributes:
         state: the learner's state after the last support step.
         query_answers: ``(E, Q, B, n_y)``.
-        query_loss: ``(E,)`` mean squared error on the query, differentiable in the meta-parameters.
+        query_loss: ``(E,)`` the objective's loss on the query, differentiable in the meta-parameters.
+        query_score: ``(E,)`` its metric.
     """
 
     state: Any
     query_answers: Tensor
     query_loss: Tensor
+    query_score: Tensor
 
 
 class EpisodeTensors(NamedTuple):
-    """``E`` episodes on the learner's device; shapes as in :class:`~flp_envs.episode.Episode`."""
+    """``E`` episodes on the learner's device; shapes as in :class:`~flp_envs.episode.Episode`, labels one-hot."""
 
     support_x: Tensor
     support_y: Tensor
@@ -40,8 +42,12 @@ class EpisodeTensors(NamedTuple):
     @classmethod
     def of(cls, learner: Learner[Any], episode: Episode) -> EpisodeTensors:
         """An episode's arrays as tensors of the learner's device and type."""
-        arrays = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
-        return cls(*map(learner.tensor, arrays))
+        return cls(
+            learner.tensor(episode.support_x),
+            learner.targets(episode.support_y),
+            learner.tensor(episode.query_x),
+            learner.targets(episode.query_y),
+        )
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
@@ -73,13 +79,17 @@ def run_lifetime(
         FLPError: if the answers have another shape than the targets.
     """
     tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(learner, episode)
-    support = meta_gradient.encode(learner, tensors.support_x)
-    query = learner.encode(tensors.query_x)
+    # Support and query together: one pass through the trunk.
+    steps = tensors.support_x.shape[1]
+    features = meta_gradient.encode(learner, torch.cat([tensors.support_x, tensors.query_x], 1))
+    support, query = features[:, :steps], features[:, steps:]
 
     born = learner.init(len(tensors.support_x)) if state is None else state
     state = meta_gradient.live(learner, born, support, tensors.support_y)
     answers = learner.answer_all(state, query)
     if answers.shape != tensors.query_y.shape:
         raise FLPError(f"expected answers of shape {tuple(tensors.query_y.shape)}, got {tuple(answers.shape)}")
-    loss = (answers - tensors.query_y).square().flatten(1).mean(1)
-    return Lifetime(state, answers, loss)
+    loss = learner.objective.losses(answers, tensors.query_y)
+    with torch.no_grad():
+        score = learner.objective.scores(answers, tensors.query_y)
+    return Lifetime(state, answers, loss, score)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 
 
 class OutOfMemory(FLPError, MemoryError):

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from flp_agents.chain import gradient as chain_gradient
 from flp_agents.chain.gradient import Keep, NotCovered
 from flp_agents.learner import Learner
-from flp_envs.errors import FLPError, InvalidSize, check_at_least
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least
 
 
 class UnsupportedStrategy(FLPError, ValueError):
@@ -63,7 +63,7 @@ class MetaGradient(Protocol):
         ...
 
     def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
-        """The support's inputs ``(E, T, B, ...)`` encoded."""
+        """A lifetime's inputs ``(E, T + Q, B, ...)`` encoded."""
         ...
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:

@@ -19,8 +19,8 @@ from flp_agents.lifetime import EpisodeTensors, run_lifetime
 from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.processes import Processes
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_envs.recording import draw_episodes, seed_env
 
 SCHEDULES = ("constant", "cosine")

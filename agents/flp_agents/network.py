@@ -6,6 +6,7 @@ not. So the trunk's features of a whole lifetime are one large matrix product, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,26 +14,35 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flp_agents.convolutions import Convolutions, convolve
 from flp_agents.trunk import features_of
-from flp_envs.errors import InvalidSize, check_at_least
+from flp_datasets.errors import InvalidSize, check_at_least
 
 
 @dataclass(frozen=True)
 class Network:
-    """The shape of a fully connected network with ReLU between its layers and a linear output.
+    """The shape of a network: fully connected layers with ReLU between them and a linear output, over images after
+    convolutions.
 
     Attributes:
-        widths: units of every layer, the input first and the output last.
+        widths: units of every fully connected layer, its input first and the output last.
         input_scale: what each input is multiplied by first, one number for each; none: inputs as they are.
+        convolutions: what images go through first; their features are the fully connected layers' input.
     """
 
     widths: tuple[int, ...]
     input_scale: tuple[float, ...] | None = None
+    convolutions: Convolutions | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(check_at_least("a layer's width", w, 1) for w in self.widths))
         if len(self.widths) < 2:
             raise InvalidSize(f"widths must name at least an input and an output, got {self.widths}")
+        if self.convolutions is not None and self.convolutions.features != self.widths[0]:
+            raise InvalidSize(
+                f"the first of widths must be the convolutions' {self.convolutions.features} features, "
+                f"got {self.widths[0]}"
+            )
         if self.input_scale is not None:
             object.__setattr__(self, "input_scale", tuple(float(s) for s in self.input_scale))
             if len(self.input_scale) != self.widths[0]:
@@ -42,8 +52,13 @@ class Network:
 
     @property
     def layers(self) -> int:
-        """``L``, the number of weight matrices."""
+        """``L``, the number of fully connected layers."""
         return len(self.widths) - 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.widths[:1] if self.convolutions is None else self.convolutions.image_shape
 
     @property
     def outputs(self) -> int:
@@ -65,8 +80,8 @@ class Network:
 
 
 def kaiming_normal(shape: Sequence[int], generator: torch.Generator) -> nn.Parameter:
-    """``(out, in)`` weights from a normal distribution of deviation ``sqrt(2 / in)``."""
-    return nn.Parameter(torch.randn(*shape, generator=generator) * (2.0 / shape[-1]) ** 0.5)
+    """``(out, in)`` weights, or ``(out, in, 3, 3)``, from a normal distribution of deviation ``sqrt(2 / fan-in)``."""
+    return nn.Parameter(torch.randn(*shape, generator=generator) * (2.0 / math.prod(shape[1:])) ** 0.5)
 
 
 class FastWeights(NamedTuple):
@@ -98,6 +113,9 @@ class Layers(nn.Module):
         shapes = [(out, into) for into, out in zip(network.widths[:-1], network.widths[1:], strict=True)]
         self.weights = nn.ParameterList([kaiming_normal(shape, generator) for shape in shapes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(out)) for out, _ in shapes])
+        kernels = [] if network.convolutions is None else network.convolutions.kernel_shapes
+        self.kernels = nn.ParameterList([kaiming_normal(shape, generator) for shape in kernels])
+        self.kernel_biases = nn.ParameterList([nn.Parameter(torch.zeros(shape[0])) for shape in kernels])
         scale = torch.ones(network.widths[0]) if network.input_scale is None else torch.tensor(network.input_scale)
         self.register_buffer("input_scale", scale, persistent=False)
 
@@ -110,7 +128,9 @@ class Layers(nn.Module):
         return [(w.shape[0], w.shape[1]) for w in list(self.weights)[self.trunk_layers :]]
 
     def trunk(self, x: Tensor) -> Tensor:
-        """Features of any number of inputs, ``(..., input) -> (..., features)``; free of fast weights."""
+        """Features of any number of inputs, ``(..., *input) -> (..., features)``; free of fast weights."""
+        if self.network.convolutions is not None:
+            x = convolve(self.network.convolutions, x, list(self.kernels), list(self.kernel_biases), self.precision)
         scaled = x * self.input_scale if self.network.input_scale is not None else x
         trunk = slice(self.trunk_layers)
         return features_of(scaled, list(self.weights)[trunk], list(self.biases)[trunk], self.precision)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
 from flp_agents.learner import Learner
+from flp_agents.more_classes import take_over
 from flp_agents.network import FastWeights, Layers, Network, answer
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, SquaredError, objective_of
 from flp_agents.trunk import PRECISIONS
-from flp_envs.errors import check_choice
+from flp_datasets.errors import check_choice
 
 
 class NetworkLearner(Learner[FastWeights]):
@@ -18,14 +23,47 @@ class NetworkLearner(Learner[FastWeights]):
         network: its shape.
         plastic_layers: N, counted from the output.
         generator: draws the initial weights.
+        objective: what it is to answer.
 
     Raises:
         InvalidSize: if ``plastic_layers`` lies outside 1..L.
     """
 
-    def __init__(self, network: Network, plastic_layers: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, network: Network, plastic_layers: int, generator: torch.Generator, objective: Objective = SquaredError()
+    ) -> None:
         super().__init__()
+        self.objective = objective
         self.layers = Layers(network, plastic_layers, generator)
+
+    def fitted_to(self, env: Any) -> Learner[Any]:
+        """Itself, or a copy for another number of classes; see :mod:`flp_agents.more_classes`.
+
+        Raises:
+            IncompatibleSpaces: if inputs or answers are of another shape or kind.
+        """
+        network: Network = self.layers.network
+        space = getattr(env, "single_observation_space", env.observation_space)
+        wanted = objective_of(env, network.outputs)
+        shape = space["x"].shape if network.convolutions else space["x"].shape[-1:]
+        numbers = space["y"].shape[-1:] if isinstance(wanted, SquaredError) else (network.outputs,)
+        if shape != network.input_shape or type(wanted) is not type(self.objective) or numbers != (network.outputs,):
+            kind = "labels" if isinstance(self.objective, CrossEntropy) else "numbers"
+            raise IncompatibleSpaces(
+                f"the learner answers inputs of shape {network.input_shape} with {network.outputs} {kind}, the "
+                f"environment shows x of {space['x']} and y of {space['y']}: use the env options that it was "
+                "meta-trained with"
+            )
+        return self if wanted == self.objective else self._with_objective(cast("CrossEntropy", wanted))
+
+    def _with_objective(self, objective: CrossEntropy) -> NetworkLearner:
+        network = replace(self.layers.network, widths=(*self.layers.network.widths[:-1], objective.outputs))
+        grown = type(self)(**{**self.settings, "network": network, "objective": objective})
+        parameter = next(self.parameters())
+        grown.to(parameter.device, parameter.dtype).train(self.training)
+        take_over(grown, self, self.parameter_groups().get("feedback", []), int(self.settings["seed"]))
+        grown.layers.precision = self.layers.precision
+        return grown
 
     def init(self, n: int) -> FastWeights:
         return self.layers.fast_weights(n)

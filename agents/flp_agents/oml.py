@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from flp_agents.gradient_based import descend
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
+from flp_agents.objective import Objective, SquaredError
 
 
 class OML(NetworkLearner):
@@ -24,6 +25,7 @@ class OML(NetworkLearner):
         network: its shape.
         plastic_layers: layers of the prediction network; those before them are the representation.
         inner_rate: the fixed inner learning rate.
+        objective: what it is to answer.
         seed: of the initial weights.
 
     Raises:
@@ -32,14 +34,28 @@ class OML(NetworkLearner):
 
     inner_rate: Tensor
 
-    def __init__(self, network: Network, plastic_layers: int = 3, *, inner_rate: float = 0.003, seed: int = 0) -> None:
-        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed))
-        self.settings = {"network": network, "plastic_layers": plastic_layers, "inner_rate": inner_rate, "seed": seed}
+    def __init__(
+        self,
+        network: Network,
+        plastic_layers: int = 3,
+        *,
+        inner_rate: float = 0.003,
+        objective: Objective = SquaredError(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed), objective)
+        self.settings = {
+            "network": network,
+            "plastic_layers": plastic_layers,
+            "inner_rate": inner_rate,
+            "objective": objective,
+            "seed": seed,
+        }
         self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         rates = [self.inner_rate] * len(state.weights)
-        return descend(state, y, rates, rates, order="first")
+        return descend(state, y, rates, rates, objective=self.objective, order="first")
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"weights": list(self.layers.parameters())}

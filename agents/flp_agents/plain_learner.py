@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flp_agents.learner import Learner
-from flp_envs.errors import FLPError
+from flp_agents.objective import CrossEntropy, Objective, SquaredError, objective_of
+from flp_datasets.errors import FLPError
 
 
 class PlainLearner(Protocol):
@@ -25,17 +26,22 @@ class PlainLearner(Protocol):
         """Forgets everything: a new lifetime begins."""
         ...
 
-    def predict(self, x: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Answers inputs ``(B, *input)`` with ``(B, *target)``, without learning from them."""
+    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Answers inputs ``(B, *input)`` without learning from them.
+
+        Returns:
+            Where targets are numbers: ``(B, *target)``. Where they are labels: labels ``(B,)``, whole numbers, or a
+            score for each class, ``(B, classes)``, the largest of which is the answer.
+        """
         ...
 
-    def update(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """Learns from the targets ``(B, *target)`` of inputs ``(B, *input)``."""
+    def update(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Learns from the targets ``(B, *target)``, or labels ``(B,)``, of inputs ``(B, *input)``."""
         ...
 
 
 # One lifetime's learner, and the inputs that it answered last.
-_Lives = tuple[tuple[PlainLearner, "NDArray[np.float32] | None"], ...]
+_Lives = tuple[tuple[PlainLearner, "NDArray[Any] | None"], ...]
 
 
 class ManyPlainLearners(Learner[_Lives]):
@@ -43,11 +49,12 @@ class ManyPlainLearners(Learner[_Lives]):
 
     Args:
         prototype: copied for every lifetime; it is never used itself.
+        objective: what it is to answer.
     """
 
-    def __init__(self, prototype: PlainLearner) -> None:
+    def __init__(self, prototype: PlainLearner, objective: Objective = SquaredError()) -> None:
         super().__init__()
-        self.prototype = prototype
+        self.prototype, self.objective = prototype, objective
         self.settings = {"prototype": prototype}
 
     def init(self, n: int) -> _Lives:
@@ -59,7 +66,7 @@ class ManyPlainLearners(Learner[_Lives]):
 
     def predict(self, state: _Lives, features: Tensor) -> tuple[Tensor, _Lives]:
         inputs = features.numpy()
-        answers = [_answer(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
+        answers = [self._answer(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
         lives = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
         return torch.from_numpy(np.stack(answers)), lives
 
@@ -71,7 +78,9 @@ class ManyPlainLearners(Learner[_Lives]):
         return self.update_where(torch.ones(len(state), dtype=torch.bool), state, y)
 
     def update_where(self, mask: Tensor, state: _Lives, y: Tensor) -> _Lives:
-        for told, (learner, x), target in zip(mask.tolist(), state, y.numpy(), strict=True):
+        # As the environment gave them: labels, or numbers.
+        targets = self.objective.actions(y).numpy()
+        for told, (learner, x), target in zip(mask.tolist(), state, targets, strict=True):
             if told and x is not None:
                 with torch.enable_grad():
                     learner.update(x, target)
@@ -80,20 +89,33 @@ class ManyPlainLearners(Learner[_Lives]):
     def choose(self, mask: Tensor, yes: _Lives, no: _Lives) -> _Lives:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
 
+    def _answer(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float32]:
+        with torch.enable_grad():
+            answer: Any = learner.predict(x)
+        if isinstance(answer, Tensor):
+            answer = answer.detach().cpu()
+        values: NDArray[Any] = np.asarray(answer)
+        outputs = self.objective.outputs if isinstance(self.objective, CrossEntropy) else None
+        if outputs is not None and values.dtype.kind in "iu" and values.shape == (len(x),):
+            if values.min() < 0 or values.max() >= outputs:
+                raise FLPError(f"{type(learner).__name__}.predict: expected labels below {outputs}, got {values}")
+            values = np.eye(outputs)[values]
+        shape = (len(x), *(("outputs",) if outputs is None else (outputs,)))
+        if values.ndim < 2 or len(values) != len(x) or (outputs is not None and values.shape != shape):
+            what = "answers" if outputs is None else f"labels of shape ({len(x)},) or scores"
+            raise FLPError(
+                f"{type(learner).__name__}.predict: expected {what} of shape ({shape[0]}, {shape[1]}), "
+                f"got {values.shape}"
+            )
+        return values.astype(np.float32)
 
-def _answer(learner: PlainLearner, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    with torch.enable_grad():
-        answer: Any = learner.predict(x)
-    if isinstance(answer, Tensor):
-        answer = answer.detach().cpu()
-    values: NDArray[np.float32] = np.asarray(answer, np.float32)
-    if values.ndim < 2 or len(values) != len(x):
-        raise FLPError(
-            f"{type(learner).__name__}.predict: expected answers of shape ({len(x)}, outputs), got {values.shape}"
-        )
-    return values
 
+def as_learner(learner: Learner[Any] | PlainLearner, env: Any) -> Learner[Any]:
+    """Any learner as one that lives through many lifetimes at once, fit for an environment.
 
-def as_learner(learner: Learner[Any] | PlainLearner) -> Learner[Any]:
-    """Any learner as one that lives through many lifetimes at once."""
-    return learner if isinstance(learner, Learner) else ManyPlainLearners(learner)
+    Raises:
+        IncompatibleSpaces: if it cannot live there.
+    """
+    if isinstance(learner, Learner):
+        return learner.fitted_to(env)
+    return ManyPlainLearners(learner, objective_of(env))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from flp_envs.errors import FLPError, InvalidSize
+from flp_datasets.errors import FLPError, InvalidSize
 
 # How long to wait for a process that does not answer.
 _PATIENCE = timedelta(minutes=30)

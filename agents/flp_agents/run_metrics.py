@@ -13,8 +13,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from flp_agents.meta_trainer import OuterStep
-from flp_envs.errors import FLPError
-from flp_envs.files import write_atomically
+from flp_datasets.errors import FLPError
+from flp_datasets.files import write_atomically
 
 FILE = "metrics.csv"
 COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")

@@ -27,7 +27,7 @@ from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.presets import Preset
 from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
-from flp_envs.errors import FLPError
+from flp_datasets.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 
 try:

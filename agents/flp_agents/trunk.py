@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flp_envs.errors import check_choice
+from flp_datasets.errors import check_choice
 
 PRECISIONS = ("float32", "bfloat16")
 # Inputs in a block: a block's activities of two layers fit the cache, and its products are large enough.

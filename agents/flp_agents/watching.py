@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from flp_agents.gym_agent import GymAgent
 from flp_agents.learner import Learner
-from flp_envs.errors import FLPError
-from flp_envs.files import write_atomically
+from flp_datasets.errors import FLPError
+from flp_datasets.files import write_atomically
 from flp_envs.rendering import require_matplotlib
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FRAME_MILLISECONDS = 100
 LAST_FRAME_MILLISECONDS = 3000
@@ -34,7 +37,7 @@ def render_lifetime(
         every: inner steps between frames.
 
     Returns:
-        The lifetime's query mean squared error.
+        The lifetime's score, in the learner's metric.
 
     Raises:
         FLPError: for another suffix, or if the file cannot be written.
@@ -43,27 +46,30 @@ def render_lifetime(
         raise FLPError(f"expected a file name that ends in .gif or .png, got {path}")
     require_matplotlib()
     agent = GymAgent(learner, env)
+    learner = agent.learner
     observation, _ = env.reset(seed=seed)
     state: Any = None
 
     @torch.no_grad()
-    def predict_now(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict_now(x: NDArray[Any]) -> NDArray[Any]:
         answers, _ = learner.predict(state, learner.encode(learner.tensor(x[None])))
-        return np.asarray(answers[0].cpu())
+        return np.asarray(learner.objective.actions(answers)[0].cpu())
 
     env.unwrapped.show_predictions(predict_now)  # type: ignore[attr-defined]
     frames: list[NDArray[np.uint8]] = []
-    returned, step, done = 0.0, 0, False
+    returned, step, asked, done = 0.0, 0, False, False
     while not done:
         action, state = agent.predict(observation, state)
-        is_first_query = bool(observation["phase"]) and not returned
+        is_first_query = bool(observation["phase"]) and not asked
+        asked = bool(observation["phase"])
         if is_first_query or (path.suffix == ".gif" and not observation["phase"] and step % every == 0):
             frames.append(np.asarray(env.render()))
         observation, reward, done, _, _ = env.step(action)
         returned += float(reward)
         step += 1
+    frames.append(np.asarray(env.render()))
     _write(path, frames)
-    return -returned
+    return learner.objective.score_of_return(returned)
 
 
 def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
@@ -74,7 +80,7 @@ def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     if path.suffix == ".png":
         pictures[-1].save(data, "png")
     else:
-        palette = pictures[0].quantize(64)  # the first frame shows every colour, the last not all
+        palette = _beside([pictures[0], pictures[len(pictures) // 2], pictures[-1]]).quantize(64)
         durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
         first, *rest = [picture.quantize(palette=palette) for picture in pictures]
         first.save(data, "gif", save_all=True, append_images=rest, duration=durations, loop=0)
@@ -83,3 +89,14 @@ def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
         write_atomically(path, data.getvalue())
     except OSError as error:
         raise FLPError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _beside(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures of one size in a row: together they show every colour."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    row = Image.new("RGB", (width * len(pictures), height))
+    for place, picture in enumerate(pictures):
+        row.paste(picture, (width * place, 0))
+    return row

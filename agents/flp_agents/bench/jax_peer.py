@@ -17,8 +17,8 @@ from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.plasticity import Oja
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError
 
 
 @dataclass(frozen=True)

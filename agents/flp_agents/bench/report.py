@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from flp_agents.memory import readable
-from flp_envs.files import write_atomically
+from flp_datasets.files import write_atomically
 
 _HEADINGS = ("configuration", "strategy", "seconds", "memory", "to autograd", "to JAX", "to the floor")
 

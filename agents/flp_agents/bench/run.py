@@ -23,8 +23,8 @@ from flp_agents.memory import measure_peak
 from flp_agents.meta_gradient import Autograd, Checkpointed, Full, MetaGradient, Reversible, Truncated
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.presets import get_preset
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
-from flp_envs.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 
 ENV = "FLPSine-Continual-v0"

@@ -46,3 +46,7 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
         raise InvalidSize(f"{name} must be a whole number of at least {minimum}, got {value!r}")
     return int(value)
+
+
+class SourceError(FLPError, ValueError):
+    """Files that a dataset cannot be read from."""

@@ -1,0 +1,119 @@
+"""Every packed dataset, flat: what it is called, how it is read, where its packs lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flp_datasets.errors import check_at_least, check_choice
+from flp_datasets.mini_imagenet import read_mini_imagenet
+from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot
+from flp_datasets.pack import PackError
+from flp_datasets.packed_classes import PackedClasses
+from flp_datasets.roots import roots
+from flp_datasets.sources import SourceClass
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One that is packed.
+
+    Attributes:
+        name: as it is typed.
+        title: as it is written in texts.
+        channels: 1 for grey, 3 for colour.
+        image_size: of the paper's networks, in pixels.
+        splits: that it has.
+        read: its classes in a folder.
+        found: whether a folder seems to hold it.
+        download: gets it into a folder; none where that cannot be done for the user.
+    """
+
+    name: str
+    title: str
+    channels: int
+    image_size: int
+    splits: tuple[str, ...]
+    read: Callable[[Path], list[SourceClass]]
+    found: Callable[[Path], bool]
+    download: Callable[[Path], None] | None = None
+
+    def pack_name(self, image_size: int) -> str:
+        """A pack's place within a data root."""
+        return f"{self.name}/{self.name}-{image_size}.h5"
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            "omniglot",
+            "Omniglot",
+            1,
+            84,
+            ("meta-train", "meta-test"),
+            read_omniglot,
+            find_omniglot,
+            download_omniglot,
+        ),
+        Dataset(
+            "mini_imagenet",
+            "Mini-ImageNet",
+            3,
+            84,
+            ("meta-train", "meta-val", "meta-test"),
+            read_mini_imagenet,
+            Path.is_dir,
+        ),
+    )
+}
+
+
+def get_dataset(name: str) -> Dataset:
+    """A packed dataset by name.
+
+    Raises:
+        InvalidChoice: for an unknown name.
+    """
+    return DATASETS[check_choice("dataset", name, DATASETS)]
+
+
+def find_packs(data_root: str | os.PathLike[str] | None = None) -> list[Path]:
+    """All packs in the folders that are looked in.
+
+    Raises:
+        SourceError: if ``data_root`` cannot be read.
+    """
+    return [pack for root in roots(data_root) for name in DATASETS for pack in sorted(root.glob(f"{name}/*.h5"))]
+
+
+def open_classes(
+    name: str, split: str, *, image_size: int, data_root: str | os.PathLike[str] | None = None
+) -> PackedClasses:
+    """One split of a packed dataset, opened read-only and verified.
+
+    Args:
+        name: of the dataset.
+        split: which classes.
+        image_size: in pixels.
+        data_root: where to look first; by default ``FLP_DATA_ROOT``. The user's cache is always looked in.
+
+    Raises:
+        PackError: if there is no such pack, saying where it was looked for and how to make it, or if it is damaged.
+        InvalidChoice: for an unknown dataset or split.
+    """
+    dataset = get_dataset(name)
+    check_choice(f"split of {dataset.title}", split, dataset.splits)
+    check_at_least("image_size", image_size, 8)
+    places = [root / dataset.pack_name(image_size) for root in roots(data_root)]
+    for place in places:
+        # A pack that cannot be read is an error of its own: no other one takes its place in silence.
+        if os.path.lexists(place):
+            return PackedClasses(place, split, image_size=image_size)
+    option = "" if data_root is None else f" --data-root {data_root}"
+    raise PackError(
+        f"there is no {dataset.title} of {image_size} pixels: looked for {' and '.join(map(str, places))}; make it "
+        f"with flp data prepare {name} --image-size {image_size}{option}"
+    )

@@ -1,0 +1,118 @@
+"""Omniglot: handwritten characters of 50 alphabets, 20 drawings each.
+
+Source: Lake, Salakhutdinov & Tenenbaum (2015), "Human-level concept learning through probabilistic program induction".
+The 964 characters of the background set are for meta-training, the 659 of the evaluation set for meta-testing.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from flp_datasets.errors import SourceError
+from flp_datasets.sources import SourceClass
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# The official names of the two sets, as zip files or extracted folders.
+SETS = {"images_background": "meta-train", "images_evaluation": "meta-test"}
+
+
+def find_omniglot(folder: Path) -> bool:
+    """Whether a folder holds both sets, in whichever form."""
+    return all(_find(folder, name) is not None for name in SETS)
+
+
+def read_omniglot(folder: Path) -> list[SourceClass]:
+    """The characters in a folder that holds both sets as the official zip files or as extracted folders.
+
+    Args:
+        folder: with ``images_background`` and ``images_evaluation``, as ``.zip`` or as folders of
+            ``ALPHABET/characterNN/NNNN_NN.png``; also inside a folder ``omniglot-py``, where torchvision puts them.
+
+    Raises:
+        SourceError: if a set is missing, empty or not a zip file.
+    """
+    classes = []
+    for name, split in SETS.items():
+        place = _find(folder, name)
+        if place is None:
+            raise SourceError(
+                f"expected {name}.zip or a folder {name} in {folder}: get both sets of Omniglot from "
+                "https://github.com/brendenlake/omniglot (python/), and name their folder with --source"
+            )
+        classes += _read_set(place, split)
+    return classes
+
+
+def download_omniglot(folder: Path) -> None:
+    """Lets torchvision download both sets into ``folder``.
+
+    Raises:
+        SourceError: if torchvision cannot be used here, or the network does not allow it.
+    """
+    from flp_datasets.vision import import_torchvision
+
+    datasets = import_torchvision().datasets
+    try:
+        for background in (True, False):
+            datasets.Omniglot(str(folder), background=background, download=True)
+    except Exception as error:  # whatever a network and its proxies do
+        raise SourceError(
+            f"torchvision could not download Omniglot ({type(error).__name__}: {error}): get images_background.zip and "
+            "images_evaluation.zip from https://github.com/brendenlake/omniglot (python/) another way, and name their "
+            "folder with --source"
+        ) from None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for place in (folder, folder / "omniglot-py"):
+        if (place / name).is_dir():
+            return place / name
+        if (place / f"{name}.zip").is_file():
+            return place / f"{name}.zip"
+    return None
+
+
+def _read_set(place: Path, split: str) -> list[SourceClass]:
+    decoders = _in_zip(place) if place.is_file() else _in_folder(place)
+    characters: dict[str, list[tuple[str, Callable[[], Image]]]] = defaultdict(list)
+    for path in sorted(decoders):
+        if len(path.parts) >= 3 and path.suffix == ".png":
+            characters["/".join(path.parts[-3:-1])].append((f"{path} in {place}", decoders[path]))
+    if not characters:
+        raise SourceError(f"expected ALPHABET/characterNN/NNNN_NN.png in {place}, found none: get Omniglot anew")
+    return [SourceClass(name, split, images) for name, images in sorted(characters.items())]
+
+
+def _in_zip(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:
+    try:
+        archive = zipfile.ZipFile(place)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise SourceError(f"{place} cannot be opened as a zip file ({error}): get it anew") from None
+
+    def decoder(name: str) -> Callable[[], Image]:
+        return lambda: _decode(archive.read(name))
+
+    return {PurePosixPath(n): decoder(n) for n in archive.namelist() if "__MACOSX" not in n}
+
+
+def _in_folder(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:
+    def decoder(path: Path) -> Callable[[], Image]:
+        return lambda: _decode(path.read_bytes())
+
+    # With the set's own name in front, as in the zip files.
+    return {PurePosixPath(p.relative_to(place.parent).as_posix()): decoder(p) for p in place.glob("*/*/*.png")}
+
+
+def _decode(data: bytes) -> Image:
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

@@ -1,0 +1,261 @@
+"""A dataset packed once into one HDF5 file: images of one size, by class.
+
+The file holds ``images`` ``(N, C, H, W)`` uint8, all of a class beside each other, and for every class its name, split
+and number of images, in ``class_names``, ``class_splits`` and ``class_counts``. Attributes say the dataset, its source,
+the image size, the format's version, and the SHA-256 of all this. The images are stored as they are, without chunks, so
+that they can be mapped into memory: nothing is read before it is asked for, and any number of processes share one copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from flp_datasets.errors import SourceError, check_choice
+from flp_datasets.sources import SPLITS, SourceClass
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes may pack at once; the one that ends last wins, whole
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = "flp-envs image pack"
+FORMAT_VERSION = 1
+_HASHED_AT_ONCE = 1 << 24
+
+
+class PackError(SourceError):
+    """A pack that is missing, damaged, or not the one that was asked for."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a pack says of itself.
+
+    Attributes:
+        dataset: such as "omniglot".
+        source: where it was packed from, in words.
+        image_shape: ``(C, H, W)``.
+        names: of every class.
+        splits: of every class.
+        counts: images of every class.
+    """
+
+    dataset: str
+    source: str
+    image_shape: tuple[int, int, int]
+    names: tuple[str, ...]
+    splits: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def images_shape(self) -> tuple[int, int, int, int]:
+        """``(N, C, H, W)`` of all images together."""
+        return (sum(self.counts), *self.image_shape)
+
+    def begin_checksum(self) -> hashlib._Hash:
+        """SHA-256 of everything but the images, to be fed these."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
+
+
+def write_pack(
+    path: Path,
+    dataset: str,
+    source: str,
+    classes: Sequence[SourceClass],
+    *,
+    image_size: int,
+    channels: int,
+    on_class: Callable[[], None] = lambda: None,
+) -> Description:
+    """Decodes and resizes all images, and writes them; a crash at any moment leaves the old pack or the new.
+
+    Args:
+        path: the file to write; its folder exists.
+        dataset: its name.
+        source: where the images come from, in words.
+        classes: what to pack.
+        image_size: height and width of every packed image, in pixels.
+        channels: 1 for grey, 3 for colour.
+        on_class: called after every class, for a progress bar.
+
+    Returns:
+        What was packed.
+
+    Raises:
+        SourceError: naming the image that does not decode.
+        OSError: if the file cannot be written.
+    """
+    about = Description(
+        dataset,
+        source,
+        (channels, image_size, image_size),
+        tuple(c.name for c in classes),
+        tuple(check_choice("split", c.split, SPLITS) for c in classes),
+        tuple(len(c.images) for c in classes),
+    )
+    if len(set(about.names)) != len(about.names) or not about.counts or min(about.counts) < 1:
+        raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        with h5py.File(name, "w") as file:
+            checksum = about.begin_checksum()
+            images = file.create_dataset("images", about.images_shape, np.uint8)
+            start = 0
+            for of_class in classes:
+                block = _decode(of_class, channels, image_size)
+                images[start : start + len(block)] = block
+                checksum.update(block.data)
+                start += len(block)
+                on_class()
+            text = h5py.string_dtype()
+            file.create_dataset("class_names", data=list(about.names), dtype=text)
+            file.create_dataset("class_splits", data=list(about.splits), dtype=text)
+            file.create_dataset("class_counts", data=np.array(about.counts, np.int64))
+            file.attrs.update(
+                format=FORMAT,
+                format_version=FORMAT_VERSION,
+                dataset=dataset,
+                source=source,
+                image_size=image_size,
+                checksum=checksum.hexdigest(),
+            )
+        with open(name, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return about
+
+
+def _decode(of_class: SourceClass, channels: int, image_size: int) -> NDArray[np.uint8]:
+    """All images of a class, ``(K, C, H, W)``."""
+    from PIL import Image
+
+    block = np.empty((len(of_class.images), image_size, image_size, channels), np.uint8)
+    for place, (name, decode) in zip(block, of_class.images, strict=True):
+        try:
+            image = decode().convert("L" if channels == 1 else "RGB")
+            if image.size != (image_size, image_size):
+                image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        except Exception as error:  # whatever a decoder raises on a damaged file
+            raise SourceError(
+                f"cannot decode {name}: {type(error).__name__}: {error}: get this file anew, nothing was packed"
+            ) from None
+        place[...] = np.asarray(image).reshape(place.shape)
+    return np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+
+
+@contextlib.contextmanager
+def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Lets one process at a time pack into ``path``; the others wait. Removes what a killed one left.
+
+    Args:
+        path: of the pack; its folder exists.
+        on_wait: called if another process must be waited for.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                on_wait()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description, NDArray[np.uint8]]:
+    """Opens a pack read-only and verifies all of it, once in a process for each version of the file.
+
+    Args:
+        path: of the pack.
+        image_size: that it must have; none: any.
+
+    Returns:
+        What it says of itself, and its images ``(N, C, H, W)``, mapped into memory.
+
+    Raises:
+        PackError: if it is missing, truncated, altered, of another format version or image size.
+    """
+    anew = "make it anew with flp data prepare --overwrite"
+    try:
+        with h5py.File(path, "r") as file:
+            about, checksum, offset = _describe(file, path)
+        status = os.stat(path)
+        images = np.memmap(path, np.uint8, "r", offset, about.images_shape)
+    except FileNotFoundError:
+        raise PackError(f"there is no pack at {path}") from None
+    except PermissionError:
+        raise PackError(f"{path} cannot be read: change its permissions, or name another data_root") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, PackError):
+            raise
+        raise PackError(f"{path} is truncated or is not a pack: {anew}") from None
+    if image_size is not None and about.image_shape[1:] != (image_size, image_size):
+        raise PackError(
+            f"{path} holds images of {about.image_shape[1]} pixels, expected {image_size}: its name was changed; {anew}"
+        )
+    version = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, checksum)
+    if version not in _VERIFIED:
+        hashed = about.begin_checksum()
+        flat = images.reshape(-1)
+        for start in range(0, len(flat), _HASHED_AT_ONCE):
+            hashed.update(flat[start : start + _HASHED_AT_ONCE].data)
+        if hashed.hexdigest() != checksum:
+            raise PackError(f"{path} was altered after it was packed, its SHA-256 does not match: {anew}")
+        _VERIFIED.add(version)
+    return about, images.view(np.ndarray)
+
+
+_VERIFIED: set[tuple[str, int, int, int, str]] = set()
+
+
+def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:
+    """A pack's description, its checksum, and where in the file its images begin."""
+    if file.attrs.get("format") != FORMAT:
+        raise PackError(f"{path} is an HDF5 file, but not a pack of this package: name another data_root")
+    version = int(file.attrs["format_version"])
+    if version != FORMAT_VERSION:
+        raise PackError(
+            f"{path} has format version {version}, this version of flp-envs reads {FORMAT_VERSION}: make it anew with "
+            "flp data prepare --overwrite, or install the version of flp-envs that made it"
+        )
+    try:
+        images = file["images"]
+        about = Description(
+            str(file.attrs["dataset"]),
+            str(file.attrs["source"]),
+            (int(images.shape[1]), int(images.shape[2]), int(images.shape[3])),
+            tuple(file["class_names"].asstr()[:]),
+            tuple(file["class_splits"].asstr()[:]),
+            tuple(map(int, file["class_counts"][:])),
+        )
+        offset = images.id.get_offset()
+        if images.shape != about.images_shape or offset is None or images.dtype != np.uint8:
+            raise ValueError
+        return about, str(file.attrs["checksum"]), int(offset)
+    except (KeyError, ValueError, IndexError):
+        raise PackError(
+            f"{path} lacks a part of a pack: it was altered; make it anew with flp data prepare --overwrite"
+        ) from None

@@ -1,0 +1,43 @@
+"""Where data lies: the folder that was named, or the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flp_datasets.errors import SourceError
+
+VARIABLE = "FLP_DATA_ROOT"
+
+
+def cache_root() -> Path:
+    """The user's own folder for data: ``data`` in ``FLP_CACHE``, or in flp-envs' part of the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(os.environ.get("FLP_CACHE") or os.path.join(base, "flp-envs")) / "data"
+
+
+def named_root(data_root: str | os.PathLike[str] | None) -> Path | None:
+    """The folder that an argument names, else ``FLP_DATA_ROOT``, else none.
+
+    Raises:
+        SourceError: if it is not a folder that can be read.
+    """
+    name, how = (data_root, "data_root") if data_root is not None else (os.environ.get(VARIABLE) or None, VARIABLE)
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise SourceError(f"{how} is {path}, which is not a folder: name the folder that holds the data")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise SourceError(f"{how} is {path}, which cannot be read: change its permissions, or name another folder")
+    return path
+
+
+def roots(data_root: str | os.PathLike[str] | None) -> list[Path]:
+    """The folders to look in, in this order: the named one, if any, then the user's cache.
+
+    Raises:
+        SourceError: see :func:`named_root`.
+    """
+    named = named_root(data_root)
+    return [cache_root()] if named is None else [named, cache_root()]

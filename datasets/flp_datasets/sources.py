@@ -1,0 +1,28 @@
+"""What a reader of somebody's files yields, to be packed: classes, whose images are decoded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SPLITS = ("meta-train", "meta-val", "meta-test")
+
+
+@dataclass(frozen=True)
+class SourceClass:
+    """One class as its source holds it.
+
+    Attributes:
+        name: unique within the dataset.
+        split: one of :data:`SPLITS`.
+        images: for each image, what it is called in messages (a path within the source, say) and what decodes it.
+            Decoding raises whatever it raises; the packer says which image it was.
+    """
+
+    name: str
+    split: str
+    images: Sequence[tuple[str, Callable[[], Image]]]
