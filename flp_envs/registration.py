@@ -38,10 +38,20 @@ def make_omniglot_task(
     *,
     image_size: int = 28,
     data_root: str | os.PathLike[str] | None = None,
+    rotations: bool = False,
     **options: Any,
 ) -> FewShotTask:
-    """``FLPOmniglot-*``, from a pack that ``flp data prepare omniglot`` made."""
-    return _make_packed_task("omniglot", split, image_size, data_root, options)
+    """``FLPOmniglot-*``, from a pack that ``flp data prepare omniglot`` made.
+
+    With ``rotations``, a character of the meta-train split is four classes, one for each quarter turn.
+    """
+    from flp_datasets.catalogue import open_classes
+    from flp_datasets.rotated import Rotated
+
+    if not isinstance(rotations, bool):
+        raise InvalidChoice("value of rotations", str(rotations), ("True", "False"))
+    classes = open_classes("omniglot", split, image_size=image_size, data_root=data_root)
+    return FewShotTask(Rotated(classes) if rotations and split == "meta-train" else classes, split, **options)
 
 
 def make_mini_imagenet_task(
@@ -52,15 +62,11 @@ def make_mini_imagenet_task(
     **options: Any,
 ) -> FewShotTask:
     """``FLPMiniImageNet-*``, from a pack that ``flp data prepare mini_imagenet`` made."""
-    return _make_packed_task("mini_imagenet", split, image_size, data_root, options)
-
-
-def _make_packed_task(
-    dataset: str, split: str, image_size: int, data_root: str | os.PathLike[str] | None, options: dict[str, Any]
-) -> FewShotTask:
     from flp_datasets.catalogue import open_classes
 
-    return FewShotTask(open_classes(dataset, split, image_size=image_size, data_root=data_root), split, **options)
+    return FewShotTask(
+        open_classes("mini_imagenet", split, image_size=image_size, data_root=data_root), split, **options
+    )
 
 
 FAMILIES: dict[str, Callable[..., Task]] = {

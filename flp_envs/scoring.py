@@ -103,11 +103,11 @@ class LabelError:
             if answer.dtype.kind not in "iu":
                 raise TypeError
         except (TypeError, ValueError):
-            raise InvalidAction(f"{expected}, got {type(action).__name__} {str(action)[:40]}") from None
+            raise InvalidAction(f"{expected}, got {type(action).__name__} {_in_short(action)}") from None
         if answer.shape != shape:
             raise InvalidAction(f"{expected}, got an array of shape {answer.shape}")
         if answer.size and not (answer.min() >= 0 and answer.max() < self.num_classes):
-            raise InvalidAction(f"{expected}, got {str(action)[:40]}")
+            raise InvalidAction(f"{expected}, got {_in_short(action)}")
         return answer
 
     def losses(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
@@ -119,3 +119,13 @@ class LabelError:
         """1 for a right label, shared out over the query."""
         earned: NDArray[np.float64] = (1.0 - losses) / query_steps
         return earned
+
+
+def _in_short(action: Any) -> str:
+    """The beginning of what is printed of an action, on one line."""
+    return " ".join(str(action).split())[:40]
+
+
+def _in_short(action: Any) -> str:
+    """The beginning of what is printed of an action, on one line."""
+    return " ".join(str(action).split())[:40]

@@ -165,7 +165,7 @@ def test_csvs_that_name_folders_or_have_a_mark_spaces_and_more_columns(tmp_path)
     write_files(tmp_path, csv_files("{label}/") | image_files("images/{label}/"))
     for split in SPLITS:
         lines = (tmp_path / f"{split}.csv").read_text().replace(",", ", ").splitlines()
-        text = "\r\n".join(f"{i}, {line}" for i, line in enumerate(lines)).replace("0,", "index,", 1)
+        text = "\r\n".join(f"{line}, {i or 'index'}" for i, line in enumerate(lines))
         (tmp_path / f"{split}.csv").write_text(text, "utf-8-sig")
     assert_read(tmp_path)
 
@@ -195,6 +195,8 @@ def test_names_that_repeat_in_a_zip_are_told_apart_by_their_folders(tmp_path):
             zipped |= {f"deep/images/{label}/{i}.jpg": png(image) for i, image in enumerate(images)}
     write_zip(tmp_path / "images.zip", zipped)
     assert_read(tmp_path)
+    write_zip(tmp_path / "images.zip", {name.replace("/n0", "/x"): content for name, content in zipped.items()})
+    assert refused(tmp_path).startswith("12 of the images that train.csv names are missing, first 0.jpg")
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -324,9 +326,13 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
     write_csvs(tmp_path)
     for name in ("n01100002", "n02100000"):
         (tmp_path / "images" / f"{name}.jpg").unlink()
+    write_hdf5(tmp_path)  # takes the place of images that are all missing, not of some
     message = refused(tmp_path)
     assert message.startswith("2 of the images that val.csv names are missing, first n01100002.jpg: looked for them in")
     shutil.rmtree(tmp_path / "images")
+    assert_read(tmp_path)
+    (tmp_path / "val_data.hdf5").unlink()
+    (tmp_path / "images").touch()
     assert refused(tmp_path).startswith("12 of the images that train.csv names are missing, first n03000000.jpg")
 
 

@@ -210,10 +210,12 @@ def test_the_opcodes_written_here_are_an_array(tmp_path):
         ),
         (dtype_pickle(b"i8", b"(" + dtype_pickle(b"O8") + b"K\x01tNN"), b"(K\x01t", b"C\x08AAAAAAAA"),
         # A list shorter than the array of objects that it should fill; bytes shorter and longer than the array.
+        (dtype_pickle(b"O8"), b"(K\x01t", b"C\x01A"),
         (dtype_pickle(b"O8"), b"(K\x09t", b"]K\x01a"),
         (dtype_pickle(b"i4"), b"(K\x02t", b"C\x04AAAA"),
         (dtype_pickle(b"i4"), b"(K\x01t", b"C\x08AAAAAAAA"),
         (dtype_pickle(b"i4"), b"(J\xff\xff\xff\xffJ\xff\xff\xff\xfft", b"C\x04AAAA"),
+        (dtype_pickle(b"U1"), b"(K\x01t", b"C\x04\xff\xff\xff\x00"),
         (dtype_pickle(b"M8"), b"(K\x01t", b"C\x08AAAAAAAA"),
     ],
 )
@@ -227,7 +229,10 @@ def test_an_array_is_set_up_once_and_lends_no_memory(tmp_path):
     again = b"(K\x01(K\x08t" + dtype_pickle(b"u1") + b"I00\nC\x08BBBBBBBBtb."
     assert "or was another before" in refused(tmp_path, once + again)
     lent = b"cnumpy._core.numeric\n_frombuffer\n(" + once + dtype_pickle(b"u1") + b"(K\x08tX\x01\x00\x00\x00CtR."
-    assert "content is not bytes" in refused(tmp_path, lent)
+    assert "content is not 8 bytes" in refused(tmp_path, lent)
+    own = lent.replace(once, b"C\x08AAAAAAAA")
+    np.testing.assert_array_equal(load(tmp_path, own), [65] * 8)
+    assert "or was another before" in refused(tmp_path, own[:-1] + again)
 
 
 def test_one_pickle_cannot_spoil_the_next(tmp_path):

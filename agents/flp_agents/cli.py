@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import warnings
@@ -123,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
     command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
 
+    _add_data_commands(commands)
+
     command = _add(commands, "demo", "evaluate the bundled learners, meta-train one live, draw what happened", "demo")
     command.add_argument("--output", default="demo", help="folder for table and picture (default: %(default)s)")
     command.add_argument("--episodes", type=int, default=50, help="meta-test episodes (default: %(default)s)")
@@ -131,12 +134,46 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:
+def _add_data_commands(commands: Any) -> None:
+    text = "image datasets: what is there, pack, verify, look"
+    parser: argparse.ArgumentParser = commands.add_parser("data", help=text, description=text)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+
+    action = _add(actions, "list", "datasets, and what of them is on this machine", "list_data", "data_commands")
+    action.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_data_root(action)
+
+    action = _add(actions, "prepare", "pack a dataset into one file, once", "prepare_data", "data_commands")
+    action.add_argument("dataset", help="omniglot or mini_imagenet")
+    action.add_argument("--image-size", type=int, help="of the packed images (default: 28, mini_imagenet 84)")
+    action.add_argument("--source", metavar="FOLDER", help="that holds the data (default: DATA_ROOT/DATASET)")
+    action.add_argument("--overwrite", action="store_true", help="pack anew")
+    _add_data_root(action)
+
+    action = _add(actions, "verify", "read packs and compare their checksums", "verify_data", "data_commands")
+    action.add_argument("dataset", nargs="?", help="(default: all)")
+    _add_data_root(action)
+
+    action = _add(actions, "show", "draw a sheet of samples", "show_data", "data_commands")
+    action.add_argument("dataset", help="omniglot, mini_imagenet or glyph")
+    action.add_argument("--split", default="meta-train", help="(default: %(default)s)")
+    action.add_argument("--image-size", type=int, help="(default: 28, mini_imagenet 84)")
+    action.add_argument("--classes", type=int, default=12, help="a row each (default: %(default)s)")
+    action.add_argument("--images", type=int, default=12, help="of each class (default: %(default)s)")
+    action.add_argument("--output", default="samples.png", help="(default: %(default)s)")
+    action.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
+    _add_data_root(action)
+
+
+def _add_data_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-root", metavar="FOLDER", help="of image data (default: FLP_DATA_ROOT, then the cache)")
+
+
+def _add(commands: Any, name: str, text: str, function: str, module: str = "commands") -> argparse.ArgumentParser:
     """A subcommand whose function is imported only when it runs, so that ``--help`` comes at once."""
 
     def run(options: argparse.Namespace) -> int:
-        from flp_agents import commands as implementation
-
+        implementation = importlib.import_module(f"flp_agents.{module}")
         run_command: Callable[[argparse.Namespace], int] = getattr(implementation, function)
         return run_command(options)
 
@@ -160,6 +197,7 @@ def _add_env_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="keyword argument of the environment, such as steps_per_function=8; may be repeated",
     )
+    _add_data_root(parser)
 
 
 def _add_preset_fields(parser: argparse.ArgumentParser) -> None:

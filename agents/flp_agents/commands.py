@@ -31,6 +31,7 @@ from flp_agents.processes import Processes, join_processes, own_device
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun, finite_or_none
 from flp_agents.watching import render_lifetime
+from flp_datasets import roots
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
@@ -38,7 +39,7 @@ DEFAULT_ENV = "FLPSine-Continual-v0"
 FINAL_SEED = 10_000
 MOST_THREADS = 1024
 # Keyword arguments of environments that the commands themselves give.
-RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps")
+RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps", "family", "data_root")
 
 
 def list_everything(options: argparse.Namespace) -> int:
@@ -281,7 +282,10 @@ def _env_for(
 
 
 def _env_options(options: argparse.Namespace) -> dict[str, Any]:
-    """``["name=value", ...]`` as keyword arguments: numbers where they read as numbers, else text."""
+    """``["name=value", ...]`` as keyword arguments: numbers, true and false where they read so, else text."""
+    if options.data_root is not None:
+        # Where the data lies is this machine's business: it does not become part of what is trained.
+        os.environ[roots.VARIABLE] = str(roots.named_root(options.data_root))
     named: dict[str, Any] = {}
     for pair in options.env_option:
         name, separator, text = pair.partition("=")
@@ -289,14 +293,17 @@ def _env_options(options: argparse.Namespace) -> dict[str, Any]:
             raise FLPError(f"--env-option: expected NAME=VALUE, such as steps_per_function=8, got {pair!r}")
         if name in RESERVED_OPTIONS:
             raise FLPError(f"--env-option: {name} is not set here, see --help")
-        named[name] = text
-        for kind in (int, float):
-            try:
-                named[name] = kind(text)
-                break
-            except ValueError:
-                continue
+        named[name] = _value(text)
     return named
+
+
+def _value(text: str) -> int | float | bool | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _score(result: Mapping[str, Any] | None) -> str:

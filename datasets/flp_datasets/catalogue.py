@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from flp_datasets.errors import check_at_least, check_choice
-from flp_datasets.mini_imagenet import read_mini_imagenet
+from flp_datasets.mini_imagenet import find_mini_imagenet, read_mini_imagenet
 from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot
 from flp_datasets.pack import PackError
 from flp_datasets.packed_classes import PackedClasses
@@ -24,7 +25,7 @@ class Dataset:
         name: as it is typed.
         title: as it is written in texts.
         channels: 1 for grey, 3 for colour.
-        image_size: of the paper's networks, in pixels.
+        image_size: that it is packed at by default, in pixels.
         splits: that it has.
         read: its classes in a folder.
         found: whether a folder seems to hold it.
@@ -52,7 +53,7 @@ DATASETS: dict[str, Dataset] = {
             "omniglot",
             "Omniglot",
             1,
-            84,
+            28,
             ("meta-train", "meta-test"),
             read_omniglot,
             find_omniglot,
@@ -65,7 +66,7 @@ DATASETS: dict[str, Dataset] = {
             84,
             ("meta-train", "meta-val", "meta-test"),
             read_mini_imagenet,
-            Path.is_dir,
+            find_mini_imagenet,
         ),
     )
 }
@@ -86,7 +87,7 @@ def find_packs(data_root: str | os.PathLike[str] | None = None) -> list[Path]:
     Raises:
         SourceError: if ``data_root`` cannot be read.
     """
-    return [pack for root in roots(data_root) for name in DATASETS for pack in sorted(root.glob(f"{name}/*.h5"))]
+    return [pack for root in roots(data_root) for name in DATASETS for pack in sorted(root.glob(f"{name}/{name}-*.h5"))]
 
 
 def open_classes(
@@ -112,7 +113,7 @@ def open_classes(
         # A pack that cannot be read is an error of its own: no other one takes its place in silence.
         if os.path.lexists(place):
             return PackedClasses(place, split, image_size=image_size)
-    option = "" if data_root is None else f" --data-root {data_root}"
+    option = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
     raise PackError(
         f"there is no {dataset.title} of {image_size} pixels: looked for {' and '.join(map(str, places))}; make it "
         f"with flp data prepare {name} --image-size {image_size}{option}"

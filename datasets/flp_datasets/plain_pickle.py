@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -93,18 +94,22 @@ class _ArrayBeingBuilt(np.ndarray[Any, Any]):
         dtype: np.dtype[Any] = description.dtype
         if self.size or not all(isinstance(length, int) and length >= 0 for length in shape):
             raise ValueError(f"an array's shape is {shape!r}, or was another before")
-        if dtype.hasobject:
-            _check_length(content, list, math.prod(shape))
-        else:
-            content = content.encode("latin1") if isinstance(content, str) else content
-            _check_length(content, bytes, math.prod(shape) * dtype.itemsize)
+        if not dtype.hasobject:
+            content = _checked_bytes(content, dtype, math.prod(shape))
+        elif not isinstance(content, list) or len(content) != math.prod(shape):
+            raise ValueError(f"an array of {shape!r} objects without a list of as many")
         built: Any = (1, shape, dtype, bool(fortran), content)
         super().__setstate__(built)
 
 
-def _check_length(content: object, kind: type[list[object]] | type[bytes], length: int) -> None:
-    if not isinstance(content, kind) or len(content) != length:
-        raise ValueError(f"an array's content is not {kind.__name__} of length {length}")
+def _checked_bytes(content: object, dtype: np.dtype[Any], count: int) -> bytes | bytearray:
+    """What fills ``count`` elements: no other array, whose memory a pickle may free; and no text past Unicode's end."""
+    content = content.encode("latin1") if isinstance(content, str) else content
+    if not isinstance(content, bytes | bytearray) or len(content) != count * dtype.itemsize:
+        raise ValueError(f"an array's content is not {count * dtype.itemsize} bytes")
+    if dtype.kind == "U" and np.frombuffer(content, f"{dtype.byteorder}u4").max(initial=0) > sys.maxunicode:
+        raise ValueError("an array's text is not Unicode")
+    return content
 
 
 def _constructors() -> dict[tuple[str, str], Callable[..., object] | str]:
@@ -116,13 +121,11 @@ def _constructors() -> dict[tuple[str, str], Callable[..., object] | str]:
     def reconstruct(subtype: object, shape: object, code: object) -> _Array:
         return np.ndarray.__new__(_ArrayBeingBuilt, (0,), np.uint8)
 
-    def from_buffer(buffer: bytes | bytearray, description: _Dtype, shape: tuple[int, ...], order: Any) -> _Array:
-        if not isinstance(buffer, bytes | bytearray):  # an array may be set up anew, and free what this would still see
-            raise ValueError("an array's content is not bytes")
-        return np.frombuffer(buffer, description.dtype).reshape(shape, order=order)
+    def from_buffer(content: object, description: _Dtype, shape: tuple[int, ...], order: Any) -> _Array:
+        content = _checked_bytes(content, description.dtype, math.prod(shape))
+        return np.frombuffer(content, description.dtype).reshape(shape, order=order).view(_ArrayBeingBuilt)
 
-    def scalar(description: _Dtype, content: bytes | str) -> object:
-        content = content.encode("latin1") if isinstance(content, str) else content
+    def scalar(description: _Dtype, content: object) -> object:
         return from_buffer(content, description, (1,), "C")[0]
 
     def encode(text: str, encoding: str) -> bytes:
