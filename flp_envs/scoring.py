@@ -124,8 +124,3 @@ class LabelError:
 def _in_short(action: Any) -> str:
     """The beginning of what is printed of an action, on one line."""
     return " ".join(str(action).split())[:40]
-
-
-def _in_short(action: Any) -> str:
-    """The beginning of what is printed of an action, on one line."""
-    return " ".join(str(action).split())[:40]

@@ -1,12 +1,74 @@
 """Fixtures and helpers that several test modules share."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from flp_datasets.pack import write_pack
+from flp_datasets.sources import SourceClass
 from flp_envs import Episode, SineTask
 
 torch.set_num_threads(1)
+
+# Short episodes of every family: 6 support and 6 query steps.
+SMALL_SINE = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
+SMALL_IMAGES = {"num_classes": 3, "shots": 2, "query_shots": 2}
+
+
+def small_options(env_id: str) -> dict[str, int]:
+    """Keyword arguments that make an id's episodes short."""
+    return SMALL_SINE if env_id.startswith("FLPSine") else SMALL_IMAGES
+
+
+def drawn_class(name: str, split: str, images: int, size: int, channels: int, seed: int) -> SourceClass:
+    """A class of random images, each near the class's own pattern."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.integers(40, 216, (size, size, 3))
+
+    def image(number: int) -> Image.Image:
+        noise = np.random.default_rng([seed, number]).integers(-30, 30, (size, size, 3))
+        picture = Image.fromarray((pattern + noise).astype(np.uint8))
+        return picture.convert("L") if channels == 1 else picture
+
+    return SourceClass(name, split, [(f"{name}/{i}", lambda i=i: image(i)) for i in range(images)])
+
+
+def make_pack(root: Path, dataset: str, image_size: int, channels: int, splits: tuple[str, ...], images: int) -> Path:
+    """A pack of made-up images where the environments look for ``dataset``: 8 classes in every split."""
+    classes = [
+        drawn_class(f"{split}/{i}", split, images, image_size, channels, 100 * number + i)
+        for number, split in enumerate(splits)
+        for i in range(8)
+    ]
+    path = root / dataset / f"{dataset}-{image_size}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_pack(path, dataset, "made for a test", classes, image_size=image_size, channels=channels)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_omniglot() -> Path:
+    """The folder that holds the real Omniglot's zip files; without it, tests that need it are skipped."""
+    here = Path(__file__).parents[1]
+    for root in (Path(os.environ["FLP_REAL_DATA"]), here.parent / "shared" / "data"):
+        if (root / "omniglot" / "images_background.zip").exists():
+            return root / "omniglot"
+    pytest.skip("needs the real Omniglot: its zip files in omniglot/ of FLP_DATA_ROOT, or of ../shared/data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with made-up Omniglot and Mini-ImageNet, which all environments of all tests look in."""
+    root = tmp_path_factory.mktemp("data")
+    make_pack(root, "omniglot", 28, 1, ("meta-train", "meta-test"), 20)
+    make_pack(root, "mini_imagenet", 84, 3, ("meta-train", "meta-val", "meta-test"), 12)
+    os.environ["FLP_REAL_DATA"] = os.environ.get("FLP_DATA_ROOT", "")
+    os.environ["FLP_DATA_ROOT"] = str(root)
+    return root
 
 
 def small_episode(seed: int = 0, n: int = 1, **options: object) -> Episode:

@@ -48,8 +48,21 @@ def forward(weights, biases, x):
     return x
 
 
-def query_loss(parameters, network_layers, plastic, episode, **options):
-    """The query loss of one lifetime. ``parameters``: name -> array, named as the package's ``named_parameters``."""
+def squared_error(answers, y):
+    return ((answers - y) ** 2).mean()
+
+
+def cross_entropy(answers, y):
+    """Of one-hot targets; the largest answer is taken off first, as its exponential may be too large."""
+    moved = answers - answers.real.max(-1, keepdims=True)
+    return -((moved - np.log(np.exp(moved).sum(-1, keepdims=True))) * y).sum(-1).mean()
+
+
+def query_loss(parameters, network_layers, plastic, episode, *, classes=None, **options):
+    """The query loss of one lifetime. ``parameters``: name -> array, named as the package's ``named_parameters``.
+
+    ``classes``: targets are labels, and the first output units stand for them; none: targets are numbers.
+    """
     weights = [parameters[f"layers.weights.{i}"] for i in range(network_layers)]
     biases = [parameters[f"layers.biases.{i}"] for i in range(network_layers)]
     trunk = network_layers - plastic
@@ -68,10 +81,17 @@ def query_loss(parameters, network_layers, plastic, episode, **options):
             x = relu(x @ w.T + c)
         return x
 
+    def targets(y):
+        return y if classes is None else np.eye(len(biases[-1]))[y]
+
     fast = weights[trunk:]
     for x, y in zip(episode.support_x[0], episode.support_y[0], strict=True):
-        fast = flp_update(fast, biases[trunk:], parts, through_trunk(x), y, **step_options)
+        fast = flp_update(fast, biases[trunk:], parts, through_trunk(x), targets(y), **step_options)
     total = 0.0
     for x, y in zip(episode.query_x[0], episode.query_y[0], strict=True):
-        total = total + ((forward(fast, biases[trunk:], through_trunk(x)) - y) ** 2).mean()
+        answers = forward(fast, biases[trunk:], through_trunk(x))
+        if classes is None:
+            total = total + squared_error(answers, y)
+        else:
+            total = total + cross_entropy(answers[:, :classes], targets(y)[:, :classes])
     return total / len(episode.query_x[0])

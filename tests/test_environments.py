@@ -7,22 +7,43 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import small_options
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import flp_envs
+from flp_datasets.pack import PackError
 from flp_envs import ENV_IDS, InvalidAction, InvalidChoice, InvalidSize
 
-SMALL = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
-pytestmark = pytest.mark.parametrize("env_id", ENV_IDS)
+SINE_IDS = tuple(env_id for env_id in ENV_IDS if env_id.startswith("FLPSine"))
+IMAGE_IDS = tuple(env_id for env_id in ENV_IDS if env_id not in SINE_IDS)
+every_id = pytest.mark.parametrize("env_id", ENV_IDS)
+every_sine_id = pytest.mark.parametrize("env_id", SINE_IDS)
+every_image_id = pytest.mark.parametrize("env_id", IMAGE_IDS)
+one_id_of_every_family = pytest.mark.parametrize("env_id", [i for i in ENV_IDS if "Continual" in i])
 
 
-def lifetime(env, action=0.0):
-    """Observations, rewards and infos of one episode."""
+def make(env_id, **options):
+    """An env with short episodes: 6 support steps, then 6 query steps."""
+    return gym.make(env_id, **small_options(env_id), **options)
+
+
+def make_vec(env_id, num_envs):
+    return gym.make_vec(env_id, num_envs=num_envs, **small_options(env_id))
+
+
+def constant(env, value):
+    """An action that answers every input with ``value``: a number or a label."""
+    return np.full(env.action_space.shape, value, env.action_space.dtype)
+
+
+def lifetime(env, action=0):
+    """Observations, rewards and infos of one episode; ``action`` is one value for all steps, or a list of actions."""
     observation, _ = env.reset()
     seen, rewards, infos, done = [observation], [], [], False
     while not done:
-        observation, reward, done, truncated, info = env.step(np.full(env.action_space.shape, action, np.float32))
+        chosen = action[len(rewards)] if isinstance(action, list) else constant(env, action)
+        observation, reward, done, truncated, info = env.step(chosen)
         assert not truncated
         seen.append(observation)
         rewards.append(reward)
@@ -30,41 +51,49 @@ def lifetime(env, action=0.0):
     return seen, rewards, infos
 
 
+def streamed(episode, kind):
+    """An episode's inputs ("x"), targets ("y") or sub-tasks ("task") in the order in which an env gives them."""
+    both = np.concatenate([getattr(episode, f"support_{kind}")[0], getattr(episode, f"query_{kind}")[0]])
+    # An image comes alone; a sine episode's pairs come in minibatches.
+    return both[:, 0] if kind != "task" and both.shape[1] == 1 else both
+
+
+@every_id
 def test_gymnasiums_checker_passes(env_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped)
+        check_env(make(env_id, render_mode="rgb_array").unwrapped)
 
 
+@every_id
 def test_stable_baselines3s_checker_passes(env_id):
-    sb3_check_env(gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped)
+    sb3_check_env(make(env_id, render_mode="rgb_array").unwrapped)
 
 
+@every_id
 def test_a_learner_answers_before_it_is_told(env_id):
-    env = gym.make(env_id, **SMALL)
+    env = make(env_id)
     env.reset(seed=3)
     seen, rewards, infos = lifetime(env)
     episode = env.unwrapped.episode
-    assert len(rewards) == 6 + 6
-    for step in range(6):
-        np.testing.assert_array_equal(seen[step]["x"], episode.support_x[0, step])
-        np.testing.assert_array_equal(seen[step + 1]["y"], episode.support_y[0, step])
-        np.testing.assert_array_equal(infos[step]["target"], episode.support_y[0, step])
-        assert seen[step + 1]["has_target"] == 1
-        assert infos[step]["task"] == episode.support_task[0, step]
-    for step in range(6):
-        np.testing.assert_array_equal(seen[6 + step]["x"], episode.query_x[0, step])
-        np.testing.assert_array_equal(infos[6 + step]["target"], episode.query_y[0, step])
-        assert seen[7 + step]["has_target"] == 0
-        assert not seen[7 + step]["y"].any()
+    x, y, task = (streamed(episode, kind) for kind in ("x", "y", "task"))
+    assert len(rewards) == len(x) == 6 + 6
+    for step in range(12):
+        np.testing.assert_array_equal(seen[step]["x"], x[step])
+        np.testing.assert_array_equal(infos[step]["target"], y[step])
+        assert infos[step]["task"] == task[step]
+        assert seen[step + 1]["has_target"] == (step < 6)
+        np.testing.assert_array_equal(seen[step + 1]["y"], y[step] if step < 6 else np.zeros_like(y[step]))
     assert [o["phase"] for o in seen] == [0] * 6 + [1] * 7
     assert seen[0]["has_target"] == 0
-    assert not seen[0]["y"].any()
+    assert not np.any(seen[0]["y"])
+    assert not seen[-1]["x"].any()
     assert all(o in env.observation_space for o in seen)
 
 
+@every_sine_id
 def test_the_return_is_minus_the_query_error(env_id):
-    env = gym.make(env_id, **SMALL)
+    env = make(env_id)
     env.reset(seed=1)
     _, rewards, infos = lifetime(env, action=0.5)
     episode = env.unwrapped.episode
@@ -74,6 +103,45 @@ def test_the_return_is_minus_the_query_error(env_id):
     assert type(rewards[0]) is type(rewards[-1]) is float
 
 
+@every_image_id
+def test_the_return_is_the_query_accuracy(env_id):
+    env = make(env_id)
+    env.reset(seed=1)
+    answers = np.random.default_rng(1).integers(0, 3, 12)
+    _, rewards, _ = lifetime(env, list(answers))
+    right = answers[6:] == env.unwrapped.episode.query_y[0, :, 0]
+    assert 0 < right.sum() < 6
+    assert rewards[:6] == [0.0] * 6
+    assert rewards[6:] == pytest.approx(right / 6)
+    assert sum(rewards) == pytest.approx(right.mean())
+    assert type(rewards[0]) is type(rewards[-1]) is float
+
+
+@every_image_id
+def test_the_return_lies_between_0_and_1(env_id):
+    env = make(env_id)
+    flp_envs.seed_env(env, 2)
+    lifetime(env)
+    labels = streamed(env.unwrapped.episode, "y")
+    for answers, accuracy in ((labels, 1.0), ((labels + 1) % 3, 0.0)):
+        flp_envs.seed_env(env, 2)
+        assert sum(lifetime(env, list(answers))[1]) == pytest.approx(accuracy)
+
+
+@every_image_id
+def test_every_step_tells_whether_the_label_was_right(env_id):
+    env = make(env_id)
+    env.reset(seed=4)
+    answers = np.random.default_rng(4).integers(0, 3, 12)
+    _, _, infos = lifetime(env, list(answers))
+    right = (answers == streamed(env.unwrapped.episode, "y")).tolist()
+    assert len(set(right[:6])) == len(set(right[6:])) == 2
+    assert [info["correct"] for info in infos] == right
+    assert [info["loss"] for info in infos] == [float(not correct) for correct in right]
+    assert {type(info["correct"]) for info in infos} == {bool}
+
+
+@every_sine_id
 def test_answering_zero_scores_the_variance_of_the_targets(env_id):
     """E[A^2] / 2 = 4.25 for A ~ U[0.1, 5]: sin^2(x + phi) averages to a half over phi in [0, pi]."""
     env = gym.make(env_id, split="meta-test", num_functions=100, steps_per_function=1, query_size=320)
@@ -85,67 +153,110 @@ def test_answering_zero_scores_the_variance_of_the_targets(env_id):
     assert np.mean(returns) == pytest.approx(-exact, rel=0.05)
 
 
+@every_id
 def test_the_stream_does_not_depend_on_the_actions(env_id):
     streams = []
-    for action in (0.0, 3.0):
-        env = gym.make(env_id, **SMALL)
+    for action in (0, 2):
+        env = make(env_id)
         env.reset(seed=5)
-        streams.append(lifetime(env, action)[0])
+        streams.append(lifetime(env, action)[0] + lifetime(env, action)[0])
     for a, b in zip(*streams, strict=True):
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
 
 
+@every_id
 def test_no_array_is_returned_twice(env_id):
-    env = gym.make(env_id, **SMALL)
-    env.reset(seed=0)
-    seen, _, infos = lifetime(env)
-    kept = [[np.array(o["x"]), np.array(o["y"])] for o in seen]
-    for observation in seen:
-        observation["x"][:] = np.nan
-        observation["y"][:] = np.nan
-    again = gym.make(env_id, **SMALL)
-    again.reset(seed=0)
-    for (x, y), fresh in zip(kept, lifetime(again)[0], strict=True):
-        np.testing.assert_array_equal(x, fresh["x"])
-        np.testing.assert_array_equal(y, fresh["y"])
-    assert all(np.isfinite(info["target"]).all() for info in infos)
+    """Whatever a learner writes into what it was shown, nothing that it is shown or told later changes."""
+    undisturbed, written_on = make(env_id), make(env_id)
+    undisturbed.reset(seed=0)
+    written_on.reset(seed=0)
+    for _ in range(2):
+        observations = [undisturbed.reset()[0], written_on.reset()[0]]
+        infos = [{}, {}]
+        for step in range(13):
+            for key in ("x", "y"):
+                np.testing.assert_array_equal(observations[1][key], observations[0][key])
+            assert infos[1].keys() == infos[0].keys()
+            for key in infos[0]:
+                np.testing.assert_array_equal(infos[1][key], infos[0][key])
+            for array in (observations[1]["x"], observations[1]["y"], infos[1].get("target")):
+                if isinstance(array, np.ndarray):  # a label is a number, which cannot be written on
+                    array[...] = 99
+            if step < 12:
+                results = [env.step(constant(env, 1)) for env in (undisturbed, written_on)]
+                observations, infos = ([result[place] for result in results] for place in (0, 4))
 
 
+@every_id
+def test_no_array_of_a_vector_env_is_returned_twice(env_id):
+    undisturbed, written_on = make_vec(env_id, 2), make_vec(env_id, 2)
+    observations = [env.reset(seed=0)[0] for env in (undisturbed, written_on)]
+    infos = [{}, {}]
+    for _ in range(26):  # 12 steps, one that begins a new episode, and all of it once more
+        for given in (observations, infos):
+            assert given[1].keys() == given[0].keys()
+            for key, array in given[1].items():
+                np.testing.assert_array_equal(array, given[0][key])
+        for array in (*observations[1].values(), *infos[1].values()):
+            array[...] = 99
+        results = [env.step(constant(env, 1)) for env in (undisturbed, written_on)]
+        observations, infos = ([result[place] for result in results] for place in (0, 4))
+
+
+@every_id
 def test_single_vector_and_task_stream_the_same(env_id):
-    task = gym.make(env_id, **SMALL).unwrapped.task
-    vector = gym.make_vec(env_id, num_envs=3, **SMALL)
+    task = make(env_id).unwrapped.task
+    vector = make_vec(env_id, 3)
     assert isinstance(vector, flp_envs.OnlineLearningVectorEnv)
     batch, _ = vector.reset(seed=10)
-    singles = [gym.make(env_id, **SMALL) for _ in range(3)]
+    singles = [make(env_id) for _ in range(3)]
     observations = [env.reset(seed=10 + i)[0] for i, env in enumerate(singles)]
     rngs = [gym.utils.seeding.np_random(10 + i)[0] for i in range(3)]
-    actions = np.random.default_rng(0).normal(size=(30, 3, 4, 1)).astype(np.float32)
+    vector.action_space.seed(0)
     for _episode_number in range(2):  # the second episode of a seed agrees too
-        sampled = [task.sample(rng) for rng in rngs]
+        sampled = [streamed(task.sample(rng), "x") for rng in rngs]
         for step in range(12):
+            assert batch in vector.observation_space
             for i, observation in enumerate(observations):
                 for key in observation:
                     np.testing.assert_array_equal(batch[key][i], observation[key])
-                assert np.array_equal(
-                    observation["x"],
-                    sampled[i].support_x[0, step] if step < 6 else sampled[i].query_x[0, step - 6],
-                )
-            batch, rewards, terminated, truncated, info = vector.step(actions[step])
-            results = [env.step(actions[step][i]) for i, env in enumerate(singles)]
+                np.testing.assert_array_equal(observation["x"], sampled[i][step])
+            actions = vector.action_space.sample()
+            batch, rewards, terminated, truncated, info = vector.step(actions)
+            results = [env.step(actions[i]) for i, env in enumerate(singles)]
             observations = [result[0] for result in results]
             np.testing.assert_allclose(rewards, [result[1] for result in results], rtol=1e-6)
             assert terminated.tolist() == [result[2] for result in results]
             assert not truncated.any()
-            np.testing.assert_allclose(info["loss"], [result[4]["loss"] for result in results], rtol=1e-6)
-            assert info["task"].tolist() == [result[4]["task"] for result in results]
+            told = {key for key in info if not key.startswith("_")}
+            for i, result in enumerate(results):
+                assert told == result[4].keys()
+                for key in told:
+                    np.testing.assert_allclose(info[key][i], result[4][key], rtol=1e-6)
+                    assert info[f"_{key}"].all()
         assert terminated.all()
-        batch, rewards, terminated, _, _ = vector.step(actions[-1])  # begins the next episode
+        batch, rewards, terminated, _, info = vector.step(actions)  # begins the next episode
         assert not rewards.any()
         assert not terminated.any()
+        assert info == {}
         observations = [env.reset()[0] for env in singles]
 
 
+def assert_refused(env_id, action, message):
+    """A wrong action is refused with one line, and nothing is lost: the stream goes on where it was."""
+    env = make(env_id).unwrapped
+    env.reset(seed=0)
+    env.step(constant(env, 1))
+    with pytest.raises(InvalidAction, match=message) as refusal:
+        env.step(action)
+    assert len(str(refusal.value).splitlines()) == 1
+    observation, _, _, _, info = env.step(constant(env, 1))
+    np.testing.assert_array_equal(info["target"], streamed(env.episode, "y")[1])
+    np.testing.assert_array_equal(observation["x"], streamed(env.episode, "x")[2])
+
+
+@every_sine_id
 @pytest.mark.parametrize(
     ("action", "message"),
     [
@@ -159,69 +270,185 @@ def test_single_vector_and_task_stream_the_same(env_id):
     ids=str,
 )
 def test_a_wrong_action_is_refused(env_id, action, message):
-    env = gym.make(env_id, **SMALL).unwrapped
+    assert_refused(env_id, action, message)
+
+
+@every_image_id
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (1.0, r"got float 1\.0$"),
+        (np.float32(2), r"got float32 2\.0$"),
+        (float("nan"), "got float nan$"),
+        (True, "got bool True$"),
+        (3, "got 3$"),
+        (np.int64(-1), "got -1$"),
+        (None, "got NoneType None$"),
+        ("one", "got str one$"),
+        ([1], r"got an array of shape \(1,\)$"),
+        (np.array([[0, 1]]), r"got an array of shape \(1, 2\)$"),
+        ([[0], [0, 1]], r"got list \[\[0\], \[0, 1\]\]$"),
+        (np.full((4, 2), 0.5), r"got ndarray \[\[0\.5 0\.5\] \[0\.5 0\.5\]"),
+    ],
+    ids=str,
+)
+def test_what_is_no_label_is_refused(env_id, action, message):
+    assert_refused(env_id, action, f"^expected a label, a whole number from 0 to 2, {message}")
+
+
+@every_image_id
+@pytest.mark.parametrize("label", [2, np.uint8(2), np.int64(2), np.array(2)], ids=lambda label: type(label).__name__)
+def test_any_whole_number_will_do_as_a_label(env_id, label):
+    env = make(env_id).unwrapped
     env.reset(seed=0)
-    with pytest.raises(InvalidAction, match=message):
-        env.step(action)
-    env.step(np.zeros((4, 1)))  # and nothing was lost
+    infos = [env.step(label)[4] for _ in range(12)]
+    assert [info["correct"] for info in infos] == (streamed(env.episode, "y") == 2).tolist()
 
 
+@every_sine_id
 def test_a_wrong_vector_action_is_refused(env_id):
-    env = gym.make_vec(env_id, num_envs=2, **SMALL)
+    env = make_vec(env_id, 2)
     env.reset(seed=0)
     with pytest.raises(InvalidAction, match=r"shape \(2, 4, 1\), got \(4, 1\)"):
         env.step(np.zeros((4, 1), np.float32))
+    info = env.step(constant(env, 1))[4]
+    np.testing.assert_array_equal(info["target"], env.episode.support_y[:, 0])
 
 
+@every_image_id
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (1, r"got an array of shape \(\)$"),
+        ([0, 1, 2], r"got an array of shape \(3,\)$"),
+        ([[0], [1]], r"got an array of shape \(2, 1\)$"),
+        ([0, 3], r"got \[0, 3\]$"),
+        ([-1, 0], r"got \[-1, 0\]$"),
+        (np.zeros(2, np.float32), r"got ndarray \[0\. 0\.\]$"),
+        (np.zeros((2, 1)), r"got ndarray \[\[0\.\] \[0\.\]\]$"),
+        (None, "got NoneType None$"),
+    ],
+    ids=str,
+)
+def test_wrong_labels_for_many_envs_are_refused(env_id, action, message):
+    env = make_vec(env_id, 2)
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match=f"whole number from 0 to 2, for each of 2 envs, {message}") as refusal:
+        env.step(action)
+    assert len(str(refusal.value).splitlines()) == 1
+    info = env.step(constant(env, 1))[4]
+    np.testing.assert_array_equal(info["target"], env.episode.support_y[:, 0, 0])
+
+
+@every_sine_id
 def test_large_finite_answers_are_scored(env_id):
-    env = gym.make(env_id, **SMALL).unwrapped
+    env = make(env_id).unwrapped
     env.reset(seed=0)
     _, _, _, _, info = env.step(np.full((4, 1), 3e38, np.float32))
     assert info["loss"] > 1e70
 
 
+@every_id
 def test_stepping_out_of_turn_is_refused(env_id):
-    env = gym.make(env_id, **SMALL).unwrapped
+    env = make(env_id).unwrapped
     with pytest.raises(gym.error.ResetNeeded, match="call reset"):
-        env.step(np.zeros((4, 1)))
+        env.step(constant(env, 0))
+    with pytest.raises(gym.error.ResetNeeded, match="there is no episode yet: call reset"):
+        _ = env.episode
     env.reset(seed=0)
     for _ in range(12):
-        env.step(np.zeros((4, 1)))
+        env.step(constant(env, 0))
     with pytest.raises(gym.error.ResetNeeded, match="the episode is over: call reset"):
-        env.step(np.zeros((4, 1)))
-    vector = gym.make_vec(env_id, num_envs=2, **SMALL)
+        env.step(constant(env, 0))
+    vector = make_vec(env_id, 2)
     with pytest.raises(gym.error.ResetNeeded, match="call reset"):
-        vector.step(np.zeros((2, 4, 1)))
+        vector.step(constant(vector, 0))
+    with pytest.raises(gym.error.ResetNeeded, match="there is no episode yet: call reset"):
+        _ = vector.episode
 
 
+@every_id
 def test_bad_arguments_are_refused(env_id):
-    with pytest.raises(InvalidChoice, match="did you mean 'meta-train'"):
-        gym.make(env_id, split="train")
+    for make_it in (gym.make, gym.make_vec):
+        with pytest.raises(InvalidChoice, match=r"unknown split.* 'train': did you mean 'meta-train'"):
+            make_it(env_id, split="train")
     with pytest.raises(InvalidChoice, match="unknown render_mode 'human'"):
         gym.make(env_id, render_mode="human", disable_env_checker=True)
+    with pytest.raises(InvalidSize, match="the vector env does not render"):
+        gym.make_vec(env_id, num_envs=2, render_mode="rgb_array")
     with pytest.raises(InvalidSize, match="num_envs must be"):
         flp_envs.OnlineLearningVectorEnv(gym.make(env_id).unwrapped.task, 0)
     with pytest.raises(InvalidSize, match="one number or 2 of them"):
         gym.make_vec(env_id, num_envs=2).reset(seed=[1, 2, 3])
 
 
+@every_id
+def test_the_splits_are_those_of_the_data(env_id):
+    has_validation = not env_id.startswith(("FLPSine", "FLPOmniglot"))
+    for split in ("meta-train", "meta-test", *["meta-val"] * has_validation):
+        assert make(env_id, split=split).unwrapped.task.split == split
+    if not has_validation:
+        with pytest.raises(InvalidChoice, match=r"unknown split.* 'meta-val': .*valid: meta-test, meta-train$"):
+            make(env_id, split="meta-val")
+
+
+@every_id
+def test_the_schedule_of_an_id_is_its_interleaving(env_id):
+    options = small_options(env_id)
+    assert gym.make(env_id).unwrapped.task.interleaving == (1.0 if "IID" in env_id else 0.0)
+    assert gym.make(env_id, interleaving=0.5, **options).unwrapped.task.interleaving == 0.5
+
+
+@every_id
 def test_a_misspelt_id_suggests_the_right_one(env_id):
+    family, schedule, version = env_id.split("-")
     with pytest.raises(InvalidChoice, match=f"did you mean .*'{env_id}'"):
-        flp_envs.make(env_id.replace("Sine", "Sin"))
+        flp_envs.make(f"{family[:-1]}-{schedule}-{version}")
 
 
+@every_id
 def test_an_unknown_option_suggests_the_right_one(env_id):
-    with pytest.raises(InvalidChoice, match="did you mean 'num_functions'"):
-        gym.make(env_id, num_function=3)
+    family = env_id.split("-")[0]
+    wrong, right = ("num_function", "num_functions") if env_id in SINE_IDS else ("query_shot", "query_shots")
+    message = f"^unknown option of the {family} environments '{wrong}': did you mean '{right}'"
+    for make_it in (gym.make, gym.make_vec, flp_envs.make):
+        with pytest.raises(InvalidChoice, match=message):
+            make_it(env_id, **{wrong: 3})
 
 
-def test_an_env_of_another_kind_is_refused_with_the_reason(env_id):
+@every_id
+def test_an_option_of_another_family_is_refused(env_id):
+    foreign = "image_size" if env_id in SINE_IDS else "num_functions"
+    with pytest.raises(InvalidChoice, match=f"unknown option of the FLP.* environments '{foreign}'.*valid: .*split"):
+        gym.make(env_id, **{foreign: 28})
+
+
+@pytest.mark.parametrize("image_size", [20, 28])
+def test_images_have_the_size_that_was_asked_for(image_size):
+    env = gym.make("FLPGlyph-IID-v0", image_size=image_size)
+    assert env.observation_space["x"].shape == env.reset(seed=0)[0]["x"].shape == (1, image_size, image_size)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size", "title"),
+    [("FLPOmniglot-IID-v0", 28, "Omniglot"), ("FLPMiniImageNet-Continual-v0", 84, "Mini-ImageNet")],
+)
+def test_images_that_are_not_there_are_missed_with_a_remedy(env_id, size, title, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLP_CACHE", str(tmp_path / "cache"))
+    message = f"there is no {title} of {size} pixels: looked for .*make it with flp data prepare"
+    for make_it in (gym.make, gym.make_vec, flp_envs.make):
+        with pytest.raises(PackError, match=message):
+            make_it(env_id, data_root=tmp_path)
+
+
+def test_an_env_of_another_kind_is_refused_with_the_reason():
     with pytest.raises(flp_envs.ProtocolError, match=r"cannot make CartPole-v1 with .*: .*unexpected keyword argument"):
         flp_envs.make("CartPole-v1", split="meta-test")
     with pytest.raises(flp_envs.ProtocolError, match=r"cannot make no_module:"):
-        flp_envs.make(f"no_module:{env_id}")
+        flp_envs.make(f"no_module:{ENV_IDS[0]}")
 
 
+@one_id_of_every_family
 def test_make_works_without_an_import_and_without_torch(env_id):
     code = (
         f"import sys, gymnasium; env = gymnasium.make('flp_envs:{env_id}'); env.reset(seed=0); "
@@ -230,34 +457,38 @@ def test_make_works_without_an_import_and_without_torch(env_id):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_listed_ids_are_the_registered_ones():
+    assert {i for i, spec in gym.registry.items() if "flp_envs" in str(spec.entry_point)} == set(ENV_IDS)
+    assert len(ENV_IDS) == len(set(ENV_IDS)) == 8
+
+
+@one_id_of_every_family
 def test_render_shows_answers_given_before_it_was_first_called(env_id):
     frames = []
-    for answer in (1.0, -1.0):
-        env = gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped
+    for answer in (1, 2):
+        env = make(env_id, render_mode="rgb_array").unwrapped
         env.reset(seed=0)
-        env.step(np.full(env.action_space.shape, answer, np.float32))
+        env.step(constant(env, answer))
         frames.append(env.render())
     assert (frames[0] != frames[1]).any()
 
 
-def test_the_listed_ids_are_the_registered_ones(env_id):
-    assert {i for i, spec in gym.registry.items() if "flp_envs" in str(spec.entry_point)} == set(ENV_IDS)
-
-
+@one_id_of_every_family
 def test_rendering_goes_on_after_close(env_id):
-    env = gym.make(env_id, render_mode="rgb_array", **SMALL).unwrapped
+    env = make(env_id, render_mode="rgb_array").unwrapped
     env.reset(seed=0)
     env.close()
     assert env.render().shape[2] == 3
-    env.step(np.ones(env.action_space.shape, np.float32))
-    silent = gym.make(env_id, **SMALL).unwrapped
+    env.step(constant(env, 1))
+    silent = make(env_id).unwrapped
     silent.show_predictions(lambda x: x[:, :1])
     silent.reset(seed=0)
-    silent.step(np.ones(env.action_space.shape, np.float32))
+    silent.step(constant(silent, 1))
 
 
+@every_sine_id
 def test_render_draws_truth_and_prediction(env_id):
-    env = gym.make(env_id, render_mode="rgb_array", **SMALL)
+    env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
     blank = env.render()
     assert blank.dtype == np.uint8
@@ -271,3 +502,31 @@ def test_render_draws_truth_and_prediction(env_id):
     assert (env.render() != answered).any()
     assert {tuple(row[:-1]) for x in asked for row in x} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
     env.close()
+
+
+@pytest.mark.parametrize("env_id", [i for i in IMAGE_IDS if "Continual" in i])
+def test_render_asks_the_learner_about_the_image_to_be_answered(env_id):
+    env = make(env_id, render_mode="rgb_array")
+    env.reset(seed=0)
+    blank = env.render()
+    assert blank.dtype == np.uint8
+    assert blank.ndim == 3
+    assert blank.shape[2] == 3
+    observation = env.step(constant(env, 1))[0]
+    answered = env.render()
+    assert (answered != blank).any()
+    asked = []
+    env.unwrapped.show_predictions(lambda x: asked.append(x) or np.ones(len(x), np.int64))
+    assert (env.render() != answered).any()
+    np.testing.assert_array_equal(np.concatenate(asked), observation["x"][None])
+    env.close()
+
+
+@one_id_of_every_family
+def test_render_before_reset_and_without_a_render_mode_is_no_picture(env_id):
+    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+        make(env_id, render_mode="rgb_array").unwrapped.render()
+    silent = make(env_id).unwrapped
+    silent.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode"):
+        assert silent.render() is None

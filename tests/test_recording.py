@@ -5,10 +5,21 @@ import dataclasses
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import SMALL_SINE as SMALL
+from conftest import small_options
 
-from flp_envs import Episode, OnlineLearningEnv, ProtocolError, SineTask, draw_episodes, record_episode, seed_env
+from flp_envs import (
+    ENV_IDS,
+    Episode,
+    OnlineLearningEnv,
+    ProtocolError,
+    SineTask,
+    draw_episodes,
+    record_episode,
+    seed_env,
+)
 
-SMALL = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
+IMAGE_IDS = [env_id for env_id in ENV_IDS if not env_id.startswith("FLPSine")]
 
 
 class DoubledInputs(gym.ObservationWrapper):
@@ -18,19 +29,72 @@ class DoubledInputs(gym.ObservationWrapper):
         return {**observation, "x": observation["x"] * 2}
 
 
+class Inverted(gym.ObservationWrapper):
+    """Somebody's wrapper: shows every image as its negative."""
+
+    def observation(self, observation):
+        return {**observation, "x": 255 - observation["x"]}
+
+
+class Flattened(gym.ObservationWrapper):
+    """Somebody's wrapper: shows every image as a row of numbers from 0 to 1."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        pixels = int(np.prod(env.observation_space["x"].shape))
+        x = gym.spaces.Box(0.0, 1.0, (pixels,), np.float32)
+        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "x": x})
+
+    def observation(self, observation):
+        return {**observation, "x": (observation["x"].reshape(-1) / 255).astype(np.float32)}
+
+
 def assert_equal(a: Episode, b: Episode):
     for field in dataclasses.fields(Episode):
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name), err_msg=field.name)
+        assert getattr(a, field.name).dtype == getattr(b, field.name).dtype, field.name
 
 
-def test_recording_is_sampling():
-    env = gym.make("FLPSine-IID-v0", **SMALL)
+@pytest.mark.parametrize("env_id", ENV_IDS)
+def test_recording_is_sampling(env_id):
+    env = gym.make(env_id, **small_options(env_id))
     seed_env(env, 4)
     recorded = Episode.stack([record_episode(env), record_episode(env)])
     seed_env(env, 4)
     assert_equal(recorded, draw_episodes(env, 2))
     rng, _ = gym.utils.seeding.np_random(4)
-    assert_equal(recorded, SineTask(interleaving=1.0, **SMALL).sample(rng, 2))
+    assert_equal(recorded, env.unwrapped.task.sample(rng, 2))
+
+
+@pytest.mark.parametrize("env_id", IMAGE_IDS)
+def test_a_wrapper_of_images_is_recorded_as_it_shows_them(env_id):
+    plain, inverted, flattened = (gym.make(env_id, **small_options(env_id)) for _ in range(3))
+    inverted, flattened = Inverted(inverted), Flattened(flattened)
+    for env in (plain, inverted, flattened):
+        seed_env(env, 1)
+    sampled, negative, rows = (draw_episodes(env, 2) for env in (plain, inverted, flattened))
+    assert_equal(
+        negative, dataclasses.replace(sampled, support_x=255 - sampled.support_x, query_x=255 - sampled.query_x)
+    )
+    assert rows.support_x.shape == (2, 6, 1, sampled.support_x[0, 0, 0].size)
+    flat = {name: getattr(sampled, name).reshape(2, 6, 1, -1) / np.float32(255) for name in ("support_x", "query_x")}
+    assert_equal(rows, dataclasses.replace(sampled, **flat))
+
+
+def test_a_recorded_image_is_a_copy():
+    class Reusing(gym.ObservationWrapper):
+        """Somebody's wrapper: shows every image in the same array."""
+
+        def observation(self, observation):
+            self.array = getattr(self, "array", np.zeros_like(observation["x"]))
+            self.array[...] = observation["x"]
+            return {**observation, "x": self.array}
+
+    envs = [gym.make("FLPOmniglot-IID-v0", **small_options("FLPOmniglot")) for _ in range(2)]
+    envs[1] = Reusing(envs[1])
+    for env in envs:
+        seed_env(env, 3)
+    assert_equal(*(draw_episodes(env, 1) for env in envs))
 
 
 def test_a_wrapper_is_recorded_as_it_shows_things():

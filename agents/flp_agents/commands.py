@@ -142,12 +142,12 @@ def _preset_overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def typed_command(arguments: Sequence[str]) -> str:
-    """What was typed, but for where the run was written to, which is nobody else's business."""
+    """What was typed, but for folders of this machine, which are nobody else's business."""
     kept: list[str] = []
     for argument in arguments:
-        if kept and kept[-1] == "--output":
+        if kept and kept[-1] in ("--output", "--data-root"):
             kept.pop()
-        elif not argument.startswith("--output="):
+        elif not argument.startswith(("--output=", "--data-root=")):
             kept.append(argument)
     return shlex.join(["flp", *kept])
 

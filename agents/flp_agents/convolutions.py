@@ -39,6 +39,7 @@ class Convolutions:
     def __post_init__(self) -> None:
         check_at_least("channels", self.channels, 1)
         check_at_least("padding", self.padding, 0)
+        check_at_least("the number of strides", len(self.strides), 1)
         for stride in self.strides:
             check_at_least("a stride", stride, 1)
         for name in ("mean", "deviation"):
@@ -105,7 +106,7 @@ def _convolve(
 ) -> Tensor:
     full = kernels[0].dtype
     kind = torch.bfloat16 if precision == "bfloat16" else full
-    mean, deviation = (torch.tensor(v, dtype=full, device=images.device).view(-1, 1, 1) for v in _pair(shape))
+    mean, deviation = (_for_channels(v, kernels[0]) for v in (shape.mean, shape.deviation))
     # Channels last: on processors, about twice as fast.
     activity = ((images.to(full) / 255.0 - mean) / deviation).to(kind).contiguous(memory_format=torch.channels_last)
     for kernel, bias, stride in zip(kernels, biases, shape.strides, strict=True):
@@ -116,5 +117,6 @@ def _convolve(
     return activity.to(full).flatten(1)
 
 
-def _pair(shape: Convolutions) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return shape.mean, shape.deviation
+def _for_channels(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """``(C, 1, 1)``, filled on the device: a copy from the host could not be recorded in a CUDA graph."""
+    return torch.stack([like.new_full((1, 1), value) for value in values])

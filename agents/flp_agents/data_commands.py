@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,9 +153,9 @@ def _describe(about: Description, images: NDArray[np.uint8]) -> str:
 @contextmanager
 def _show_packing() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
     """Yields what to tell of events, and of classes packed: a bar on a terminal, nothing of classes elsewhere."""
-    console = Console(file=sys.stderr)
+    console = Console()
     if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr, flush=True), lambda done, total: None
+        yield lambda text: print(text, flush=True), lambda done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("classes"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:

@@ -25,6 +25,8 @@ from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib
 
 ENV = "FLPSine-Continual-v0"
+# Learners of one, used on the other.
+GLYPH_LEARNERS_ENV, GLYPH_ENV = "FLPOmniglot-Continual-v0", "FLPGlyph-Continual-v0"
 # Lifetimes that curves are averaged over.
 CURVE_EPISODES = 16
 # The live run lives through shorter lifetimes on fewer functions, so that a minute shows the breakthrough.
@@ -48,6 +50,10 @@ STYLES = {
 }
 
 
+# Learner, mean, standard error and median.
+Row = tuple[str, float, float, float]
+
+
 def title(about: dict[str, Any]) -> str:
     """``FLP (2)``, as the paper's tables write it."""
     return f"{NAMES.get(about['learner'], about['learner'])} ({about['settings']['plastic_layers']})"
@@ -67,25 +73,41 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
     console = Console()
     console.print(f"[bold]1. Bundled meta-trained learners[/bold] on {ENV}")
     env = flp_envs.make(ENV, split="meta-test")
-    loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
-    loaded = sorted((c for c in loaded if c.about["env"] == ENV), key=lambda c: list(NAMES).index(c.about["learner"]))
     rows, curves = [], []
-    for saved in loaded:
+    for saved in _bundled_for(ENV):
         result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
         rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
         console.print(f"   {rows[-1][0]}: {result.mean:.5f}")
         curves.append((saved.about, *_curves(saved.learner, env, seed)))
     _show_table(console, rows, episodes)
-    _write_table(folder, rows, episodes, seed)
     _draw(folder / "lifetime.png", curves)
+    glyphs = _glyphs(console, episodes, seed)
+    _write_table(folder, rows, glyphs, episodes, seed)
 
     if train_seconds > 0:
         functions, minibatches = LIVE_OPTIONS["num_functions"], LIVE_OPTIONS["steps_per_function"]
-        console.print(f"[bold]2. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s")
+        console.print(f"[bold]3. FLP meta-trained here and now[/bold], for {train_seconds:.0f} s")
         console.print(f"   on {functions} functions of {minibatches} minibatches each, and a smaller network")
         before, after, steps = _train_live(train_seconds, seed)
         console.print(f"   meta-test error before {before:.4f}, after {steps} outer steps {after:.4f}")
     print(f"table: {folder / 'results.md'}, {folder / 'results.json'}; picture: {folder / 'lifetime.png'}")
+
+
+def _glyphs(console: Console, episodes: int, seed: int) -> list[Row]:
+    """What learners that were meta-trained on Omniglot make of characters that nobody has written, drawn on the fly."""
+    console.print(f"[bold]2. Characters drawn on the fly[/bold]: {GLYPH_ENV}, five new ones, five drawings each")
+    env = flp_envs.make(GLYPH_ENV, split="meta-test")
+    rows = []
+    for saved in _bundled_for(GLYPH_LEARNERS_ENV):
+        result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
+        rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
+        console.print(f"   {rows[-1][0]}, meta-trained on Omniglot: {result.mean:.1f} % wrong (chance: 80 %)")
+    return rows
+
+
+def _bundled_for(env: str) -> list[checkpoint.Checkpoint]:
+    loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
+    return sorted((c for c in loaded if c.about["env"] == env), key=lambda c: list(NAMES).index(c.about["learner"]))
 
 
 def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[list[int], Any, Any]:
@@ -97,24 +119,28 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
     return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(1)
 
 
-def _show_table(console: Console, rows: list[tuple[str, float, float, float]], episodes: int) -> None:
+def _show_table(console: Console, rows: list[Row], episodes: int) -> None:
     table = Table("learner", "mean squared error", "standard error", "median", title=f"meta-test, {episodes} episodes")
     for name, *values in rows:
         table.add_row(name, *(f"{value:.5f}" for value in values))
     console.print(table)
 
 
-def _write_table(folder: Path, rows: list[tuple[str, float, float, float]], episodes: int, seed: int) -> None:
+def _write_table(folder: Path, rows: list[Row], glyphs: list[Row], episodes: int, seed: int) -> None:
+    head = ["", "| learner | mean | standard error | median |", "| --- | --- | --- | --- |"]
     lines = [
         f"Query mean squared error on {ENV}, {episodes} meta-test episodes, seed {seed}:",
-        "",
-        "| learner | mean | standard error | median |",
-        "| --- | --- | --- | --- |",
+        *head,
         *(f"| {name} | {mean:.5f} | {error:.5f} | {median:.5f} |" for name, mean, error, median in rows),
+        "",
+        f"Per cent error on {GLYPH_ENV} after meta-training on Omniglot, as many episodes:",
+        *head,
+        *(f"| {name} | {mean:.2f} | {error:.2f} | {median:.2f} |" for name, mean, error, median in glyphs),
     ]
     (folder / "results.md").write_text("\n".join(lines) + "\n")
     keys = ("learner", "mean", "standard_error", "median")
     content = {"env": ENV, "episodes": episodes, "seed": seed, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}
+    content["glyphs"] = [dict(zip(keys, row, strict=True)) for row in glyphs]
     (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n")
 
 

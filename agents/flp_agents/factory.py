@@ -15,7 +15,7 @@ from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.network import Network
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, objective_of
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_agents.presets import Preset
@@ -46,7 +46,7 @@ def input_space(env: gym.Env[Any, Any]) -> spaces.Box:
         return x
     raise IncompatibleSpaces(
         "expected an observation space with x of (pairs, size) numbers or a (channels, height, width) image of uint8, "
-        f"got {space}"
+        f"got {in_words(space)}"
     )
 
 
@@ -66,7 +66,9 @@ def network_for(env: gym.Env[Any, Any], preset: Preset, objective: Objective) ->
     elif y.shape is not None and len(y.shape) == 2:
         outputs = y.shape[1]
     else:
-        raise IncompatibleSpaces(f"expected an observation space with y of (pairs, size) numbers or labels, got {y}")
+        raise IncompatibleSpaces(
+            f"expected an observation space with y of (pairs, size) numbers or labels, got {in_words(y)}"
+        )
     if _shows_images(x):
         convolutions = _convolutions(x.shape, preset)
         return Network((convolutions.features, *preset.hidden_widths, outputs), convolutions=convolutions)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from flp_agents.learner import Learner
+from flp_agents.objective import in_words
 from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_datasets.errors import FLPError
 
@@ -24,13 +25,19 @@ class GymAgent:
     Args:
         learner: who lives. Its meta-parameters do not change.
         env: tells the shape of one observation; single or vector.
+
+    Raises:
+        FLPError: if the env does not speak the episode protocol, or the learner cannot live in it.
     """
 
     def __init__(self, learner: Learner[Any] | PlainLearner, env: Any) -> None:
-        self.learner = as_learner(learner, env).eval()
         space = getattr(env, "single_observation_space", env.observation_space)
-        if not isinstance(space, gym.spaces.Dict) or "x" not in space.spaces:
-            raise FLPError(f"expected an env that speaks the episode protocol, with x in its observations, got {space}")
+        if not isinstance(space, gym.spaces.Dict) or not {"x", "y", "has_target"} <= space.spaces.keys():
+            raise FLPError(
+                "expected an env that speaks the episode protocol, with x, y and has_target in its observations, "
+                f"got {in_words(space)}"
+            )
+        self.learner = as_learner(learner, env).eval()
         self._input_rank = len(space["x"].shape or ())
         # One pair a step, without an axis for minibatches.
         self._single_pairs = isinstance(space["y"], gym.spaces.Discrete)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 
 def take_over(grown: nn.Module, trained: nn.Module, feedback: Iterable[Tensor], seed: int) -> None:
-    """Fills the parameters of a network with more output units.
+    """Fills the parameters of a network with more output units, or fewer.
 
     Args:
         grown: to be filled.
-        trained: with parameters of the same names, some of them smaller.
+        trained: with parameters of the same names, some of another size.
         feedback: those of the trained parameters that lead back from the output.
         seed: of what is drawn.
     """
@@ -34,6 +34,7 @@ def take_over(grown: nn.Module, trained: nn.Module, feedback: Iterable[Tensor], 
 
 def _extend(values: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
     """``values`` first along every axis, then their mean over that axis, or draws with their mean and deviation."""
+    values = values[tuple(slice(size) for size in shape)]
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]
         if missing:

@@ -11,7 +11,7 @@ from torch import Tensor
 from flp_agents.learner import Learner
 from flp_agents.more_classes import take_over
 from flp_agents.network import FastWeights, Layers, Network, answer
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, SquaredError, objective_of
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, SquaredError, in_words, objective_of
 from flp_agents.trunk import PRECISIONS
 from flp_datasets.errors import check_choice
 
@@ -51,12 +51,16 @@ class NetworkLearner(Learner[FastWeights]):
             kind = "labels" if isinstance(self.objective, CrossEntropy) else "numbers"
             raise IncompatibleSpaces(
                 f"the learner answers inputs of shape {network.input_shape} with {network.outputs} {kind}, the "
-                f"environment shows x of {space['x']} and y of {space['y']}: use the env options that it was "
-                "meta-trained with"
+                f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: use the env options "
+                "that it was meta-trained with"
             )
         return self if wanted == self.objective else self._with_objective(cast("CrossEntropy", wanted))
 
     def _with_objective(self, objective: CrossEntropy) -> NetworkLearner:
+        known = cast("CrossEntropy", self.objective).classes
+        if known < objective.classes and known < self.layers.network.outputs:
+            # Units that no class of meta-training used are as they were drawn: new ones take their place.
+            return self._with_objective(CrossEntropy(known, known))._with_objective(objective)
         network = replace(self.layers.network, widths=(*self.layers.network.widths[:-1], objective.outputs))
         grown = type(self)(**{**self.settings, "network": network, "objective": objective})
         parameter = next(self.parameters())

@@ -122,12 +122,23 @@ def objective_of(env: Any, outputs: int = 0) -> Objective:
         outputs: output units of the network, if it has more than there are classes.
 
     Raises:
-        IncompatibleSpaces: unless its targets are numbers or labels.
+        IncompatibleSpaces: unless it shows inputs, and its targets are numbers or labels.
     """
     space = getattr(env, "single_observation_space", env.observation_space)
-    y = space.spaces.get("y") if isinstance(space, spaces.Dict) else None
+    y = space.spaces.get("y") if isinstance(space, spaces.Dict) and "x" in space.spaces else None
     if isinstance(y, spaces.Discrete):
         return CrossEntropy(int(y.n), max(int(y.n), outputs))
     if isinstance(y, spaces.Box):
         return SquaredError()
-    raise IncompatibleSpaces(f"expected an observation space with y of numbers (Box) or labels (Discrete), got {space}")
+    raise IncompatibleSpaces(
+        f"expected an observation space with x, and with y of numbers (Box) or labels (Discrete), got {in_words(space)}"
+    )
+
+
+def in_words(space: spaces.Space[Any]) -> str:
+    """A space in one line, without the bounds of each of its numbers."""
+    if isinstance(space, spaces.Dict):
+        return f"Dict({', '.join(f'{key}: {in_words(part)}' for key, part in space.spaces.items())})"
+    if isinstance(space, spaces.Box):
+        return f"Box({space.shape}, {space.dtype})"
+    return " ".join(str(space).split())

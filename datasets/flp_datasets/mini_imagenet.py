@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 _FOLDERS = ("mini-imagenet", "miniimagenet", "mini_imagenet", "miniImagenet", "miniImageNet")
 _ZIPS = ("images.zip", *(f"{name}.zip" for name in _FOLDERS))
 _CSVS = "https://github.com/twitter/meta-learning-lstm (data/miniImagenet)"
-_ADVICE = (
+# How to get it; the end of a sentence.
+ADVICE = (
     f"get the CSVs from {_CSVS}, and the images they name from ImageNet (https://image-net.org), whose licence asks "
     "each user to do so themself, and name their folder with --source"
 )
@@ -114,10 +115,10 @@ def _nothing_whole(source: Path, files: SourceFiles, forms: Sequence[_Form]) -> 
         absent = [name for name in form.files if not files.find([name])]
         if len(absent) < len(form.files):
             return SourceError(
-                f"{absent[0]} is not in {files.folder}: expected {', '.join(form.files)} beside each other; {_ADVICE}"
+                f"{absent[0]} is not in {files.folder}: expected {', '.join(form.files)} beside each other; {ADVICE}"
             )
     expected = ", or ".join(", ".join(form.files) for form in _FORMS)
-    return SourceError(f"no Mini-ImageNet in {source}: expected images/ and {expected}; {_ADVICE}")
+    return SourceError(f"no Mini-ImageNet in {source}: expected images/ and {expected}; {ADVICE}")
 
 
 def _checked(splits: dict[str, dict[str, Images]], folder: Path) -> list[SourceClass]:
@@ -126,7 +127,7 @@ def _checked(splits: dict[str, dict[str, Images]], folder: Path) -> list[SourceC
     class_of: dict[str, str] = {}
     for split, classes in splits.items():
         if not classes:
-            raise SourceError(f"expected classes for {split} in {folder}, found none: {_ADVICE}")
+            raise SourceError(f"expected classes for {split} in {folder}, found none: {ADVICE}")
         for name, images in classes.items():
             if name in split_of:
                 raise SourceError(
@@ -159,7 +160,7 @@ def _read_csv(files: SourceFiles, name: str, split: str) -> dict[str, Images]:
     if absent:
         message = (
             f"{len(absent)} of the images that {name} names are missing, first {one_line(absent[0])}: looked for them "
-            f"in {files.folder}, in images/ there, in folders named for class or split, and in images.zip; {_ADVICE}"
+            f"in {files.folder}, in images/ there, in folders named for class or split, and in images.zip; {ADVICE}"
         )
         raise SourceError(message) if classes else _NoImages(message)
     return classes

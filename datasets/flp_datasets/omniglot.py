@@ -7,6 +7,8 @@ The 964 characters of the background set are for meta-training, the 659 of the e
 from __future__ import annotations
 
 import io
+import re
+import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # The official names of the two sets, as zip files or extracted folders.
 SETS = {"images_background": "meta-train", "images_evaluation": "meta-test"}
+# A drawing within a set; whatever else lies there is not one, nor is what a Mac adds (._0709_01.png).
+_DRAWING = re.compile(r"(^|/)[^/]+/character\d+/[^/.]+\.png$")
 
 
 def find_omniglot(folder: Path) -> bool:
@@ -51,23 +55,35 @@ def read_omniglot(folder: Path) -> list[SourceClass]:
 
 
 def download_omniglot(folder: Path) -> None:
-    """Lets torchvision download both sets into ``folder``.
+    """Lets torchvision download the sets that ``folder`` lacks into it, each whole or not at all.
 
     Raises:
-        SourceError: if torchvision cannot be used here, or the network does not allow it.
+        MissingTorchvision: if torchvision cannot be used here.
+        SourceError: if the network does not allow it; nothing is left behind.
+        OSError: if the folder cannot be written.
     """
     from flp_datasets.vision import import_torchvision
 
     datasets = import_torchvision().datasets
-    try:
-        for background in (True, False):
-            datasets.Omniglot(str(folder), background=background, download=True)
-    except Exception as error:  # whatever a network and its proxies do
-        raise SourceError(
-            f"torchvision could not download Omniglot ({type(error).__name__}: {error}): get images_background.zip and "
-            "images_evaluation.zip from https://github.com/brendenlake/omniglot (python/) another way, and name their "
-            "folder with --source"
-        ) from None
+    # Beside its place, so that a set that is there is whole.
+    with tempfile.TemporaryDirectory(prefix=".omniglot-py.", dir=folder) as beside:
+        for name in SETS:
+            if _find(folder, name) is not None:
+                continue
+            try:
+                datasets.Omniglot(beside, background=name == "images_background", download=True)
+            except Exception as error:  # whatever a network and its proxies do
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise SourceError(
+                    f"torchvision could not download Omniglot ({reason}): get images_background.zip and "
+                    "images_evaluation.zip from https://github.com/brendenlake/omniglot (python/) another way, and "
+                    "name their folder with --source"
+                ) from None
+        for got in sorted(Path(beside, "omniglot-py").glob("*")):
+            place = folder / "omniglot-py" / got.name
+            place.parent.mkdir(exist_ok=True)
+            if not place.exists():  # else another process was faster
+                got.replace(place)
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -83,7 +99,7 @@ def _read_set(place: Path, split: str) -> list[SourceClass]:
     decoders = _in_zip(place) if place.is_file() else _in_folder(place)
     characters: dict[str, list[tuple[str, Callable[[], Image]]]] = defaultdict(list)
     for path in sorted(decoders):
-        if len(path.parts) >= 3 and path.suffix == ".png":
+        if _DRAWING.search(str(path)) and "__MACOSX" not in path.parts:
             characters["/".join(path.parts[-3:-1])].append((f"{path} in {place}", decoders[path]))
     if not characters:
         raise SourceError(f"expected ALPHABET/characterNN/NNNN_NN.png in {place}, found none: get Omniglot anew")
@@ -93,13 +109,13 @@ def _read_set(place: Path, split: str) -> list[SourceClass]:
 def _in_zip(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:
     try:
         archive = zipfile.ZipFile(place)
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # whatever zipfile raises on a damaged file
         raise SourceError(f"{place} cannot be opened as a zip file ({error}): get it anew") from None
 
     def decoder(name: str) -> Callable[[], Image]:
         return lambda: _decode(archive.read(name))
 
-    return {PurePosixPath(n): decoder(n) for n in archive.namelist() if "__MACOSX" not in n}
+    return {PurePosixPath(n): decoder(n) for n in archive.namelist()}
 
 
 def _in_folder(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:
@@ -107,7 +123,7 @@ def _in_folder(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:
         return lambda: _decode(path.read_bytes())
 
     # With the set's own name in front, as in the zip files.
-    return {PurePosixPath(p.relative_to(place.parent).as_posix()): decoder(p) for p in place.glob("*/*/*.png")}
+    return {PurePosixPath(p.relative_to(place.parent).as_posix()): decoder(p) for p in place.rglob("*.png")}
 
 
 def _decode(data: bytes) -> Image:

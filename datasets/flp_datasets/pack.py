@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -107,9 +110,8 @@ def write_pack(
     if len(set(about.names)) != len(about.names) or not about.counts or min(about.counts) < 1:
         raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
     try:
-        with h5py.File(name, "w") as file:
+        with _Output(handle) as output, h5py.File(output, "w") as file:
             checksum = about.begin_checksum()
             images = file.create_dataset("images", about.images_shape, np.uint8)
             start = 0
@@ -118,6 +120,7 @@ def write_pack(
                 images[start : start + len(block)] = block
                 checksum.update(block.data)
                 start += len(block)
+                output.check()
                 on_class()
             text = h5py.string_dtype()
             file.create_dataset("class_names", data=list(about.names), dtype=text)
@@ -131,14 +134,48 @@ def write_pack(
                 image_size=image_size,
                 checksum=checksum.hexdigest(),
             )
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
+            file.close()
+            output.check()
+            os.fsync(handle)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return about
+
+
+class _Output(io.FileIO):
+    """A file that HDF5 writes to, which keeps the first error for :meth:`check`.
+
+    HDF5 must not see it: a file that it cannot flush it cannot close either, and the process crashes when it ends.
+    """
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle, "r+")
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while self._error is None and len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raises the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
 
 
 def _decode(of_class: SourceClass, channels: int, image_size: int) -> NDArray[np.uint8]:
@@ -153,7 +190,8 @@ def _decode(of_class: SourceClass, channels: int, image_size: int) -> NDArray[np
                 image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
         except Exception as error:  # whatever a decoder raises on a damaged file
             raise SourceError(
-                f"cannot decode {name}: {type(error).__name__}: {error}: get this file anew, nothing was packed"
+                f"cannot decode {name}: {type(error).__name__}: {' '.join(str(error).split())}: get this file anew, "
+                "nothing was packed"
             ) from None
         place[...] = np.asarray(image).reshape(place.shape)
     return np.ascontiguousarray(block.transpose(0, 3, 1, 2))
@@ -175,7 +213,7 @@ def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iter
         if fcntl is not None:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 on_wait()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             for left in path.parent.glob(f".{path.name}.*.tmp"):
@@ -199,24 +237,26 @@ def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description
         PackError: if it is missing, truncated, altered, of another format version or image size.
     """
     anew = "make it anew with flp data prepare --overwrite"
-    try:
-        with h5py.File(path, "r") as file:
-            about, checksum, offset = _describe(file, path)
-        status = os.stat(path)
-        images = np.memmap(path, np.uint8, "r", offset, about.images_shape)
-    except FileNotFoundError:
-        raise PackError(f"there is no pack at {path}") from None
-    except PermissionError:
-        raise PackError(f"{path} cannot be read: change its permissions, or name another data_root") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, PackError):
+    with _open(path) as opened:  # once, so that all of it is of one pack even if another takes its place meanwhile
+        status = os.fstat(opened.fileno())
+        try:
+            with h5py.File(opened, "r") as file:
+                about, checksum, offset = _describe(file, path)
+            if offset + math.prod(about.images_shape) > status.st_size:
+                raise ValueError
+        except PackError:
             raise
-        raise PackError(f"{path} is truncated or is not a pack: {anew}") from None
+        except Exception:  # whatever h5py raises on a damaged file
+            raise PackError(f"{path} is truncated or is not a pack: {anew}") from None
+        try:
+            images = np.memmap(opened, np.uint8, "r", offset, about.images_shape)
+        except OSError as error:
+            raise PackError(f"{path} cannot be mapped into memory ({error.strerror}): free some memory") from None
     if image_size is not None and about.image_shape[1:] != (image_size, image_size):
         raise PackError(
             f"{path} holds images of {about.image_shape[1]} pixels, expected {image_size}: its name was changed; {anew}"
         )
-    version = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, checksum)
+    version = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, checksum)
     if version not in _VERIFIED:
         hashed = about.begin_checksum()
         flat = images.reshape(-1)
@@ -228,7 +268,20 @@ def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description
     return about, images.view(np.ndarray)
 
 
-_VERIFIED: set[tuple[str, int, int, int, str]] = set()
+_VERIFIED: set[tuple[str, int, int, int, int, str]] = set()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise PackError(f"there is no pack at {path}: make it with flp data prepare") from None
+    except PermissionError:
+        raise PackError(f"{path} cannot be read: change its permissions, or name another data_root") from None
+    except IsADirectoryError:
+        raise PackError(f"{path} is a folder, expected a file: remove it, then make it with flp data prepare") from None
+    except OSError as error:
+        raise PackError(f"{path} cannot be opened ({error.strerror}): mend this, or name another data_root") from None
 
 
 def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flp_datasets.catalogue import Dataset, get_dataset
 from flp_datasets.errors import InvalidSize, SourceError, check_at_least
+from flp_datasets.mini_imagenet import ADVICE as MINI_IMAGENET_ADVICE
 from flp_datasets.pack import PackError, open_pack, packing_lock, write_pack
 from flp_datasets.roots import cache_root, named_root, roots
 
@@ -98,7 +99,7 @@ def _find_source(
             return place
     where = " and ".join(map(str, places))
     if dataset.download is None:
-        raise SourceError(f"{dataset.title} is not in {where}, and cannot be downloaded: name its folder with --source")
+        raise SourceError(f"{dataset.title} is not in {where}: {MINI_IMAGENET_ADVICE}")
     on_event(f"{dataset.title} is not in {where}: downloading it")
     dataset.download(download_to)
     return download_to

@@ -25,8 +25,8 @@ def named_root(data_root: str | os.PathLike[str] | None) -> Path | None:
     name, how = (data_root, "data_root") if data_root is not None else (os.environ.get(VARIABLE) or None, VARIABLE)
     if name is None:
         return None
-    path = Path(name).expanduser()
-    if not path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if not os.path.isdir(path):
         raise SourceError(f"{how} is {path}, which is not a folder: name the folder that holds the data")
     if not os.access(path, os.R_OK | os.X_OK):
         raise SourceError(f"{how} is {path}, which cannot be read: change its permissions, or name another folder")
@@ -40,4 +40,4 @@ def roots(data_root: str | os.PathLike[str] | None) -> list[Path]:
         SourceError: see :func:`named_root`.
     """
     named = named_root(data_root)
-    return [cache_root()] if named is None else [named, cache_root()]
+    return list(dict.fromkeys([cache_root()] if named is None else [named, cache_root()]))
