@@ -7,7 +7,24 @@ import os
 import pytest
 import torch
 
-from flp_agents import FLP, OML, CheckpointError, Feedback, GradientBased, Hebb, Network, checkpoint
+import flp_envs
+from flp_agents import (
+    FLP,
+    OML,
+    CheckpointError,
+    Feedback,
+    GradientBased,
+    Hebb,
+    Network,
+    bundled_checkpoints,
+    checkpoint,
+    evaluate,
+)
+from flp_agents.convolutions import Convolutions
+from flp_agents.objective import CrossEntropy, SquaredError
+
+IMAGES = Convolutions((1, 14, 14), 3, (2, 2), 1, mean=(1.0,), deviation=(-1.0,))
+OF_IMAGES = Network((IMAGES.features, 8, 6), convolutions=IMAGES)
 
 LEARNERS = [
     FLP(
@@ -25,6 +42,17 @@ LEARNERS = [
     FLP(Network((3, 4, 1)), 1),
     GradientBased(Network((3, 5, 4, 1)), 3, order="first", rate_unit=0.5),
     OML(Network((3, 5, 1)), 1, inner_rate=0.01),
+    FLP(
+        OF_IMAGES,
+        2,
+        feedback=Feedback("target", output="clamped"),
+        initial_coefficient=0.001,
+        initial_strength=1.0,
+        hidden_multiplier=100.0,
+        objective=CrossEntropy(4, 6),
+    ),
+    GradientBased(OF_IMAGES, 2, objective=CrossEntropy(4, 6), seed=1),
+    OML(OF_IMAGES, 1, objective=CrossEntropy(4, 6), seed=2),
 ]
 
 
@@ -65,6 +93,39 @@ def test_a_checkpoint_rebuilds_the_learner(learner, tmp_path):
     assert loaded.about == {"note": "x"}
     assert loaded.progress is None
     assert loaded.optimizer == {}
+
+
+@pytest.mark.parametrize("learner", LEARNERS[-3:], ids=lambda learner: type(learner).__name__)
+def test_a_learner_of_images_answers_as_it_did_before_it_was_saved(learner, tmp_path):
+    checkpoint.save(tmp_path, learner, {})
+    loaded = checkpoint.load(tmp_path).learner
+    assert loaded.objective == learner.objective == CrossEntropy(4, 6)
+    assert loaded.layers.network == OF_IMAGES
+    env = flp_envs.make("FLPGlyph-IID-v0", image_size=14, num_classes=4, shots=2, query_shots=2)
+    scores = [evaluate(of, env, episodes=4, seed=1).scores.tolist() for of in (learner, loaded)]
+    assert scores[0] == scores[1]
+    content = json.loads((tmp_path / checkpoint.DESCRIPTION).read_text())["learner"]
+    assert content["objective"] == {"type": "CrossEntropy", "classes": 4, "outputs": 6}
+    assert content["network"]["convolutions"]["image_shape"] == [1, 14, 14]
+
+
+def test_a_learner_grown_to_more_classes_is_saved_as_it_is(tmp_path):
+    env = flp_envs.make("FLPGlyph-IID-v0", image_size=14, num_classes=9, shots=1, query_shots=1)
+    grown = LEARNERS[-3].fitted_to(env)
+    checkpoint.save(tmp_path, grown, {})
+    loaded = checkpoint.load(tmp_path).learner
+    assert loaded.objective == CrossEntropy(9, 9)
+    assert checkpoint.parameters_digest(loaded) == checkpoint.parameters_digest(grown)
+
+
+@pytest.mark.parametrize("name", bundled_checkpoints())
+def test_checkpoints_from_before_objectives_and_convolutions_load(name):
+    content = checkpoint.read_description(bundled_checkpoints()[name])["learner"]
+    assert "objective" not in content
+    assert "convolutions" not in content["network"]
+    learner = checkpoint.load(bundled_checkpoints()[name]).learner
+    assert learner.objective == SquaredError()
+    assert learner.layers.network.convolutions is None
 
 
 def test_types_are_kept(tmp_path):
@@ -150,6 +211,8 @@ def flip_a_byte(path):
         (lambda f: edit(f, lambda c: c.update(format_version=2)), "format version 2, this version reads 1: install"),
         (lambda f: edit_and_sign(f, lambda c: c["learner"].update(type="os.system")), "unknown class 'os.system'"),
         (lambda f: edit_and_sign(f, lambda c: c["learner"].update(colour=1)), "does not fit FLP"),
+        (lambda f: edit_and_sign(f, lambda c: c["learner"]["objective"].update(type="Loss")), "unknown class 'Loss'"),
+        (lambda f: edit_and_sign(f, lambda c: c["learner"]["objective"].update(a=1)), "does not fit SquaredError"),
         (lambda f: edit_and_sign(f, lambda c: c["learner"].update(plastic_layers=1)), "do not fit the learner"),
         (lambda f: edit_and_sign(f, lambda c: c.update(learner=7)), "does not describe a learner"),
         (lambda f: edit_and_sign(f, lambda c: c.pop("files")), "lacks"),

@@ -1,5 +1,6 @@
 """Every id: the protocol, the checkers, and the same stream in the single env, the vector env and the task."""
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -56,6 +57,14 @@ def streamed(episode, kind):
     both = np.concatenate([getattr(episode, f"support_{kind}")[0], getattr(episode, f"query_{kind}")[0]])
     # An image comes alone; a sine episode's pairs come in minibatches.
     return both[:, 0] if kind != "task" and both.shape[1] == 1 else both
+
+
+def write_on(arrays):
+    """Overwrites arrays that an env returned together, of which no two may share memory."""
+    for one, other in itertools.combinations(arrays, 2):
+        assert not np.shares_memory(one, other)
+    for array in arrays:
+        array[...] = 99
 
 
 @every_id
@@ -180,9 +189,9 @@ def test_no_array_is_returned_twice(env_id):
             assert infos[1].keys() == infos[0].keys()
             for key in infos[0]:
                 np.testing.assert_array_equal(infos[1][key], infos[0][key])
-            for array in (observations[1]["x"], observations[1]["y"], infos[1].get("target")):
-                if isinstance(array, np.ndarray):  # a label is a number, which cannot be written on
-                    array[...] = 99
+            given = (observations[1]["x"], observations[1]["y"], infos[1].get("target"))
+            # A label is a number, which cannot be written on.
+            write_on([array for array in given if isinstance(array, np.ndarray)])
             if step < 12:
                 results = [env.step(constant(env, 1)) for env in (undisturbed, written_on)]
                 observations, infos = ([result[place] for result in results] for place in (0, 4))
@@ -198,8 +207,7 @@ def test_no_array_of_a_vector_env_is_returned_twice(env_id):
             assert given[1].keys() == given[0].keys()
             for key, array in given[1].items():
                 np.testing.assert_array_equal(array, given[0][key])
-        for array in (*observations[1].values(), *infos[1].values()):
-            array[...] = 99
+        write_on([*observations[1].values(), *(array for key, array in infos[1].items() if not key.startswith("_"))])
         results = [env.step(constant(env, 1)) for env in (undisturbed, written_on)]
         observations, infos = ([result[place] for result in results] for place in (0, 4))
 

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import SMALL_IMAGES
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -88,6 +89,140 @@ def test_lifetimes_out_of_step_with_each_other_do_not_mix():
     np.testing.assert_allclose(returns, [-loss for loss in alone], rtol=1e-5)
 
 
+IMAGE_ENVS = {
+    "FLPOmniglot-Continual-v0": {"split": "meta-test"},
+    "FLPGlyph-IID-v0": {"split": "meta-test", "image_size": 14},
+}
+OF_IMAGES = {
+    "channels": 4,
+    "padding": 1,
+    "hidden_widths": (16,),
+    "initial_coefficient": 5e-4,
+    "initial_rate": 200.0,
+    "output_units": 7,
+}
+
+
+def make_images(env_id, name):
+    options = {**IMAGE_ENVS[env_id], **SMALL_IMAGES}
+    env = gym.make(env_id, **options)
+    return env, options, build_learner(name, env, get_preset("paper", name, OF_IMAGES, kind="images"), seed=1)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("env_id", IMAGE_ENVS)
+def test_in_a_single_env_of_images_every_answer_is_that_of_the_lifetime(env_id, name):
+    env, _, learner = make_images(env_id, name)
+    agent = GymAgent(learner, env)
+    for seed in (3, 4):
+        observation, _ = env.reset(seed=seed)
+        episode = env.unwrapped.episode
+        lifetime = run_lifetime(learner, episode)
+        state, answers, returned, done = None, [], 0.0, False
+        while not done:
+            action, state = agent.predict(observation, state)
+            assert action in env.action_space
+            answers.append(int(action))
+            observation, reward, done, _, _ = env.step(action)
+            returned += reward
+        expected = learner.objective.actions(lifetime.query_answers)[0, :, 0]
+        assert answers[episode.support_steps :] == expected.tolist()
+        assert returned == pytest.approx(1 - lifetime.query_score.item() / 100)
+        # The last weights are those of the lifetime: nothing is learned after the last support step.
+        for got, right in zip(state.weights, lifetime.state.weights, strict=True):
+            np.testing.assert_allclose(got.detach(), right.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("env_id", IMAGE_ENVS)
+def test_in_a_vector_env_of_images_every_answer_is_that_of_the_lifetimes(env_id, name):
+    _, options, learner = make_images(env_id, name)
+    vector = gym.make_vec(env_id, num_envs=3, **options)
+    agent = GymAgent(learner, vector)
+    observation, _ = vector.reset(seed=20)
+    state, start, seen = None, np.ones(3, bool), set()
+    for _ in range(2):  # two episodes in a row: lifetimes begin anew
+        episode, answers, done = vector.episode, [], np.zeros(3, bool)
+        returns = np.zeros(3)
+        while not done.all():
+            action, state = agent.predict(observation, state, start)
+            assert action in vector.action_space
+            answers.append(action)
+            observation, reward, done, _, _ = vector.step(action)
+            returns += reward
+            start = np.zeros(3, bool)
+        lifetime = run_lifetime(learner, episode)
+        expected = learner.objective.actions(lifetime.query_answers)[:, :, 0]
+        np.testing.assert_array_equal(np.stack(answers, 1)[:, episode.support_steps :], expected)
+        np.testing.assert_allclose(returns, 1 - lifetime.query_score / 100, rtol=1e-6)
+        seen |= set(expected.flatten().tolist())
+        observation, *_ = vector.step(np.zeros_like(action))
+        start = np.ones(3, bool)
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("env_id", IMAGE_ENVS)
+def test_on_images_evaluate_policy_returns_the_accuracy_that_evaluate_returns(env_id, name):
+    env, options, learner = make_images(env_id, name)
+    result = evaluate(learner, env, episodes=4, seed=7)
+    assert result.metric == "error_percent"
+    mean, _ = evaluate_policy(GymAgent(learner, env), seeded(env, 7), n_eval_episodes=4, warn=False)
+    assert mean == pytest.approx(1 - result.mean / 100, rel=1e-6)
+    vector = DummyVecEnv([lambda: gym.wrappers.RecordEpisodeStatistics(gym.make(env_id, **options))] * 2)
+    vector.seed(7)  # the second env is seeded 8
+    returns, _ = evaluate_policy(
+        GymAgent(learner, env), vector, n_eval_episodes=2, return_episode_rewards=True, warn=False
+    )
+    alone = [evaluate(learner, env, episodes=1, seed=seed).mean for seed in (7, 8)]
+    assert sorted(returns) == pytest.approx(sorted(1 - error / 100 for error in alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_lifetime_of_images_that_starts_in_the_middle_is_a_newborns(name):
+    env, options, learner = make_images("FLPGlyph-IID-v0", name)
+    agent = GymAgent(learner, env)
+    first, second = gym.make("FLPGlyph-IID-v0", **options), gym.make("FLPGlyph-IID-v0", **options)
+    observations = [first.reset(seed=1)[0], second.reset(seed=2)[0]]
+    expected = [run_lifetime(learner, e.unwrapped.episode) for e in (first, second)]
+    answers, state = [[], []], None
+    steps = first.unwrapped.task.support_steps + first.unwrapped.task.query_steps
+    late = 3
+    for step in range(steps + late):
+        batch = {key: np.stack([np.asarray(o[key]) for o in observations]) for key in observations[0]}
+        if step == late:  # the second one has learned three times from somebody else's observations
+            start = np.array([False, True])
+            batch["has_target"][1] = 1  # what it is told is of a life that is over
+        else:
+            start = np.zeros(2, bool)
+        actions, state = agent.predict(batch, state, start)
+        if step < steps:
+            answers[0].append(int(actions[0]))
+            observations[0] = first.step(actions[0])[0]
+        if step >= late:
+            answers[1].append(int(actions[1]))
+            observations[1] = second.step(actions[1])[0]
+        else:
+            observations[1] = observations[0]
+        if step == late - 1:
+            observations[1] = second.reset(seed=2)[0]
+    for given, lifetime in zip(answers, expected, strict=True):
+        right = learner.objective.actions(lifetime.query_answers)[0, :, 0].tolist()
+        assert given[-len(right) :] == right
+    for i, lifetime in enumerate(expected):
+        for got, weights in zip(state.weights, lifetime.state.weights, strict=True):
+            np.testing.assert_allclose(got[i].detach(), weights[0].detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_predict_gives_labels_of_the_space():
+    env, _, learner = make_images("FLPOmniglot-Continual-v0", "flp")
+    observation, _ = env.reset(seed=0)
+    action, _ = GymAgent(learner, env).predict(observation, deterministic=True)
+    assert action.shape == ()
+    assert action.dtype == np.int64
+    assert action in env.action_space
+
+
 def test_predict_gives_actions_of_the_space():
     env, learner = make("flp")
     observation, _ = env.reset(seed=0)
@@ -98,5 +233,7 @@ def test_predict_gives_actions_of_the_space():
 
 def test_an_env_of_another_kind_is_refused():
     _, learner = make("flp")
-    with pytest.raises(FLPError, match="expected an env that speaks the episode protocol"):
-        GymAgent(learner, gym.make("CartPole-v1"))
+    for env in (gym.make("CartPole-v1"), gym.make_vec("CartPole-v1", num_envs=2)):
+        with pytest.raises(FLPError, match="expected an env that speaks the episode protocol, with x, y and") as caught:
+            GymAgent(learner, env)
+        assert "\n" not in str(caught.value)

@@ -4,10 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_IMAGES
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, evaluate
-from flp_envs import FLPError, seed_env
+from flp_envs import FLPError, draw_episodes, seed_env
 
 
 class Zero:
@@ -110,3 +111,108 @@ def test_a_plain_learner_lives_in_envs_as_in_evaluate():
     query = vector.episode.query_y
     assert returns[0] == pytest.approx(-np.square(query[0] - targets[0].mean()).mean(), rel=1e-5)
     assert returns[1] == pytest.approx(-np.square(query[1] - targets[1, 3:].mean()).mean(), rel=1e-5)
+
+
+class NearestMean:
+    """Answers with the class whose mean image is nearest: a label, or a score for each class."""
+
+    def __init__(self, classes=3, scores=False):
+        self.classes, self.scores = classes, scores
+
+    def reset(self):
+        self.sums, self.counts = None, np.zeros(self.classes)
+
+    def predict(self, x):
+        assert x.dtype == np.uint8
+        if self.sums is None:
+            return np.zeros((1, self.classes)) if self.scores else np.zeros(1, np.int64)
+        means = self.sums / np.maximum(self.counts, 1)[:, None]
+        distance = np.square(x.reshape(1, -1) - means).sum(1) + np.where(self.counts > 0, 0, 1e12)
+        return -distance[None] if self.scores else distance[None].argmin(1)
+
+    def update(self, x, y):
+        assert y.shape == (1,)
+        assert y.dtype == np.int64
+        if self.sums is None:
+            self.sums = np.zeros((self.classes, x.size))
+        self.sums[y[0]] += x.reshape(-1)
+        self.counts[y[0]] += 1
+
+
+class NearestMeanInTorch(NearestMean):
+    def predict(self, x):
+        return torch.as_tensor(super().predict(x))
+
+
+def nearest_means_by_hand(episode):
+    """Per cent of wrong answers in every lifetime."""
+    errors = []
+    for i in range(len(episode)):
+        images, labels = episode.support_x[i, :, 0].astype(float), episode.support_y[i, :, 0]
+        means = np.stack([images[labels == label].mean(0) for label in range(3)])
+        distance = np.square(episode.query_x[i, :, 0, None] - means).sum((2, 3, 4))
+        errors.append(100 * np.mean(distance.argmin(1) != episode.query_y[i, :, 0]))
+    return errors
+
+
+@pytest.mark.parametrize("env_id", ["FLPGlyph-Continual-v0", "FLPOmniglot-IID-v0"])
+@pytest.mark.parametrize(
+    "learner", [NearestMean(), NearestMean(scores=True), NearestMeanInTorch(), NearestMeanInTorch(scores=True)]
+)
+def test_labels_and_scores_are_answers_to_images(learner, env_id):
+    env = gym.make(env_id, split="meta-test", **{**SMALL_IMAGES, "query_shots": 4})
+    result = evaluate(learner, env, episodes=5, seed=3)
+    seed_env(env, 3)
+    by_hand = nearest_means_by_hand(draw_episodes(env, 5))
+    assert result.metric == "error_percent"
+    np.testing.assert_allclose(result.scores, by_hand, rtol=1e-6)
+    assert result.mean < 50.0  # two in three by chance
+    seed_env(env, 3)
+    mean, _ = evaluate_policy(GymAgent(learner, env), env, n_eval_episodes=5, warn=False)
+    assert mean == pytest.approx(1 - np.mean(by_hand) / 100, abs=1e-6)
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_plain_learner_of_images_lives_in_vector_envs(scores):
+    vector = gym.make_vec("FLPGlyph-IID-v0", num_envs=3, split="meta-test", **SMALL_IMAGES)
+    agent = GymAgent(NearestMean(scores=scores), vector)
+    observation, _ = vector.reset(seed=5)
+    state, returns, done = None, np.zeros(3), np.zeros(3, bool)
+    while not done.all():
+        action, state = agent.predict(observation, state)
+        assert action in vector.action_space
+        observation, reward, done, *_ = vector.step(action)
+        returns += reward
+    np.testing.assert_allclose(returns, 1 - np.array(nearest_means_by_hand(vector.episode)) / 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (np.array([3]), r"Answers.predict: expected labels below 3, got \[3\]"),
+        (np.array([-1]), r"Answers.predict: expected labels below 3, got \[-1\]"),
+        (np.array([0, 1]), r"expected labels of shape \(1,\), whole numbers, or scores of shape \(1, 3\), got \(2,\)"),
+        (np.array(1), r"expected labels of shape \(1,\), whole numbers, or scores of shape \(1, 3\), got \(\)"),
+        (1, r"expected labels of shape \(1,\), whole numbers, or scores of shape \(1, 3\), got \(\)"),
+        (
+            np.array([1.0]),
+            r"expected labels of shape \(1,\), whole numbers, or scores of shape \(1, 3\), got \(1,\) float64",
+        ),
+        (np.zeros((1, 4)), r"or scores of shape \(1, 3\), got \(1, 4\)"),
+        (np.zeros((2, 3)), r"or scores of shape \(1, 3\), got \(2, 3\)"),
+        (np.zeros((1, 1, 3)), r"or scores of shape \(1, 3\), got \(1, 1, 3\)"),
+    ],
+)
+def test_what_is_no_label_and_no_scores_is_refused_in_one_line(answer, message):
+    class Answers(Zero):
+        def predict(self, x):
+            return answer
+
+    env = gym.make("FLPGlyph-IID-v0", **SMALL_IMAGES)
+    for use in (
+        lambda: evaluate(Answers(), env, episodes=1),
+        lambda: GymAgent(Answers(), env).predict(env.reset(seed=0)[0]),
+    ):
+        with pytest.raises(FLPError, match=message) as caught:
+            use()
+        assert "\n" not in str(caught.value)

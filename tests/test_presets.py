@@ -1,10 +1,19 @@
-"""Presets: the experiments as they are published."""
+"""Presets: the experiments as they are published, and the learners that they build."""
 
+import gymnasium as gym
+import numpy as np
 import pytest
+from conftest import SMALL_IMAGES, make_pack
 
-from flp_agents import PRESETS, get_preset
-from flp_agents.presets import preset_env_options
-from flp_envs import InvalidChoice
+import flp_envs
+from flp_agents import FLP, LEARNERS, OML, PRESETS, GradientBased, build_learner, evaluate, get_preset, run_lifetime
+from flp_agents.convolutions import Convolutions
+from flp_agents.factory import IMAGENET_DEVIATION, IMAGENET_MEAN, kind_of
+from flp_agents.feedback import Feedback
+from flp_agents.lifetime import EpisodeTensors
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, SquaredError
+from flp_agents.presets import Preset, preset_env_options
+from flp_envs import InvalidChoice, InvalidSize, draw_episodes
 
 # Protocol of the paper's appendix and released code: nine layers, 20,000 outer steps, a rate for each kind.
 PAPER = {
@@ -24,6 +33,48 @@ PAPER = {
 }
 
 
+# The same for images: six convolutions and two fully connected layers, 40,000 outer steps, feedback alone (beta = 1).
+PAPER_IMAGES = {
+    "hidden_widths": (1024,),
+    "channels": 256,
+    "padding": 0,
+    "ink": False,
+    "output_units": 0,
+    "signal": "target",
+    "output_feedback": "clamped",
+    "rectified": True,
+    "rule": "oja",
+    "granularity": "synapse",
+    "presynaptic": "before",
+    "initial_strength": 1.0,
+    "initial_coefficient": 0.0,
+    "coefficient_unit": 1.0,
+    "hidden_multiplier": 100.0,
+    "order": "second",
+    "redraw_output": False,
+    "outer_steps": 40_000,
+    "meta_batch": 1,
+    "gradient_clip": 0.0,
+    "schedule": "constant",
+    "restart_adam_every": 0,
+    "rate_weights": 1e-4,
+    "rate_feedback": 1e-4,
+    "rate_coefficients": 1e-5,
+    "rate_strengths": 0.0,
+}
+HALF_IMAGES = {**PAPER_IMAGES, "channels": 128, "hidden_widths": (128,)}
+CODE_IMAGES = {**HALF_IMAGES, "output_units": 1000, "order": "first", "redraw_output": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("paper", PAPER_IMAGES), ("half", HALF_IMAGES), ("paper-code", CODE_IMAGES)]
+)
+def test_the_papers_numbers_for_images(name, numbers):
+    preset = get_preset(name, "flp", kind="images")
+    for key, value in numbers.items():
+        assert getattr(preset, key) == value, key
+
+
 @pytest.mark.parametrize("name", ["paper", "paper-code"])
 def test_the_papers_numbers(name):
     preset = get_preset(name, "flp")
@@ -39,10 +90,175 @@ def test_the_released_codes_defects_are_switches():
     assert preset_env_options("paper-code", "Other-v0") == preset_env_options("paper", "FLPSine-IID-v0") == {}
 
 
+def test_presets_bring_the_image_size_of_the_paper_and_the_released_codes_overlap():
+    for name in ("paper", "half"):
+        for family in ("FLPOmniglot", "FLPGlyph"):
+            assert preset_env_options(name, f"{family}-IID-v0") == {"image_size": 84}
+        assert preset_env_options(name, "FLPMiniImageNet-IID-v0") == {}
+    code = {"image_size": 84, "query_from": "all"}
+    for env_id in ("FLPOmniglot-Continual-v0", "FLPGlyph-IID-v0"):
+        assert preset_env_options("paper-code", env_id) == code
+    assert preset_env_options("paper-code", "FLPMiniImageNet-Continual-v0") == {"query_from": "all"}
+    for env_id in flp_envs.ENV_IDS:
+        assert preset_env_options("cpu", env_id) == {}
+    preset_env_options("paper-code", "FLPOmniglot-IID-v0").clear()
+    assert preset_env_options("paper-code", "FLPOmniglot-IID-v0") == code
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_plastic_layers_are_those_of_table_1(name):
     layers = [get_preset(name, learner).plastic_layers for learner in ("feature-reuse", "flp", "gradient-based", "oml")]
     assert layers == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_plastic_layers_for_images_are_those_of_table_2(name):
+    learners = ("feature-reuse", "flp", "gradient-based", "oml")
+    layers = [get_preset(name, learner, kind="images").plastic_layers for learner in learners]
+    assert layers == [1, 2, 2, 2]
+
+
+@pytest.fixture(scope="module")
+def omniglot_of_paper_size(tmp_path_factory):
+    root = tmp_path_factory.mktemp("paper-size")
+    make_pack(root, "omniglot", 84, 1, ("meta-train",), 10)
+    return root
+
+
+WIDTHS = {"paper": (2304, 1024, 5), "half": (1152, 128, 5), "paper-code": (1152, 128, 1000), "cpu": (256, 128, 5)}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("preset_name", PRESETS)
+def test_every_preset_builds_every_learner_for_images_in_its_own_size(preset_name, name, omniglot_of_paper_size):
+    """A lifetime of the paper's network takes a core seconds: it is lived on torch's meta device, shapes alone."""
+    env_id = "FLPOmniglot-IID-v0"
+    options = preset_env_options(preset_name, env_id)
+    if "image_size" in options:
+        options["data_root"] = omniglot_of_paper_size
+    env = flp_envs.make(env_id, **options)
+    assert kind_of(env) == "images"
+    preset = get_preset(preset_name, name, kind=kind_of(env))
+    learner = build_learner(name, env, preset)
+    network = learner.layers.network
+    assert network.widths == WIDTHS[preset_name]
+    assert network.convolutions == Convolutions(
+        env.observation_space["x"].shape,
+        preset.channels,
+        padding=preset.padding,
+        mean=(1.0,) if preset.ink else (0.0,),
+        deviation=(-1.0,) if preset.ink else (1.0,),
+    )
+    assert len(learner.layers.plastic_shapes) == preset.plastic_layers == (1 if name == "feature-reuse" else 2)
+    assert learner.objective == CrossEntropy(5, network.outputs)
+    tensors = EpisodeTensors.of(learner, draw_episodes(env, 1))
+    tensors = EpisodeTensors(*(t.to("meta") for t in tensors))
+    lifetime = run_lifetime(learner.to("meta"), tensors)
+    assert lifetime.query_answers.shape == (1, 25, 1, network.outputs)
+    lifetime.query_loss.mean().backward()
+    assert learner.layers.kernels[0].grad.shape == (preset.channels, 1, 3, 3)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("preset_name", PRESETS)
+@pytest.mark.parametrize("env_id", ["FLPOmniglot-Continual-v0", "FLPMiniImageNet-IID-v0"])
+def test_every_preset_lives_with_few_channels(env_id, preset_name, name):
+    env = gym.make(env_id, **SMALL_IMAGES)
+    preset = get_preset(preset_name, name, {"channels": 2, "padding": 1, "hidden_widths": (8,)}, kind="images")
+    learner = build_learner(name, env, preset, seed=1)
+    result = evaluate(learner, env, episodes=2)
+    assert result.metric == "error_percent"
+    assert ((result.scores >= 0) & (result.scores <= 100)).all()
+
+
+def test_the_learners_are_what_the_preset_says():
+    env = gym.make("FLPMiniImageNet-IID-v0", **SMALL_IMAGES)
+    few = {"channels": 2, "hidden_widths": (8,)}
+
+    def built(name, preset="paper", **more):
+        return build_learner(name, env, get_preset(preset, name, {**few, **more}, kind="images"), seed=7)
+
+    flp = built("flp")
+    assert type(flp) is FLP
+    assert flp.feedback == Feedback("target", rectified=True, output="clamped")
+    assert flp.settings["hidden_multiplier"] == 100.0
+    assert flp.settings["seed"] == 7
+    assert [s.item() for s in flp.strengths] == [1.0, 1.0]
+    assert not any(c.any() for c in flp.coefficients)
+    assert flp.layers.network.convolutions.mean == IMAGENET_MEAN
+    assert flp.layers.network.convolutions.deviation == IMAGENET_DEVIATION
+    gradient_based = built("gradient-based")
+    assert type(gradient_based) is GradientBased
+    assert (gradient_based.order, gradient_based.redraw_output) == ("second", False)
+    code = built("gradient-based", "paper-code")
+    assert (code.order, code.redraw_output) == ("first", True)
+    assert code.layers.network.outputs == 1000
+    oml = built("oml")
+    assert type(oml) is OML
+    assert float(oml.inner_rate) == pytest.approx(0.01)
+    with pytest.raises(InvalidSize, match="feature-reuse has 1 plastic layer, got 2: use the learner flp"):
+        built("feature-reuse", plastic_layers=2)
+
+
+def test_ink_is_white_paper_as_0_and_black_ink_as_1():
+    env = gym.make("FLPOmniglot-IID-v0", **SMALL_IMAGES)
+    values = {}
+    for ink in (True, False):
+        settings = {"channels": 1, "padding": 1, "ink": ink}
+        shape = build_learner(
+            "flp", env, get_preset("paper", "flp", settings, kind="images")
+        ).layers.network.convolutions
+        values[ink] = [(grey / 255 - shape.mean[0]) / shape.deviation[0] for grey in (0, 255)]
+    assert values == {True: [1.0, 0.0], False: [0.0, 1.0]}
+
+
+def test_images_too_small_for_a_preset_are_refused():
+    env = gym.make("FLPOmniglot-IID-v0", **SMALL_IMAGES)
+    with pytest.raises(
+        InvalidSize, match=r"images of 28 x 28 pixels are too small .*: use larger images, more padding"
+    ):
+        build_learner("flp", env, get_preset("paper", "flp", kind="images"))
+
+
+@pytest.mark.parametrize("env_id", flp_envs.ENV_IDS)
+def test_the_kind_of_every_environment_is_known(env_id):
+    env = gym.make(env_id)
+    assert kind_of(env) == ("sine" if env_id.startswith("FLPSine") else "images")
+    preset = get_preset("cpu", "flp", {"channels": 1, "hidden_widths": (4, 4)}, kind=kind_of(env))
+    learner = build_learner("flp", env, preset)
+    assert type(learner.objective) is (SquaredError if kind_of(env) == "sine" else CrossEntropy)
+
+
+class OfSpace:
+    def __init__(self, **parts):
+        self.observation_space = gym.spaces.Dict(parts)
+
+
+NUMBERS = gym.spaces.Box(-1, 1, (4, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (gym.make("CartPole-v1"), r"expected an observation space with x of \(pairs, size\) numbers or .* got Box"),
+        (OfSpace(y=NUMBERS), r"with x of \(pairs, size\) numbers .*, got Dict\(y: Box\(\(4, 1\), float32\)\)"),
+        (OfSpace(x=gym.spaces.Box(0, 1, (1, 8, 8), np.float32), y=gym.spaces.Discrete(3)), "image of uint8, got"),
+        (OfSpace(x=gym.spaces.Discrete(3), y=NUMBERS), r"image of uint8, got Dict\(x: Discrete\(3\)"),
+    ],
+)
+def test_inputs_of_another_kind_are_refused_in_one_line(env, message):
+    with pytest.raises(IncompatibleSpaces, match=message) as caught:
+        kind_of(env)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(IncompatibleSpaces, match="expected an observation space with "):
+        build_learner("flp", env, Preset())
+
+
+def test_targets_of_another_shape_are_refused_in_one_line():
+    env = OfSpace(x=NUMBERS, y=gym.spaces.Box(-1, 1, (4, 2, 2), np.float32))
+    message = r"y of \(pairs, size\) numbers or labels, got Box\(\(4, 2, 2\), float32\)"
+    with pytest.raises(IncompatibleSpaces, match=message):
+        build_learner("flp", env, Preset())
 
 
 def test_unknown_names_suggest_the_nearest():

@@ -155,5 +155,7 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
         IncompatibleSpaces: if the env's spaces do not fit.
     """
     check_choice("learner", name, LEARNERS)
-    objective = objective_of(env, preset.output_units)
+    # Lifetimes of more classes, with which meta-training may begin, need more output units.
+    at_first = preset.first_classes if preset.short_outer_steps else 0
+    objective = objective_of(env, max(preset.output_units, at_first))
     return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)

@@ -55,6 +55,13 @@ class Learner(nn.Module, Generic[State]):
         """
         return self
 
+    def ask_for(self, env: Any) -> None:
+        """Makes an environment's targets what it is to answer, without other output units; by default nothing.
+
+        Raises:
+            IncompatibleSpaces: if it has too few.
+        """
+
     def init(self, n: int) -> State:
         """The state at birth of ``n`` lifetimes."""
         raise NotImplementedError

@@ -94,9 +94,9 @@ class MetaTrainer:
         seed: int = 0,
         patience: int = 20,
     ) -> None:
-        self.learner, self.env, self.meta_gradient = learner, env, meta_gradient
-        self.meta_batch = check_at_least("meta_batch", meta_batch, 1)
-        self.processes, self._share = processes, processes.share(meta_batch)
+        self.learner, self.meta_gradient = learner, meta_gradient
+        self.processes = processes
+        self.live_in(env, meta_batch)
         self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
         self.warm_up = check_at_least("warm_up", warm_up, 0)
         self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
@@ -128,6 +128,15 @@ class MetaTrainer:
         self.skipped_total = 0
         self._skipped_in_a_row = 0
         seed_env(env, seed)
+
+    def live_in(self, env: gym.Env[Any, Any], meta_batch: int) -> None:
+        """From now on draws ``meta_batch`` lifetimes from ``env`` for each outer step.
+
+        Raises:
+            InvalidSize: if the processes cannot share them.
+        """
+        self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
+        self._share = self.processes.share(meta_batch)
 
     def schedule_factor(self, step: int) -> float:
         """What the rates are multiplied by in outer step ``step``, counted from 0."""

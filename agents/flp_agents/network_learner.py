@@ -69,6 +69,15 @@ class NetworkLearner(Learner[FastWeights]):
         grown.layers.precision = self.layers.precision
         return grown
 
+    def ask_for(self, env: Any) -> None:
+        outputs = self.layers.network.outputs
+        wanted = objective_of(env, outputs)
+        if isinstance(wanted, CrossEntropy) and wanted.outputs > outputs:
+            raise IncompatibleSpaces(
+                f"expected at most {outputs} classes, one for each output unit, got {wanted.classes}"
+            )
+        self.objective = wanted
+
     def init(self, n: int) -> FastWeights:
         return self.layers.fast_weights(n)
 

@@ -102,10 +102,10 @@ class ManyPlainLearners(Learner[_Lives]):
             values = np.eye(outputs)[values]
         shape = (len(x), *(("outputs",) if outputs is None else (outputs,)))
         if values.ndim < 2 or len(values) != len(x) or (outputs is not None and values.shape != shape):
-            what = "answers" if outputs is None else f"labels of shape ({len(x)},) or scores"
+            what = "answers" if outputs is None else f"labels of shape ({len(x)},), whole numbers, or scores"
             raise FLPError(
                 f"{type(learner).__name__}.predict: expected {what} of shape ({shape[0]}, {shape[1]}), "
-                f"got {values.shape}"
+                f"got {values.shape} {values.dtype}"
             )
         return values.astype(np.float32)
 

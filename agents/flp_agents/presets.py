@@ -75,8 +75,10 @@ class Preset:
     schedule: str = option("constant", "of the outer learning rates: constant or cosine")
     warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
-    short_outer_steps: int = option(0, "outer steps on shorter lifetimes, before the full ones")
-    short_steps_per_function: int = option(8, "minibatches for each function in those")
+    short_outer_steps: int = option(0, "outer steps on other lifetimes first: shorter ones, or ones of more classes")
+    short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those")
+    first_classes: int = option(20, "labels: classes in those")
+    first_meta_batch: int = option(0, "lifetimes for each of those outer steps; 0: as many as later")
     meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd")
     gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
     precision: str = option("float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's")
@@ -90,6 +92,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         check_at_least("gradient_steps", self.gradient_steps, 0)
+        check_at_least("first_classes", self.first_classes, 2)
+        check_at_least("first_meta_batch", self.first_meta_batch, 0)
         for name, valid in CHOICES.items():
             check_choice(name, getattr(self, name), valid)
 
@@ -147,13 +151,25 @@ _CPU_IMAGES = replace(
     padding=1,
     ink=True,
     hidden_widths=(128,),
-    outer_steps=5000,
+    rectified=False,
+    initial_coefficient=1.0,
+    coefficient_unit=0.05,
+    initial_strength=0.5,
+    rate_unit=0.03,
+    outer_steps=6000,
+    short_outer_steps=3500,
+    first_classes=20,
+    first_meta_batch=1,
     meta_batch=4,
     gradient_clip=1.0,
     schedule="cosine",
     warm_up=100,
+    precision="bfloat16",
     rate_weights=1e-3,
     rate_feedback=1e-3,
+    rate_strengths=1e-3,
+    rate_coefficients=0.02,
+    rate_inner_rates=0.02,
 )
 
 # Every preset, for environments of numbers and for those of images.
@@ -170,6 +186,7 @@ _OVERLAP = {"query_from": "all"}
 _ENV_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": _PAPER_SIZE,
     "half": _PAPER_SIZE,
+    "cpu": {"FLPOmniglot": {"rotations": True}},
     "paper-code": {
         "FLPSine": {"max_amplitude": 5.1},
         "FLPOmniglot": {"image_size": 84, **_OVERLAP},
@@ -188,6 +205,7 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML
     # diverges.
     ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
+    ("cpu", "images", "flp"): {"hidden_multiplier": 0.1},
 }
 
 

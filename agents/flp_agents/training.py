@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 import flp_envs
@@ -24,6 +25,7 @@ from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
+from flp_agents.objective import CrossEntropy
 from flp_agents.presets import Preset
 from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
@@ -222,20 +224,25 @@ class TrainingRun:
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
 
     def _enter_phase(self, *, full: bool) -> None:
-        """Switches between short and full lifetimes, if need be."""
+        """Switches between the lifetimes of the first outer steps and the full ones, if need be."""
         if full == self._full_lifetime:
             return
         self._full_lifetime = full
-        env = self._phase_env(full=full)
+        env, settings = self._phase_env(full=full), self.plan.settings
         # 1 on full lifetimes.
-        self.learner.fit_lifetime(_support_steps(self._phase_env(full=True)) / _support_steps(env))
+        self.learner.fit_lifetime(_steps_of_a_task(self._phase_env(full=True)) / _steps_of_a_task(env))
+        self.learner.ask_for(env)
         seed_env(env, self.plan.seed + int(full))  # after the draws above
-        self.trainer.env = env
+        self.trainer.live_in(env, settings.meta_batch if full else settings.first_meta_batch or settings.meta_batch)
 
     def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
-        """Draws full or short lifetimes."""
-        short = {} if full else {"steps_per_function": self.plan.settings.short_steps_per_function}
-        return self.plan.make_env("meta-train", **short)
+        """Draws full lifetimes, or those of the first outer steps."""
+        settings = self.plan.settings
+        if full:
+            return self.plan.make_env("meta-train")
+        if isinstance(self.learner.objective, CrossEntropy):
+            return self.plan.make_env("meta-train", num_classes=settings.first_classes)
+        return self.plan.make_env("meta-train", steps_per_function=settings.short_steps_per_function)
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates full lifetimes on the meta-test split, in float32, and writes the result into the checkpoint."""
@@ -268,6 +275,12 @@ class TrainingRun:
 
 def _support_steps(env: gym.Env[Any, Any]) -> int:
     return draw_episodes(env, 1).support_steps
+
+
+def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
+    """Support steps for each function or class."""
+    episode = draw_episodes(env, 1)
+    return episode.support_steps / len(np.unique(episode.support_task))
 
 
 def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, processes: Processes) -> MetaTrainer:

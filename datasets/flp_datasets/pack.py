@@ -4,6 +4,8 @@ The file holds ``images`` ``(N, C, H, W)`` uint8, all of a class beside each oth
 and number of images, in ``class_names``, ``class_splits`` and ``class_counts``. Attributes say the dataset, its source,
 the image size, the format's version, and the SHA-256 of all this. The images are stored as they are, without chunks, so
 that they can be mapped into memory: nothing is read before it is asked for, and any number of processes share one copy.
+
+Texts have a fixed length, and HDF5's own structures a checksum: of a damaged file without them, HDF5 may never return.
 """
 
 from __future__ import annotations
@@ -101,9 +103,9 @@ def write_pack(
     """
     about = Description(
         dataset,
-        source,
+        _encode(source).decode(),
         (channels, image_size, image_size),
-        tuple(c.name for c in classes),
+        tuple(_encode(c.name).decode() for c in classes),
         tuple(check_choice("split", c.split, SPLITS) for c in classes),
         tuple(len(c.images) for c in classes),
     )
@@ -111,7 +113,7 @@ def write_pack(
         raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with _Output(handle) as output, h5py.File(output, "w") as file:
+        with _Output(handle) as output, h5py.File(output, "w", libver=("v110", "v110")) as file:
             checksum = about.begin_checksum()
             images = file.create_dataset("images", about.images_shape, np.uint8)
             start = 0
@@ -122,18 +124,12 @@ def write_pack(
                 start += len(block)
                 output.check()
                 on_class()
-            text = h5py.string_dtype()
-            file.create_dataset("class_names", data=list(about.names), dtype=text)
-            file.create_dataset("class_splits", data=list(about.splits), dtype=text)
+            file.create_dataset("class_names", data=_fixed(about.names))
+            file.create_dataset("class_splits", data=_fixed(about.splits))
             file.create_dataset("class_counts", data=np.array(about.counts, np.int64))
-            file.attrs.update(
-                format=FORMAT,
-                format_version=FORMAT_VERSION,
-                dataset=dataset,
-                source=source,
-                image_size=image_size,
-                checksum=checksum.hexdigest(),
-            )
+            file.attrs.update(format_version=FORMAT_VERSION, image_size=image_size)
+            said = {"format": FORMAT, "dataset": dataset, "source": about.source, "checksum": checksum.hexdigest()}
+            file.attrs.update({name: _fixed([text]).reshape(()) for name, text in said.items()})
             file.close()
             output.check()
             os.fsync(handle)
@@ -143,6 +139,17 @@ def write_pack(
         Path(name).unlink(missing_ok=True)
         raise
     return about
+
+
+def _encode(text: str) -> bytes:
+    """UTF-8, even of the name of a file that is none."""
+    return text.encode(errors="backslashreplace")
+
+
+def _fixed(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Texts as HDF5 holds them at a fixed length."""
+    encoded = np.array([_encode(text) for text in texts])
+    return encoded.astype(h5py.string_dtype("utf-8", encoded.itemsize))
 
 
 class _Output(io.FileIO):
@@ -286,7 +293,7 @@ def _open(path: Path) -> BinaryIO:
 
 def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:
     """A pack's description, its checksum, and where in the file its images begin."""
-    if file.attrs.get("format") != FORMAT:
+    if _text(file, "format") != FORMAT:
         raise PackError(f"{path} is an HDF5 file, but not a pack of this package: name another data_root")
     version = int(file.attrs["format_version"])
     if version != FORMAT_VERSION:
@@ -297,8 +304,8 @@ def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:
     try:
         images = file["images"]
         about = Description(
-            str(file.attrs["dataset"]),
-            str(file.attrs["source"]),
+            _text(file, "dataset"),
+            _text(file, "source"),
             (int(images.shape[1]), int(images.shape[2]), int(images.shape[3])),
             tuple(file["class_names"].asstr()[:]),
             tuple(file["class_splits"].asstr()[:]),
@@ -307,8 +314,14 @@ def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:
         offset = images.id.get_offset()
         if images.shape != about.images_shape or offset is None or images.dtype != np.uint8:
             raise ValueError
-        return about, str(file.attrs["checksum"]), int(offset)
+        return about, _text(file, "checksum"), int(offset)
     except (KeyError, ValueError, IndexError):
         raise PackError(
             f"{path} lacks a part of a pack: it was altered; make it anew with flp data prepare --overwrite"
         ) from None
+
+
+def _text(file: h5py.File, name: str) -> str:
+    """An attribute, empty where there is none."""
+    value = file.attrs.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
