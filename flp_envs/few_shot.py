@@ -14,7 +14,7 @@ from gymnasium import spaces
 from flp_datasets.classes import ImageClasses
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 from flp_envs.episode import Episode
-from flp_envs.sampling import choose_distinct, mixed_order
+from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
 from flp_envs.scoring import LabelError, Scoring
 from flp_envs.task import Renderer
 
@@ -63,9 +63,7 @@ class FewShotTask:
         self.shots = check_at_least("shots", shots, 1)
         self.query_shots = check_at_least("query_shots", query_shots, 1)
         self.query_from = check_choice("query_from", query_from, QUERY_FROM)
-        if isinstance(interleaving, str) or not 0.0 <= interleaving <= 1.0:
-            raise InvalidSize(f"interleaving must lie between 0 (continual) and 1 (i.i.d.), got {interleaving!r}")
-        self.interleaving = float(interleaving)
+        self.interleaving = check_interleaving(interleaving)
         if self.num_classes > classes.num_classes:
             raise InvalidSize(
                 f"num_classes must be at most {classes.num_classes}, the number of classes in {split}, "

@@ -86,7 +86,7 @@ class ImageRenderer:
         _show(axis, self._x[step], ASKED)
 
     def _draw_last(self, axis: Any, step: int) -> None:
-        if step < 0:
+        if step < 0 or self._answers[step] < 0:  # nothing was answered, or before this renderer watched
             axis.set_axis_off()
             return
         answer, target = int(self._answers[step]), int(self._y[step])
@@ -97,20 +97,19 @@ class ImageRenderer:
 
     def _draw_accuracy(self, axis: Any, step: int) -> None:
         """Over all answers so far, in the support and in the query apart."""
-        right = self._answers == self._y
+        right, known = self._answers == self._y, self._answers >= 0
         parts = (("support", 0, self._support_steps, ":"), ("query", self._support_steps, len(self._y), "-"))
         for name, start, stop, line in parts:
-            done = right[start : min(step, stop)]
-            if len(done):
-                accuracy = np.cumsum(done) / np.arange(1, len(done) + 1)
-                label = f"{name}: {accuracy[-1]:.0%}"
-                axis.plot(np.arange(start, start + len(done)) + 1, accuracy, line, color=RIGHT, label=label)
+            steps = start + np.flatnonzero(known[start : min(step, stop)])
+            if len(steps):
+                accuracy = np.cumsum(right[steps]) / np.arange(1, len(steps) + 1)
+                axis.plot(steps + 1, accuracy, line, color=RIGHT, label=f"{name}: {accuracy[-1]:.0%}")
         axis.axhline(1 / self.num_classes, color="#999999", linewidth=0.8)
         axis.set(xlim=(0, len(self._y)), ylim=(-0.02, 1.02))
         axis.set_title("running accuracy (grey: chance)", fontsize=9)
         axis.set_xlabel("steps", fontsize=8)
         axis.tick_params(labelsize=7)
-        if step > 0:
+        if known[:step].any():
             axis.legend(fontsize=7, frameon=False, loc="lower right")
 
     def _draw_class(self, axis: Any, label: int | None, step: int, asked: int | None) -> None:

@@ -20,34 +20,38 @@ class OnlineLearningEnv(gym.Env[Observation, Any]):
     told the target. At the end of its lifetime it answers fresh inputs: the query.
 
     ## Action Space
-    The answer to ``x``: `Box(-10, 10, (B, 1), float32)` for the sine ids, in the target's own units. Answers outside
-    the bounds are scored as they are.
+    The answer to ``x``. Numbers (the sine ids): `Box(-10, 10, (B, 1), float32)`, in the target's own units; answers
+    outside the bounds are scored as they are. Labels (the image ids): `Discrete(num_classes)`.
 
     ## Observation Space
     A `Dict`:
 
-    | key          | space                           | meaning                                                       |
-    |--------------|---------------------------------|---------------------------------------------------------------|
-    | `x`          | `Box` (B, inputs) float32       | the input to answer now                                       |
-    | `y`          | `Box` (B, 1) float32            | the target of the previous `x`; zeros when there is none      |
-    | `has_target` | `Discrete(2)`                   | whether `y` holds a target                                    |
-    | `phase`      | `Discrete(2)`                   | 0: support, the target of `x` will follow; 1: query, it won't |
+    | key          | space: numbers    | space: labels           | meaning                                        |
+    |--------------|-------------------|-------------------------|------------------------------------------------|
+    | `x`          | `Box` (B, inputs) | `Box` (C, H, W), uint8  | the input to answer now                        |
+    | `y`          | `Box` (B, 1)      | `Discrete(num_classes)` | the target of the previous `x`; else zeros     |
+    | `has_target` | `Discrete(2)`     | `Discrete(2)`           | whether `y` holds a target                     |
+    | `phase`      | `Discrete(2)`     | `Discrete(2)`           | 0: support, its target will follow; 1: query   |
 
-    The stream does not depend on the actions.
+    Where there are no minibatches, one pair a step. Numbers are float32. The stream does not depend on the actions.
 
     ## Rewards
-    On query steps only, scaled so that the return of an episode is minus the query's mean squared error.
+    On query steps only, scaled so that the return of an episode is minus the query's mean squared error, or its
+    accuracy in [0, 1].
 
-    After every step, ``info`` tells of the input just answered: ``loss`` (its mean squared error), ``task`` (its
-    sub-task) and ``target``. They are for analysis and for meta-training; a learner does not read them.
+    After every step, ``info`` tells of the input just answered: ``loss`` (its mean squared error; 0 for a right label,
+    1 for a wrong one), ``correct`` (labels only), ``task`` (its sub-task) and ``target``. They are for analysis and for
+    meta-training; a learner does not read them.
 
     ## Episode End
     ``terminated`` after the last query step. Never ``truncated``.
 
     ## Arguments
-    ``split`` ("meta-train" or "meta-test"), ``render_mode`` ("rgb_array"), and those of the task: for the sine ids
-    ``num_functions``, ``steps_per_function``, ``batch_size``, ``query_size``, ``function_pool_size``,
-    ``max_amplitude`` and ``interleaving`` (see :class:`flp_envs.sine.SineTask`).
+    ``split`` ("meta-train" or "meta-test"; glyphs and Mini-ImageNet also "meta-val"), ``interleaving``,
+    ``render_mode`` ("rgb_array"), and those of the task. Sine: ``num_functions``, ``steps_per_function``,
+    ``batch_size``, ``query_size``, ``function_pool_size``, ``max_amplitude`` (see :class:`flp_envs.sine.SineTask`).
+    Images: ``num_classes``, ``shots``, ``query_shots``, ``query_from``, ``image_size`` (see
+    :class:`flp_envs.few_shot.FewShotTask`); Omniglot and Mini-ImageNet also ``data_root``, Omniglot ``rotations``.
 
     ## Version History
     * v0: initial version

@@ -79,7 +79,11 @@ def record_episode(env: gym.Env[Any, Any]) -> Episode:
         )
     shape, dtype = env.action_space.shape, env.action_space.dtype
     # An env that is answered with a label shows a single pair a step; in an Episode it is a minibatch of one.
-    pairs = (None,) if isinstance(env.action_space, gym.spaces.Discrete) else ()
+    space = env.action_space
+    pairs = (None,) if isinstance(space, gym.spaces.Discrete) else ()
+    answer: Any = np.zeros(shape or (), dtype)
+    if isinstance(space, gym.spaces.Discrete):
+        answer = answer + space.start
     x: list[list[NDArray[Any]]] = [[], []]
     y: list[list[NDArray[Any]]] = [[], []]
     task: list[list[int]] = [[], []]
@@ -87,7 +91,7 @@ def record_episode(env: gym.Env[Any, Any]) -> Episode:
     while not done:
         phase = int(observation["phase"])
         x[phase].append(np.array(observation["x"])[pairs])
-        observation, _, terminated, truncated, info = env.step(np.zeros(shape, dtype))
+        observation, _, terminated, truncated, info = env.step(answer)
         if truncated:
             raise ProtocolError("expected an episode to end by termination after its last query step, it was truncated")
         if phase == 1 and "target" not in info:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.errors import InvalidSize
+
 
 def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.int64]:
     """``n`` distinct numbers below ``among``, in random order: the first steps of a Fisher-Yates shuffle.
@@ -22,6 +24,17 @@ def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.
         chosen.append(moved.get(other, other))
         moved[other] = moved.get(place, place)
     return np.array(chosen, np.int64)
+
+
+def check_interleaving(value: float) -> float:
+    """Returns ``value`` if it is one that :func:`mixed_order` takes.
+
+    Raises:
+        InvalidSize: unless it is a number from 0 to 1.
+    """
+    if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise InvalidSize(f"interleaving must lie between 0 (continual) and 1 (i.i.d.), got {value!r}")
+    return float(value)
 
 
 def mixed_order(rng: np.random.Generator, steps: int, interleaving: float) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 from flp_envs.episode import Episode
-from flp_envs.sampling import choose_distinct, mixed_order
+from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
 from flp_envs.scoring import Scoring, SquaredError
 from flp_envs.task import Renderer
 
@@ -177,9 +177,7 @@ class SineTask:
             )
         if self.query_size % self.batch_size:
             raise InvalidSize(f"query_size must be a multiple of batch_size, {self.batch_size}, got {self.query_size}")
-        if isinstance(interleaving, str) or not 0.0 <= interleaving <= 1.0:
-            raise InvalidSize(f"interleaving must lie between 0 (continual) and 1 (i.i.d.), got {interleaving!r}")
-        self.interleaving = float(interleaving)
+        self.interleaving = check_interleaving(interleaving)
         if isinstance(max_amplitude, str) or not MIN_AMPLITUDE < max_amplitude <= LARGEST_AMPLITUDE:
             raise InvalidSize(
                 f"max_amplitude must be a number above {MIN_AMPLITUDE} and at most {LARGEST_AMPLITUDE:g}, "

@@ -1,12 +1,12 @@
 """A pack gives back what was packed, or one line that says what is wrong with it; it is there whole or not at all."""
 
 import errno
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import h5py
@@ -177,72 +177,76 @@ def test_a_pack_cut_short_anywhere_is_refused(path, tmp_path):
     short = tmp_path / "short.h5"
     for length in sorted({*range(0, len(content), 101), 1, 8, 9, len(content) - 1}):
         short.write_bytes(content[:length])
-        assert refused(short) == "PATH is truncated or is not a pack: make it anew with flp data prepare --overwrite"
+        assert (
+            refused(short)
+            == "PATH is truncated or altered, or is not a pack: make it anew with flp data prepare --overwrite"
+        )
 
 
-def test_a_byte_altered_anywhere_is_noticed_or_does_not_matter(path, tmp_path):
+def test_a_byte_altered_anywhere_is_noticed(path, tmp_path):
     content = path.read_bytes()
     altered = tmp_path / "altered.h5"
-    noticed = 0
-    for place in range(0, len(content), 29):
+    for place in range(0, len(content), 17):
         altered.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        try:
-            about, images = open_pack(altered)
-        except PackError:
-            refused(altered)
-            noticed += 1
-        else:
-            assert about == ABOUT
-            np.testing.assert_array_equal(images, PIXELS)
-    assert noticed > 10
+        assert "altered" in refused(altered)
 
 
-def checksum_in(content: bytes) -> bytes:
-    with h5py.File(io.BytesIO(content), "r") as file:
-        return file.attrs["checksum"].encode()
+def edited(name: str, *value: object):
+    def edit(file: h5py.File) -> None:
+        file[name][:] = list(value)
+
+    return edit
+
+
+def said(name: str, value: str):
+    def edit(file: h5py.File) -> None:
+        file.attrs[name] = value
+
+    return edit
 
 
 @pytest.mark.parametrize(
-    "held",
+    "edit",
     [
-        lambda _: PIXELS[0].tobytes(),
-        lambda _: PIXELS[4].tobytes()[-8:],
-        lambda _: b"alpha/one",
-        lambda _: b"beta/two",
-        lambda _: b"meta-train",
-        lambda _: b"omniglot",
-        lambda _: b"made for a test",
-        lambda _: np.array([2, 3], np.int64).tobytes(),
-        checksum_in,
+        edited("images", *PIXELS[::-1]),
+        edited("class_names", "alpha/two", "beta/two"),
+        edited("class_names", "beta/two", "alpha/one"),
+        edited("class_splits", "meta-test", "meta-train"),
+        edited("class_splits", "meta-test", "meta-test"),
+        edited("class_counts", 3, 2),
+        said("dataset", "mini_imagenet"),
+        said("source", "somewhere else"),
+        said("checksum", "0" * 64),
+        said("checksum", ""),
     ],
-    ids=["image", "last image", "name", "last name", "split", "dataset", "source", "counts", "checksum"],
 )
-def test_everything_that_a_pack_says_is_under_its_checksum(path, held):
-    content = path.read_bytes()
-    place = content.index(held(content))
-    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    assert "altered" in refused(path)
-
-
-def renamed(file: h5py.File) -> None:
-    file["class_names"][0] = "alpha/two"
-
-
-def swapped(file: h5py.File) -> None:
-    file["class_splits"][:] = ["meta-test", "meta-train"]
-
-
-def recounted(file: h5py.File) -> None:
-    file["class_counts"][:] = [3, 2]
-
-
-@pytest.mark.parametrize("alter", [renamed, swapped, recounted])
-def test_a_pack_edited_with_other_tools_is_refused(path, alter):
+def test_a_pack_edited_with_other_tools_is_refused(path, edit):
+    """HDF5's own checksums fit then, but not the pack's, which is over everything that it says."""
     open_pack(path)
     with h5py.File(path, "r+") as file:
-        alter(file)
+        edit(file)
     message = refused(path)
     assert message.startswith("PATH was altered after it was packed, its SHA-256 does not match: make it anew with flp")
+
+
+def test_a_pack_with_texts_of_variable_length_is_read(path):
+    """As other tools write them."""
+    with h5py.File(path, "r+") as file:
+        for name in ("format", "dataset", "source", "checksum"):
+            file.attrs[name] = file.attrs[name].decode()
+        for name in ("class_names", "class_splits"):
+            texts = file[name].asstr()[:]
+            del file[name]
+            file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+    about, images = open_pack(path)
+    assert about == ABOUT
+    np.testing.assert_array_equal(images, PIXELS)
+
+
+def test_names_of_files_that_are_not_utf_8_can_be_packed(tmp_path):
+    classes = [class_of(name, "meta-train", PICTURES[:1]) for name in ("caf\udce9", "café")]
+    write(tmp_path / "a.h5", classes)
+    assert open_pack(tmp_path / "a.h5")[0].names == ("caf\\udce9", "café")
 
 
 @pytest.mark.parametrize("part", ["images", "class_names", "class_splits", "class_counts"])
@@ -295,7 +299,7 @@ def test_another_hdf5_file_is_told_from_a_pack(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(3000), b"version https://git-lfs.github.com\n"])
 def test_a_file_of_another_kind_is_told_from_a_pack(tmp_path, content):
     (tmp_path / "other.h5").write_bytes(content)
-    expected = "PATH is truncated or is not a pack: make it anew with flp data prepare --overwrite"
+    expected = "PATH is truncated or altered, or is not a pack: make it anew with flp data prepare --overwrite"
     assert refused(tmp_path / "other.h5") == expected
 
 
@@ -498,7 +502,7 @@ from flp_datasets.sources import SourceClass
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 images = [(str(i), lambda: Image.new("L", (8, 8), 9)) for i in range(3)]
 classes = [SourceClass("alpha/one", "meta-train", images[:2]), SourceClass("beta/two", "meta-test", images)]
-for limit in (0, 100, 2200, size - 1000, size - 1):
+for limit in (0, 100, size // 2, size - 100, size - 1):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         write_pack(path, "omniglot", "made for a test", classes, image_size=8, channels=1)
@@ -564,6 +568,7 @@ def test_a_pack_is_whole_at_every_moment_while_two_processes_overwrite_it(tmp_pa
     with start_packer(path, 70, 0.05, "overwrite") as first, start_packer(path, 80, 0.05, "overwrite") as second:
         while first.poll() is None or second.poll() is None:
             seen.add(tuple(set(open_pack(path)[1].flat)))
+            time.sleep(0.002)
         ends = [packer.stdout.read().splitlines()[-1] for packer in (first, second)]
     assert first.returncode == second.returncode == 0
     assert ends == ["packed", "packed"]

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import SMALL_IMAGES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset
+from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset, meta_trainer
 from flp_agents.run_metrics import COLUMNS, FILE, RunMetrics
 from flp_agents.training import Plan, TrainingRun
-from flp_envs import FLPError
+from flp_envs import FLPError, InvalidSize
+from flp_envs.recording import draw_episodes
 
 SMALL = {"num_functions": 2, "steps_per_function": 6, "batch_size": 4, "query_size": 4}
 SETTINGS = {
@@ -68,6 +70,54 @@ def test_a_stopped_run_resumes_to_the_same_bits(stop_at, whole, tmp_path):
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in a] == [
         {k: v for k, v in row.items() if k != "seconds"} for row in b
     ]
+
+
+def image_plan(**settings):
+    """Two outer steps on lifetimes of 6 classes, one at a time, then three on 2 lifetimes of 3 classes."""
+    fields = {"channels": 4, "hidden_widths": (8,), "outer_steps": 5, "short_outer_steps": 2, "first_classes": 6}
+    fields |= {"first_meta_batch": 1, "meta_batch": 2, **settings}
+    preset = get_preset("cpu", "flp", fields, kind="images")
+    return Plan("FLPOmniglot-Continual-v0", dict(SMALL_IMAGES), "flp", "cpu", preset, 3, "flp train")
+
+
+def test_images_begin_with_lifetimes_of_more_classes(tmp_path, monkeypatch):
+    run = TrainingRun(image_plan(), tmp_path)
+    lived = []
+
+    def watch(trainer, draw=draw_episodes):
+        def drawn(env, n):
+            episode = draw(env, n)
+            lived.append((n, env.unwrapped.task.num_classes, run.learner.objective.classes))
+            return episode
+
+        monkeypatch.setattr(trainer, "draw_episodes", drawn)
+
+    watch(meta_trainer)
+    run.run()
+    assert lived == [(1, 6, 6), (1, 6, 6), (2, 3, 3), (2, 3, 3), (2, 3, 3)]
+    saved = checkpoint.load(tmp_path).learner
+    assert (saved.objective.classes, saved.objective.outputs) == (3, 6)
+    # Updates of one class add up to the same in both: nothing is scaled.
+    assert run.learner._lifetime_factor == 1.0
+    result = run.judge(episodes=4, seed=0)
+    assert result["metric"] == "error_percent"
+    assert 0 <= result["mean"] <= 100
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_stopped_run_on_images_resumes_to_the_same_bits(stop_at, tmp_path):
+    TrainingRun(image_plan(), tmp_path / "whole").run()
+    run = TrainingRun(image_plan(), tmp_path / "parts")
+    run.run(on_step=lambda r: r.step == stop_at and os.kill(os.getpid(), signal.SIGINT))
+    assert run.trainer.step_count == stop_at
+    TrainingRun.resume(tmp_path / "parts").run()
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+
+
+def test_more_classes_than_the_split_has_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InvalidSize, match="num_classes must be at most 8"):
+        TrainingRun(replace(image_plan(first_classes=9), env_options={**SMALL_IMAGES}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("learner", ["gradient-based", "oml", "feature-reuse"])

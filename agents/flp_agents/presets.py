@@ -157,7 +157,7 @@ _CPU_IMAGES = replace(
     initial_strength=0.5,
     rate_unit=0.03,
     outer_steps=6000,
-    short_outer_steps=3500,
+    short_outer_steps=1500,
     first_classes=20,
     first_meta_batch=1,
     meta_batch=4,
@@ -205,7 +205,7 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML
     # diverges.
     ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
-    ("cpu", "images", "flp"): {"hidden_multiplier": 0.1},
+    ("cpu", "images", "flp"): {"hidden_multiplier": 0.02},
 }
 
 

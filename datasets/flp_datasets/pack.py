@@ -254,7 +254,7 @@ def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description
         except PackError:
             raise
         except Exception:  # whatever h5py raises on a damaged file
-            raise PackError(f"{path} is truncated or is not a pack: {anew}") from None
+            raise PackError(f"{path} is truncated or altered, or is not a pack: {anew}") from None
         try:
             images = np.memmap(opened, np.uint8, "r", offset, about.images_shape)
         except OSError as error:
