@@ -1,4 +1,4 @@
-"""Packed datasets are found by name, in order of the roots; what is not there is said with the command that makes it."""
+"""Packed datasets are found by name, in the roots' order; a missing one is said with the command that makes it."""
 
 import os
 import shlex
@@ -85,9 +85,10 @@ def test_a_missing_pack_says_where_it_was_looked_for_and_how_to_make_it(cache, t
         "flp data prepare omniglot --image-size 8"
     )
     monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path))
+    place = "mini_imagenet/mini_imagenet-84.h5"
     assert refused("mini_imagenet", image_size=84) == (
-        f"there is no Mini-ImageNet of 84 pixels: looked for {tmp_path / 'mini_imagenet' / 'mini_imagenet-84.h5'} and "
-        f"{cache / 'mini_imagenet' / 'mini_imagenet-84.h5'}; make it with flp data prepare mini_imagenet --image-size 84"
+        f"there is no Mini-ImageNet of 84 pixels: looked for {tmp_path / place} and {cache / place}; make it with "
+        "flp data prepare mini_imagenet --image-size 84"
     )
 
 
@@ -145,13 +146,13 @@ def test_an_unknown_split_gets_the_nearest_name_without_looking_for_a_pack():
     message = str(caught.value)
     assert message.startswith("unknown split of Omniglot 'meta_train': did you mean 'meta-train'")
     assert message.endswith("valid: meta-test, meta-train")
-    with pytest.raises(InvalidChoice, match="valid: meta-test, meta-train, meta-val$"):
+    with pytest.raises(InvalidChoice, match=r"valid: meta-test, meta-train, meta-val$"):
         open_classes("mini_imagenet", "validation", image_size=84)
 
 
 def test_a_pack_without_the_split_says_which_it_has(cache):
     omniglot(cache, splits=("meta-train",))
-    with pytest.raises(InvalidChoice, match="unknown split of omniglot 'meta-test': .*valid: meta-train$"):
+    with pytest.raises(InvalidChoice, match=r"unknown split of omniglot 'meta-test': .*valid: meta-train$"):
         open_classes("omniglot", "meta-test", image_size=8)
 
 

@@ -165,6 +165,7 @@ class OfSpace:
         (OfSpace(x=spaces.Discrete(3)), r"Dict\(x: Discrete\(3\)\)"),
         (OfSpace(x=spaces.Discrete(3), y=spaces.MultiBinary(2)), r"y: MultiBinary\(2\)\)"),
         (OfSpace(y=spaces.Discrete(3)), r"Dict\(y: Discrete\(3\)\)"),
+        (OfSpace(x=spaces.Discrete(3), y=spaces.Discrete(3, start=1)), r"y: Discrete\(3, start=1\)\)"),
     ],
 )
 def test_a_space_without_numbers_or_labels_is_refused_in_one_line(env, shown):

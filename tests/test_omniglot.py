@@ -344,7 +344,7 @@ except SourceError as error:
     print(error)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert ended.returncode == 0, ended.stderr
     message = ended.stdout.splitlines()[-1]
     assert message.startswith(

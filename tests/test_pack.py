@@ -487,7 +487,7 @@ def test_packs_can_be_read_by_others(path):
 
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
 def test_a_full_disk_is_one_os_error_and_the_process_lives_on(path, tmp_path):

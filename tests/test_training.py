@@ -14,11 +14,10 @@ import torch
 from conftest import SMALL_IMAGES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset, meta_trainer
+from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset
 from flp_agents.run_metrics import COLUMNS, FILE, RunMetrics
 from flp_agents.training import Plan, TrainingRun
 from flp_envs import FLPError, InvalidSize
-from flp_envs.recording import draw_episodes
 
 SMALL = {"num_functions": 2, "steps_per_function": 6, "batch_size": 4, "query_size": 4}
 SETTINGS = {
@@ -84,15 +83,11 @@ def test_images_begin_with_lifetimes_of_more_classes(tmp_path, monkeypatch):
     run = TrainingRun(image_plan(), tmp_path)
     lived = []
 
-    def watch(trainer, draw=draw_episodes):
-        def drawn(env, n):
-            episode = draw(env, n)
-            lived.append((n, env.unwrapped.task.num_classes, run.learner.objective.classes))
-            return episode
+    def watched(episode, step_on=run.trainer.step_on):
+        lived.append((len(episode), episode.support_y.max() + 1, run.learner.objective.classes))
+        return step_on(episode)
 
-        monkeypatch.setattr(trainer, "draw_episodes", drawn)
-
-    watch(meta_trainer)
+    monkeypatch.setattr(run.trainer, "step_on", watched)
     run.run()
     assert lived == [(1, 6, 6), (1, 6, 6), (2, 3, 3), (2, 3, 3), (2, 3, 3)]
     saved = checkpoint.load(tmp_path).learner

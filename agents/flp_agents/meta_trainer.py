@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from flp_agents.device_data import SineOnDevice
+from flp_agents.drawing_ahead import DrawingAhead
 from flp_agents.graphed import GraphedGradient
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors, run_lifetime
@@ -66,6 +67,8 @@ class MetaTrainer:
         meta_gradient: how the query loss is differentiated through the lifetime.
         processes: with whom the meta-batch is shared; all must be given the same of everything else.
         device_data: draw lifetimes on the learner's device, see :mod:`flp_agents.device_data`; sine waves only.
+        draw_ahead: draw the next lifetimes in a thread while the present ones are lived through. Until :meth:`pause`,
+            nothing else may draw from ``env`` then.
         cuda_graph: record loss and gradient as a CUDA graph; needs a GPU, and a learner that draws nothing at birth.
         seed: of the stream of lifetimes.
         patience: outer steps in a row that may be skipped before the run stops.
@@ -90,12 +93,14 @@ class MetaTrainer:
         meta_gradient: MetaGradient = Full(),
         processes: Processes = Processes(),
         device_data: bool = False,
+        draw_ahead: bool = False,
         cuda_graph: bool = False,
         seed: int = 0,
         patience: int = 20,
     ) -> None:
         self.learner, self.meta_gradient = learner, meta_gradient
-        self.processes = processes
+        self.processes, self._draw_ahead = processes, draw_ahead
+        self._ahead: DrawingAhead | None = None
         self.live_in(env, meta_batch)
         self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
         self.warm_up = check_at_least("warm_up", warm_up, 0)
@@ -135,8 +140,15 @@ class MetaTrainer:
         Raises:
             InvalidSize: if the processes cannot share them.
         """
+        self.pause()
         self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
         self._share = self.processes.share(meta_batch)
+
+    def pause(self) -> None:
+        """Gives the env back: what was drawn ahead of it is forgotten, and will be drawn again."""
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
 
     def schedule_factor(self, step: int) -> float:
         """What the rates are multiplied by in outer step ``step``, counted from 0."""
@@ -152,10 +164,14 @@ class MetaTrainer:
         Raises:
             MetaTrainingDiverged: when ``patience`` outer steps in a row were not finite.
         """
-        if not self.device_data:
+        if self.device_data:
+            sampler = SineOnDevice.of(self.env, self._parameters[0].device)
+            return self.step_on(sampler.draw(self.seed, self.step_count, self.meta_batch))
+        if not self._draw_ahead:
             return self.step_on(draw_episodes(self.env, self.meta_batch))
-        sampler = SineOnDevice.of(self.env, self._parameters[0].device)
-        return self.step_on(sampler.draw(self.seed, self.step_count, self.meta_batch))
+        if self._ahead is None:
+            self._ahead = DrawingAhead(self.env, self.meta_batch)
+        return self.step_on(self._ahead.take())
 
     def step_on(self, episode: Episode | EpisodeTensors) -> OuterStep:
         """The same on given episodes."""
@@ -210,11 +226,13 @@ class MetaTrainer:
 
     def progress(self) -> dict[str, Any]:
         """All but tensors that continuing needs, fit for JSON."""
+        ahead = self._ahead
+        random_state = ahead.random_state() if ahead else self.env.unwrapped.np_random.bit_generator.state
         return {
             "step_count": self.step_count,
             "skipped_total": self.skipped_total,
             "skipped_in_a_row": self._skipped_in_a_row,
-            "random_state": self.env.unwrapped.np_random.bit_generator.state,
+            "random_state": random_state,
         }
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
@@ -234,6 +252,7 @@ class MetaTrainer:
         self.step_count = int(progress["step_count"])
         self.skipped_total = int(progress["skipped_total"])
         self._skipped_in_a_row = int(progress["skipped_in_a_row"])
+        self.pause()
         self.env.unwrapped.np_random.bit_generator.state = progress["random_state"]
         parameters = dict(self.learner.named_parameters())
         self.optimizer.state.clear()

@@ -126,12 +126,13 @@ def objective_of(env: Any, outputs: int = 0) -> Objective:
     """
     space = getattr(env, "single_observation_space", env.observation_space)
     y = space.spaces.get("y") if isinstance(space, spaces.Dict) and "x" in space.spaces else None
-    if isinstance(y, spaces.Discrete):
+    if isinstance(y, spaces.Discrete) and y.start == 0:
         return CrossEntropy(int(y.n), max(int(y.n), outputs))
     if isinstance(y, spaces.Box):
         return SquaredError()
     raise IncompatibleSpaces(
-        f"expected an observation space with x, and with y of numbers (Box) or labels (Discrete), got {in_words(space)}"
+        "expected an observation space with x, and with y of numbers (Box) or labels from 0 (Discrete), "
+        f"got {in_words(space)}"
     )
 
 

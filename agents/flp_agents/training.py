@@ -216,6 +216,7 @@ class TrainingRun:
             if self.processes.any(stop_after_seconds is not None and now - started >= stop_after_seconds):
                 break
         self.save()
+        self.trainer.pause()
 
     def _clear_folder(self) -> None:
         """Removes what an earlier run left in the folder, checkpoint first: what is there belongs together."""
@@ -306,6 +307,7 @@ def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, pro
         meta_gradient=STRATEGIES[settings.meta_gradient](settings.gradient_steps),
         processes=processes,
         device_data=settings.device_data,
+        draw_ahead=isinstance(learner.objective, CrossEntropy),
         cuda_graph=settings.cuda_graph,
         seed=plan.seed,
     )

@@ -33,7 +33,7 @@ def import_torchvision() -> ModuleType:
             "torchvision is needed to download datasets: pip install torchvision, the release that goes with your torch"
         ) from None
     except RuntimeError as error:
-        reason = str(error)
+        reason = " ".join(str(error).split())
     if "torchvision::" not in reason:
         raise MissingTorchvision(f"torchvision cannot be imported: {reason}")
     import torch
@@ -46,8 +46,9 @@ def import_torchvision() -> ModuleType:
     try:
         return _import()
     except (ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise MissingTorchvision(
-            f"torchvision does not fit the torch that is installed ({error}): install the release that goes with it"
+            f"torchvision does not fit the torch that is installed ({reason}): install the release that goes with it"
         ) from None
 
 
