@@ -1,8 +1,8 @@
 """How bundled learners fare when many more classes follow one another than they were meta-trained on.
 
-``python benchmarks/long_trajectories.py`` lets each live through continual Omniglot episodes of up to 600 classes with 15
-drawings each, the long trajectories of Javed & White (2019), and asks for held-out and for seen drawings afterwards. It
-writes ``results/long_trajectories.csv`` and prints a table. Needs Omniglot (``flp data prepare omniglot``).
+``python benchmarks/long_trajectories.py`` lets each live through continual Omniglot episodes of up to 600 classes with
+15 drawings each, the long trajectories of Javed & White (2019), and asks for held-out and for seen drawings afterwards.
+It writes ``results/long_trajectories.csv`` and prints a table. Needs Omniglot (``flp data prepare omniglot``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The meta-trained checkpoints that come with the package: whole, as they say, and as good as they say."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,16 +9,47 @@ import torch
 import flp_envs
 from flp_agents import Checkpointed, Full, Reversible, checkpoint, evaluate, get_preset, run_lifetime
 from flp_agents.bundled import bundled_checkpoints, describe_bundled, load_bundled
+from flp_agents.factory import kind_of
 from flp_agents.training import Plan
+from flp_datasets.prepare import prepare
 from flp_envs import InvalidChoice
 from flp_envs.recording import draw_episodes, seed_env
 
-NAMES = {
-    "flp-2-sine-continual": "flp",
-    "feature-reuse-1-sine-continual": "feature-reuse",
-    "gradient-based-3-sine-continual": "gradient-based",
-    "oml-3-sine-continual": "oml",
+SINE = {f"{name}-sine-continual" for name in ("flp-2", "feature-reuse-1", "gradient-based-3", "oml-3")}
+OMNIGLOT = {
+    f"{name}-omniglot-{schedule}"
+    for name in ("flp-2", "feature-reuse-1", "gradient-based-2", "oml-2")
+    for schedule in ("iid", "continual")
 }
+ENVS = {
+    "sine-continual": "FLPSine-Continual-v0",
+    "omniglot-iid": "FLPOmniglot-IID-v0",
+    "omniglot-continual": "FLPOmniglot-Continual-v0",
+}
+NAMES = sorted(SINE | OMNIGLOT)
+CHANCE = {"mse": 4.25, "error_percent": 80.0}
+
+
+@pytest.fixture(scope="module")
+def real_root(real_omniglot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the real Omniglot, packed at 28 pixels."""
+    root = tmp_path_factory.mktemp("real")
+    prepare("omniglot", image_size=28, source=real_omniglot, data_root=root)
+    return root
+
+
+@pytest.fixture
+def env_of(request):
+    """Makes the meta-test environment of a checkpoint; skips those on the real Omniglot where it is absent."""
+
+    def make(name: str):
+        about = checkpoint.read_description(bundled_checkpoints()[name])["about"]
+        options = dict(about["env_options"])
+        if name in OMNIGLOT:
+            options["data_root"] = request.getfixturevalue("real_root")
+        return flp_envs.make(about["env"], split="meta-test", **options)
+
+    return make
 
 
 def test_all_are_there():
@@ -27,11 +59,14 @@ def test_all_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_how_it_was_made(name):
     row = next(row for row in describe_bundled() if row["name"] == name)
-    assert (row["env"], row["learner"], row["preset"]) == ("FLPSine-Continual-v0", NAMES[name], "cpu")
+    learner, _, where = name.partition(f"-{'omniglot' if name in OMNIGLOT else 'sine'}-")
+    assert row["env"] == ENVS[name[len(learner) + 1 :]]
+    assert (learner[:-2], row["preset"]) == (row["learner"], "cpu")
     assert row["command"].startswith("flp train")
     assert "/" not in row["command"]
     assert row["cost_seconds"] > 60
     assert row["result"]["split"] == "meta-test"
+    assert where in ("iid", "continual")
     json.dumps(row, allow_nan=False)
 
 
@@ -39,15 +74,19 @@ def test_each_says_how_it_was_made(name):
 def test_each_was_trained_to_its_end_with_todays_preset(name):
     about = checkpoint.load(bundled_checkpoints()[name]).about
     assert about["outer_steps_done"] == about["settings"]["outer_steps"]
-    assert Plan.from_json(about).settings == get_preset("cpu", NAMES[name])
+    kind = kind_of(flp_envs.make(about["env"]))
+    assert Plan.from_json(about).settings == get_preset("cpu", about["learner"], kind=kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_scores_what_it_says(name):
+def test_each_scores_what_it_says(name, env_of):
     result = checkpoint.load(bundled_checkpoints()[name]).about["result"]
-    env = flp_envs.make("FLPSine-Continual-v0", split="meta-test")
-    scores = evaluate(load_bundled(name), env, episodes=8, seed=result["seed"])
-    assert scores.mean == pytest.approx(result["mean"], abs=6 * result["standard_error"] * (200 / 8) ** 0.5)
+    episodes = 8 if name in SINE else 50
+    scores = evaluate(load_bundled(name), env_of(name), episodes=episodes, seed=result["seed"])
+    assert scores.metric == result["metric"]
+    error = 6 * result["standard_error"] * (result["episodes"] / episodes) ** 0.5
+    assert scores.mean == pytest.approx(result["mean"], abs=error)
+    assert result["mean"] < CHANCE[result["metric"]]
 
 
 def test_flp_learns_ten_functions_and_better_than_feature_reuse():
@@ -56,6 +95,18 @@ def test_flp_learns_ten_functions_and_better_than_feature_reuse():
     flp, feature_reuse = (evaluate(load_bundled(name), env, episodes=16, seed=0).mean for name in names)
     assert flp < 0.05
     assert flp < feature_reuse
+
+
+@pytest.mark.parametrize("schedule", ["iid", "continual"])
+def test_flp_learns_five_characters(schedule, env_of):
+    name = f"flp-2-omniglot-{schedule}"
+    assert evaluate(load_bundled(name), env_of(name), episodes=100, seed=0).mean < 4.0
+
+
+@pytest.mark.parametrize("name", sorted(OMNIGLOT))
+def test_what_was_learned_on_omniglot_serves_on_glyphs(name):
+    env = flp_envs.make("FLPGlyph-Continual-v0", split="meta-test")
+    assert evaluate(load_bundled(name), env, episodes=10, seed=0).mean < 60.0
 
 
 def test_an_unknown_name_suggests_the_nearest():

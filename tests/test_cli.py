@@ -237,7 +237,7 @@ def test_evaluate_refuses_what_does_not_fit(trained, capsys):
     assert "meta-trained on FLPSine-Continual-v0, not on FLPSine-IID-v0: add --transfer" in fails(
         [*base, "--env=FLPSine-IID-v0"], capsys
     )
-    assert "maps 3 inputs to 1, FLPSine-Continual-v0 as configured has 6 and 1" in fails(
+    assert "answers inputs of shape (3,) with 1 numbers, the environment shows x of Box((4, 6), float32)" in fails(
         [*base, "--env-option=num_functions=5"], capsys
     )
     assert "episodes must be" in fails([*base, "--episodes=0"], capsys)

@@ -155,7 +155,7 @@ def test_the_papers_network_leaves_9_numbers_of_each_channel(channels):
             r"images of 28 x 28 pixels are too small for 6 convolutions .* use larger images",
         ),
         ({"image_shape": (1, 84, 20)}, "images of 84 x 20 pixels are too small"),
-        ({"image_shape": (1, 0, 0), "padding": 1}, "images of 0 x 0 pixels are too small"),
+        ({"image_shape": (1, 0, 0), "padding": 2}, "images of 0 x 0 pixels are too small"),
         ({"deviation": (0.0,)}, r"deviation must not hold 0, got \(0.0,\)"),
         ({"deviation": (1.0, 0.0, 1.0)}, "deviation must not hold 0"),
         ({"mean": (0.1, 0.2)}, r"mean must hold 1 or 3 numbers, got \(0.1, 0.2\)"),

@@ -208,7 +208,7 @@ def test_a_zip_that_lacks_its_beginning_is_refused_when_it_is_packed(tmp_path):
     write_both(tmp_path, write_zip)
     path = tmp_path / f"{SETS[0]}.zip"
     path.write_bytes(path.read_bytes()[300:])
-    with pytest.raises(SourceError, match=r"cannot decode images_background/Greek/character0.*nothing was packed"):
+    with pytest.raises(SourceError, match=r"cannot decode images_background/.*nothing was packed"):
         write_pack(tmp_path / "a.h5", "omniglot", "here", read_omniglot(tmp_path), image_size=8, channels=1)
 
 
@@ -327,6 +327,7 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path, torchvision):
     assert not torchvision.asked
 
 
+@pytest.mark.slow  # imports torch and torchvision in a process of its own
 def test_the_real_torchvision_leaves_nothing_when_there_is_no_network(tmp_path):
     code = """
 import sys, urllib.error, urllib.request
