@@ -502,17 +502,19 @@ from flp_datasets.sources import SourceClass
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 images = [(str(i), lambda: Image.new("L", (8, 8), 9)) for i in range(3)]
 classes = [SourceClass("alpha/one", "meta-train", images[:2]), SourceClass("beta/two", "meta-test", images)]
-for limit in (0, 100, size // 2, size - 100, size - 1):
+for limit, pixels in ((0, 8), (100, 8), (size // 2, 8), (size - 100, 8), (size - 1, 8), (0, 300)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    # Images that HDF5 does not hold back end it with the first class.
+    on_class = (lambda: print("went on")) if pixels == 300 else (lambda: None)
     try:
-        write_pack(path, "omniglot", "made for a test", classes, image_size=8, channels=1)
+        write_pack(path, "omniglot", "full", classes, image_size=pixels, channels=1, on_class=on_class)
     except OSError as error:
         print(errno.errorcode[error.errno], os.listdir(path.parent))
 """
     before = path.read_bytes()
     ended = run_python(code, path, len(before))
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.splitlines() == [f"EFBIG {[path.name]}"] * 5
+    assert ended.stdout.splitlines() == [f"EFBIG {[path.name]}"] * 6
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 

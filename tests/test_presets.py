@@ -12,7 +12,8 @@ from flp_agents.factory import IMAGENET_DEVIATION, IMAGENET_MEAN, kind_of
 from flp_agents.feedback import Feedback
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, SquaredError
-from flp_agents.presets import Preset, preset_env_options
+from flp_agents.presets import Preset, preset_env_options, preset_split_options
+from flp_agents.training import Plan
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes
 
 # Protocol of the paper's appendix and released code: nine layers, 20,000 outer steps, a rate for each kind.
@@ -90,19 +91,33 @@ def test_the_released_codes_defects_are_switches():
     assert preset_env_options("paper-code", "Other-v0") == preset_env_options("paper", "FLPSine-IID-v0") == {}
 
 
-def test_presets_bring_the_image_size_of_the_paper_and_the_released_codes_overlap():
-    for name in ("paper", "half"):
+def test_presets_bring_the_image_size_of_the_paper():
+    for name in ("paper", "half", "paper-code"):
         for family in ("FLPOmniglot", "FLPGlyph"):
             assert preset_env_options(name, f"{family}-IID-v0") == {"image_size": 84}
         assert preset_env_options(name, "FLPMiniImageNet-IID-v0") == {}
-    code = {"image_size": 84, "query_from": "all"}
-    for env_id in ("FLPOmniglot-Continual-v0", "FLPGlyph-IID-v0"):
-        assert preset_env_options("paper-code", env_id) == code
-    assert preset_env_options("paper-code", "FLPMiniImageNet-Continual-v0") == {"query_from": "all"}
     for env_id in flp_envs.ENV_IDS:
         assert preset_env_options("cpu", env_id) == {}
-    preset_env_options("paper-code", "FLPOmniglot-IID-v0").clear()
-    assert preset_env_options("paper-code", "FLPOmniglot-IID-v0") == code
+    preset_env_options("paper", "FLPOmniglot-IID-v0").clear()
+    assert preset_env_options("paper", "FLPOmniglot-IID-v0") == {"image_size": 84}
+
+
+def test_the_released_codes_overlap_is_in_meta_training_only():
+    for env_id in ("FLPOmniglot-Continual-v0", "FLPGlyph-IID-v0"):
+        assert preset_split_options("paper-code", env_id, "meta-train") == {"query_from": "all"}
+        assert preset_split_options("paper-code", env_id, "meta-test") == {}
+    assert preset_split_options("paper-code", "FLPMiniImageNet-IID-v0", "meta-train") == {}
+    assert preset_split_options("paper-code", "FLPMiniImageNet-IID-v0", "meta-test") == {"shots": 10}
+    preset = get_preset("paper-code", "flp", {"channels": 4, "hidden_widths": (8,)}, kind="images")
+    plan = Plan("FLPGlyph-IID-v0", {"image_size": 84}, "flp", "paper-code", preset, 0, "flp train")
+    asked = {split: plan.make_env(split).unwrapped.task.query_from for split in ("meta-train", "meta-test")}
+    assert asked == {"meta-train": "all", "meta-test": "unseen"}
+
+
+def test_only_meta_training_on_two_cores_turns_characters():
+    assert preset_split_options("cpu", "FLPOmniglot-IID-v0", "meta-train") == {"rotations": True}
+    assert preset_split_options("cpu", "FLPOmniglot-IID-v0", "meta-test") == {}
+    assert preset_split_options("paper", "FLPOmniglot-IID-v0", "meta-train") == {}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -195,7 +210,7 @@ def test_the_learners_are_what_the_preset_says():
     assert code.layers.network.outputs == 1000
     oml = built("oml")
     assert type(oml) is OML
-    assert float(oml.inner_rate) == pytest.approx(0.01)
+    assert float(oml.inner_rate) == pytest.approx(0.03)
     with pytest.raises(InvalidSize, match="feature-reuse has 1 plastic layer, got 2: use the learner flp"):
         built("feature-reuse", plastic_layers=2)
 

@@ -271,7 +271,11 @@ def _env_for(
     learner: Learner[Any], about: Mapping[str, Any], options: argparse.Namespace, **more: Any
 ) -> tuple[str, gym.Env[Any, Any]]:
     """The env that a checkpoint is to be used on, and its id; refused if it is not what it was meta-trained for."""
-    env = flp_envs.make(options.env or about["env"], **more, **{**about["env_options"], **_env_options(options)})
+    wanted = options.env or about["env"]
+    of_split = presets.preset_split_options(about.get("preset", ""), wanted, more["split"])
+    # Another family's options mean nothing here.
+    of_run = about["env_options"] if wanted.split("-")[0] == about["env"].split("-")[0] else {}
+    env = flp_envs.make(wanted, **more, **{**of_split, **of_run, **_env_options(options)})
     env_id = env.spec.id if env.spec else str(options.env)
     if env_id != about["env"] and not options.transfer:
         raise checkpoint.CheckpointError(

@@ -26,7 +26,7 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.objective import CrossEntropy
-from flp_agents.presets import Preset
+from flp_agents.presets import Preset, preset_split_options
 from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_datasets.errors import FLPError
@@ -73,7 +73,8 @@ class Plan:
 
     def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
         """The run's environment on one split, with some options changed."""
-        return flp_envs.make(self.env, split=split, **{**self.env_options, **changes})
+        of_split = preset_split_options(self.preset, self.env, split)
+        return flp_envs.make(self.env, split=split, **{**of_split, **self.env_options, **changes})
 
 
 def finite_or_none(value: float) -> float | None:
