@@ -507,7 +507,7 @@ for limit, pixels in ((0, 8), (100, 8), (size // 2, 8), (size - 100, 8), (size -
     # Images that HDF5 does not hold back end it with the first class.
     on_class = (lambda: print("went on")) if pixels == 300 else (lambda: None)
     try:
-        write_pack(path, "omniglot", "full", classes, image_size=pixels, channels=1, on_class=on_class)
+        write_pack(path, "omniglot", "made for a test", classes, image_size=pixels, channels=1, on_class=on_class)
     except OSError as error:
         print(errno.errorcode[error.errno], os.listdir(path.parent))
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import drawn_class
+from conftest import drawn_class, make_pack
 
-from flp_datasets.errors import InvalidChoice
+from flp_datasets.errors import InvalidChoice, InvalidSize
 from flp_datasets.pack import PackError, write_pack
 from flp_datasets.packed_classes import PackedClasses
 
@@ -145,3 +145,12 @@ def test_worker_processes_take_the_same_images_however_they_are_started(path):
         [drawing(name, d).tolist(), drawing("b", 0).tolist()] for name in OF_SPLIT["meta-train"] for d in (0, 1)
     ]
     assert results == dict.fromkeys(["here", *ways], expected)
+
+
+def test_numbers_that_there_are_not_are_refused(tmp_path):
+    classes = PackedClasses(make_pack(tmp_path, "omniglot", 28, 1, ("meta-train", "meta-test"), 3), "meta-train")
+    for numbers in ([8], [-1]):
+        with pytest.raises(InvalidSize, match="classes must be at least 0 and below 8"):
+            classes.take(np.array(numbers), np.array([0]))
+        with pytest.raises(InvalidSize, match="drawings must be at least 0"):
+            classes.take(np.array([0]), np.array([3 if numbers == [8] else -1]))

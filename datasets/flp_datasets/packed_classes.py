@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import check_choice
+from flp_datasets.errors import InvalidSize, check_choice
 from flp_datasets.pack import open_pack
 
 
@@ -34,13 +34,21 @@ class PackedClasses:
         counts = np.array(about.counts)
         of_split = np.array(about.splits) == split
         self.image_shape = about.image_shape
-        self.drawings: NDArray[np.int64] | int = counts[of_split]
+        self.drawings: Any = counts[of_split]
         self.num_classes = int(of_split.sum())
         self._first = (np.cumsum(counts) - counts)[of_split]
         self._names = [name for name, belongs in zip(about.names, of_split, strict=True) if belongs]
 
     def take(self, classes: NDArray[np.int64], drawings: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Images by number, ``(K,)`` and ``(K,)`` to ``(K, C, H, W)``: an array of its own."""
+        """Images by number, ``(K,)`` and ``(K,)`` to ``(K, C, H, W)``: an array of its own.
+
+        Raises:
+            InvalidSize: for numbers that there are not.
+        """
+        if classes.size and not (classes.min() >= 0 and classes.max() < self.num_classes):
+            raise InvalidSize(f"classes must be at least 0 and below {self.num_classes}, got {classes}")
+        if drawings.size and not (drawings.min() >= 0 and (drawings < self.drawings[classes]).all()):
+            raise InvalidSize("drawings must be at least 0 and below how many their class has")
         taken: NDArray[np.uint8] = self._images.take(self._first[classes] + drawings, axis=0)
         return taken
 
