@@ -210,7 +210,7 @@ def test_the_learners_are_what_the_preset_says():
     assert code.layers.network.outputs == 1000
     oml = built("oml")
     assert type(oml) is OML
-    assert float(oml.inner_rate) == pytest.approx(0.03)
+    assert float(oml.inner_rate) == pytest.approx(0.01)
     with pytest.raises(InvalidSize, match="feature-reuse has 1 plastic layer, got 2: use the learner flp"):
         built("feature-reuse", plastic_layers=2)
 

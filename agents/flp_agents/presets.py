@@ -107,7 +107,7 @@ _PAPER_IMAGES = replace(
     output_feedback="clamped",
     initial_strength=1.0,
     hidden_multiplier=100.0,
-    inner_rate=0.03,
+    inner_rate=0.01,
     outer_steps=40_000,
     rate_coefficients=1e-5,
     rate_strengths=0.0,
@@ -155,8 +155,9 @@ _CPU_IMAGES = replace(
     initial_coefficient=1.0,
     coefficient_unit=0.05,
     initial_strength=0.5,
-    rate_unit=0.05,
-    outer_steps=5000,
+    rate_unit=0.03,
+    outer_steps=6000,
+    short_outer_steps=1500,
     first_classes=20,
     first_meta_batch=1,
     meta_batch=4,
@@ -205,7 +206,9 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML
     # diverges.
     ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
-    ("cpu", "images", "flp"): {"hidden_multiplier": 0.1},
+    ("cpu", "images", "flp"): {"hidden_multiplier": 0.02},
+    ("cpu", "images", "gradient-based"): {"rate_unit": 0.05},
+    ("cpu", "images", "oml"): {"inner_rate": 0.03},
 }
 
 
