@@ -298,7 +298,7 @@ def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):
     animation, picture = tmp_path / "a" / "life.gif", tmp_path / "end.png"
     assert main(["render", f"--checkpoint={trained}", f"--output={animation}", "--every=2"]) == 0
     with Image.open(animation) as image:
-        assert image.n_frames == 4
+        assert image.n_frames == 5  # before steps 0, 2, 4, before the query, after it
     assert main(["render", *SMALL, "--learner=gradient-based", f"--output={picture}"]) == 0
     with Image.open(picture) as image:
         assert image.size[0] > 100
@@ -315,10 +315,26 @@ def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
-    assert len(content["rows"]) == len(bundled_checkpoints())
-    for row in content["rows"]:
+    assert len(content["rows"]) == sum("-sine-" in name for name in bundled_checkpoints())
+    assert len(content["glyphs"]) == sum("-omniglot-continual" in name for name in bundled_checkpoints())
+    assert "FLPGlyph-Continual-v0" in out
+    for row in content["rows"] + content["glyphs"]:
         assert row["learner"] in out
         assert row["learner"] in (tmp_path / "results.md").read_text()
     with Image.open(tmp_path / "lifetime.png") as image:
         assert image.size[0] > 500
     assert "meta-test error before" in out
+
+
+def test_a_checkpoint_is_used_on_another_family_with_transfer(capsys):
+    name = "flp-2-omniglot-continual"
+    base = ["evaluate", f"--checkpoint={name}", "--env=FLPGlyph-IID-v0", "--episodes=3", "--json"]
+    assert "add --transfer" in fails(base, capsys)
+    assert main([*base, "--transfer"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["env"], content["metric"]) == ("FLPGlyph-IID-v0", "error_percent")
+    assert content["mean"] < 40
+    assert main([*base, "--transfer", "--env-option=num_classes=30"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["mean"] <= 100
+    line = fails([*base, "--transfer", "--env-option=image_size=40"], capsys)
+    assert "answers inputs of shape (1, 28, 28)" in line

@@ -180,7 +180,7 @@ def test_bad_arguments_are_refused(options, error, message):
 
 
 def test_the_trunk_runs_once_and_the_query_once(monkeypatch):
-    """Frozen layers never enter the inner loop, and the query is answered only at the end."""
+    """Frozen layers never enter the inner loop: support and query go through together; the query is answered last."""
     learner = FLP(Network((3, 8, 8, 8, 1)), 2, initial_coefficient=0.001)
     calls = {"trunk": 0, "answers": []}
     trunk, predict = learner.layers.trunk, learner.predict
@@ -196,5 +196,5 @@ def test_the_trunk_runs_once_and_the_query_once(monkeypatch):
     monkeypatch.setattr(learner.layers, "trunk", count_trunk)
     monkeypatch.setattr(learner, "predict", count_answers)
     make(learner=learner, rates={"weights": 1e-3}, meta_gradient=Autograd()).step()
-    assert calls["trunk"] == 2  # all support inputs, all query inputs
+    assert calls["trunk"] == 1
     assert calls["answers"] == [4] * 6 + [8]

@@ -110,8 +110,8 @@ def test_a_stopped_run_on_images_resumes_to_the_same_bits(stop_at, tmp_path):
 
 
 def test_more_classes_than_the_split_has_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(InvalidSize, match="num_classes must be at most 8"):
-        TrainingRun(replace(image_plan(first_classes=9), env_options={**SMALL_IMAGES}), tmp_path / "run")
+    with pytest.raises(InvalidSize, match="num_classes must be at most 32"):
+        TrainingRun(replace(image_plan(first_classes=33), env_options={**SMALL_IMAGES}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

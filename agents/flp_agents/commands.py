@@ -274,7 +274,8 @@ def _env_for(
     wanted = options.env or about["env"]
     of_split = presets.preset_split_options(about.get("preset", ""), wanted, more["split"])
     # Another family's options mean nothing here.
-    of_run = about["env_options"] if wanted.split("-")[0] == about["env"].split("-")[0] else {}
+    family, of_about = (env_id.rpartition(":")[2].split("-")[0] for env_id in (wanted, about["env"]))
+    of_run = about["env_options"] if family == of_about else {}
     env = flp_envs.make(wanted, **more, **{**of_split, **of_run, **_env_options(options)})
     env_id = env.spec.id if env.spec else str(options.env)
     if env_id != about["env"] and not options.transfer:
