@@ -1,6 +1,7 @@
 """The meta-trained checkpoints that come with the package: whole, as they say, and as good as they say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,13 @@ def test_each_was_trained_to_its_end_with_todays_preset(name):
     about = checkpoint.load(bundled_checkpoints()[name]).about
     assert about["outer_steps_done"] == about["settings"]["outer_steps"]
     kind = kind_of(flp_envs.make(about["env"]))
-    assert Plan.from_json(about).settings == get_preset("cpu", about["learner"], kind=kind)
+    settings, preset = Plan.from_json(about).settings, get_preset("cpu", about["learner"], kind=kind)
+    if about["learner"] == "feature-reuse" and kind == "images":
+        # Its only plastic layer is the output, which is clamped: what is said of feedback and hidden layers, and of
+        # gradients, concerns others.
+        unread = ("rectified", "initial_strength", "rate_strengths", "hidden_multiplier", "rate_unit", "inner_rate")
+        settings = replace(settings, **{name: getattr(preset, name) for name in unread})
+    assert settings == preset
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -140,7 +140,7 @@ def omniglot_of_paper_size(tmp_path_factory):
     return root
 
 
-WIDTHS = {"paper": (2304, 1024, 5), "half": (1152, 128, 5), "paper-code": (1152, 128, 1000), "cpu": (256, 128, 20)}
+WIDTHS = {"paper": (2304, 1024, 5), "half": (1152, 128, 5), "paper-code": (1152, 128, 1000), "cpu": (256, 128, 5)}
 
 
 @pytest.mark.parametrize("name", LEARNERS)

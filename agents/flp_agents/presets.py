@@ -145,19 +145,18 @@ _CPU = replace(
     rate_coefficients=0.08,
     rate_inner_rates=0.03,
 )
+# For images: small ones, and plasticity that is strong from the start; see docs/few-shot.md.
 _CPU_IMAGES = replace(
     _PAPER_IMAGES,
     channels=64,
     padding=1,
     ink=True,
     hidden_widths=(128,),
-    rectified=False,
     initial_coefficient=1.0,
     coefficient_unit=0.05,
-    initial_strength=0.5,
+    hidden_multiplier=1.0,
     rate_unit=0.03,
-    outer_steps=6000,
-    short_outer_steps=1500,
+    outer_steps=5000,
     first_classes=20,
     first_meta_batch=1,
     meta_batch=4,
@@ -167,7 +166,6 @@ _CPU_IMAGES = replace(
     precision="bfloat16",
     rate_weights=1e-3,
     rate_feedback=1e-3,
-    rate_strengths=1e-3,
     rate_coefficients=0.02,
     rate_inner_rates=0.02,
 )
@@ -206,7 +204,6 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML
     # diverges.
     ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
-    ("cpu", "images", "flp"): {"hidden_multiplier": 0.02},
     ("cpu", "images", "gradient-based"): {"rate_unit": 0.05},
     ("cpu", "images", "oml"): {"inner_rate": 0.03},
 }
