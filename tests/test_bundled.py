@@ -17,7 +17,7 @@ from flp_envs import InvalidChoice
 from flp_envs.recording import draw_episodes, seed_env
 
 SINE = {f"{name}-sine-continual" for name in ("flp-2", "feature-reuse-1", "gradient-based-3", "oml-3")}
-OMNIGLOT = {"flp-2-omniglot-continual", "feature-reuse-1-omniglot-continual"}
+OMNIGLOT = {"flp-2-omniglot-continual", "flp-2-omniglot-iid", "feature-reuse-1-omniglot-continual"}
 ENVS = {
     "sine-continual": "FLPSine-Continual-v0",
     "omniglot-iid": "FLPOmniglot-IID-v0",
@@ -100,8 +100,9 @@ def test_flp_learns_ten_functions_and_better_than_feature_reuse():
     assert flp < feature_reuse
 
 
-def test_flp_learns_five_characters(env_of):
-    name = "flp-2-omniglot-continual"
+@pytest.mark.parametrize("schedule", ["iid", "continual"])
+def test_flp_learns_five_characters(schedule, env_of):
+    name = f"flp-2-omniglot-{schedule}"
     assert evaluate(load_bundled(name), env_of(name), episodes=100, seed=0).mean < 4.0
 
 
