@@ -69,7 +69,7 @@ class Library:
 
 import types
 torch = sys.modules["torch"] = types.ModuleType("torch")
-torch.library = types.SimpleNamespace(Library=Library)
+setattr(torch, "library", types.SimpleNamespace(Library=Library))
 def fail():
     raise RuntimeError(REASON)
 vision._import = fail

@@ -36,10 +36,10 @@ def import_torchvision() -> ModuleType:
         reason = " ".join(str(error).split())
     if "torchvision::" not in reason:
         raise MissingTorchvision(f"torchvision cannot be imported: {reason}")
-    import torch
+    from torch import library
 
-    library: Any = torch.library
-    operators = library.Library("torchvision", "DEF")
+    new_library: Any = library.Library
+    operators = new_library("torchvision", "DEF")
     for operator in _OPERATORS:
         operators.define(operator)
     _KEPT.append(operators)
