@@ -13,7 +13,6 @@ from pathlib import Path
 
 import flp_envs
 from flp_agents import bundled, checkpoint, evaluate
-from flp_agents.demo import title
 
 CLASSES = (10, 50, 100, 200, 600)
 SHOTS, HELD_OUT = 15, 5
@@ -57,7 +56,7 @@ def measure(name: str) -> list[dict[str, object]]:
             )
             result = evaluate(saved.learner, env, episodes=EPISODES[classes], seed=0)
             values = (
-                title(saved.about),
+                bundled.title(saved.about),
                 Path(name).name,
                 classes,
                 drawings,

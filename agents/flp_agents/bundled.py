@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ from flp_agents.learner import Learner
 from flp_datasets.errors import InvalidChoice, check_choice
 
 FOLDER = Path(__file__).parent / "checkpoints"
+# Learners as the paper's tables write them, in their order.
+TITLES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
 
 
 def bundled_checkpoints() -> dict[str, Path]:
     """Name to folder of every checkpoint that comes with the package."""
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob(f"*/{checkpoint.DESCRIPTION}"))}
+
+
+def title(about: Mapping[str, Any]) -> str:
+    """``FLP (2)``: a meta-trained learner and its number of plastic layers, by what its checkpoint says of itself."""
+    name = about.get("learner", "")
+    layers = about.get("settings", {}).get("plastic_layers")
+    return TITLES.get(name, name) + (f" ({layers})" if layers else "")
 
 
 def describe_bundled() -> list[dict[str, Any]]:

@@ -40,7 +40,6 @@ LIVE_SETTINGS = {
     "short_outer_steps": 0,
     "outer_steps": 100_000,
 }
-NAMES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
 # From Okabe & Ito's palette: told apart with any colour vision; line styles help too.
 STYLES = {
     "flp": ("#0072B2", "-"),
@@ -52,11 +51,6 @@ STYLES = {
 
 # Learner, mean, standard error and median.
 Row = tuple[str, float, float, float]
-
-
-def title(about: dict[str, Any]) -> str:
-    """``FLP (2)``, as the paper's tables write it."""
-    return f"{NAMES.get(about['learner'], about['learner'])} ({about['settings']['plastic_layers']})"
 
 
 def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) -> None:
@@ -76,7 +70,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
     rows, curves = [], []
     for saved in _bundled_for(ENV):
         result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
-        rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
+        rows.append((bundled.title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
         console.print(f"   {rows[-1][0]}: {result.mean:.5f}")
         curves.append((saved.about, *_curves(saved.learner, env, seed)))
     _show_table(console, rows, episodes)
@@ -100,14 +94,15 @@ def _glyphs(console: Console, episodes: int, seed: int) -> list[Row]:
     rows = []
     for saved in _bundled_for(GLYPH_LEARNERS_ENV):
         result = evaluate(saved.learner, env, episodes=episodes, seed=seed)
-        rows.append((title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
+        rows.append((bundled.title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
         console.print(f"   {rows[-1][0]}, meta-trained on Omniglot: {result.mean:.1f} % wrong (chance: 80 %)")
     return rows
 
 
 def _bundled_for(env: str) -> list[checkpoint.Checkpoint]:
     loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
-    return sorted((c for c in loaded if c.about["env"] == env), key=lambda c: list(NAMES).index(c.about["learner"]))
+    order = list(bundled.TITLES)
+    return sorted((c for c in loaded if c.about["env"] == env), key=lambda c: order.index(c.about["learner"]))
 
 
 def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[list[int], Any, Any]:
@@ -151,9 +146,9 @@ def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) 
     left, right = figure.subplots(1, 2)
     for about, steps, loss, change in curves:
         colour, style = STYLES[about["learner"]]
-        left.plot(steps, loss, style, color=colour, label=title(about))
+        left.plot(steps, loss, style, color=colour, label=bundled.title(about))
         tasks = np.arange(2, len(change) + 2)
-        right.plot(tasks, change, style, marker="o", markersize=4, color=colour, label=title(about))
+        right.plot(tasks, change, style, marker="o", markersize=4, color=colour, label=bundled.title(about))
     left.set(
         title="Learning ten functions, one after another",
         xlabel="inner steps (40 for each function)",
