@@ -1,4 +1,4 @@
-"""Two learners on the same meta-test episodes: the mean difference of their scores, and its standard error.
+"""Two learners on the same meta-test episodes: the mean difference of their scores, and how sure it is.
 
 ``python benchmarks/paired_comparison.py flp-2-omniglot-continual feature-reuse-1-omniglot-continual --episodes 2000
 --seed 1``, in the environment that the first was meta-trained on.
@@ -10,6 +10,7 @@ import argparse
 
 import flp_envs
 from flp_agents import bundled, checkpoint, evaluate
+from flp_agents.uncertainty import compare
 
 
 def main() -> None:
@@ -21,11 +22,12 @@ def main() -> None:
     first, second = (checkpoint.load(bundled.find_checkpoint(name)) for name in options.checkpoints)
     env = flp_envs.make(first.about["env"], split="meta-test", **first.about["env_options"])
     results = [evaluate(c.learner, env, episodes=options.episodes, seed=options.seed) for c in (first, second)]
-    difference = results[0].scores - results[1].scores
-    error = difference.std(ddof=1) / len(difference) ** 0.5
     for name, result in zip(options.checkpoints, results, strict=True):
         print(f"{name}: {result.metric} {result.mean:.5g}, standard error {result.standard_error:.2g}")
-    print(f"difference {difference.mean():.5g}, standard error {error:.2g}")
+    difference = compare(*(result.scores for result in results))
+    low, high = difference.interval
+    print(f"difference {difference.mean_difference:.5g}, standard error {difference.standard_error:.2g}")
+    print(f"95 % interval {low:.5g} to {high:.5g}; the first is better on {difference.share_better:.1%} of episodes")
 
 
 if __name__ == "__main__":

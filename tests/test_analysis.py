@@ -27,13 +27,19 @@ def test_a_learner_that_does_not_learn_changes_nothing():
 
 
 def test_change_on_earlier_tasks_by_hand():
-    episode = small_episode(n=2, num_functions=3)
+    episode = small_episode(n=4, num_functions=3)
     learner = GradientBased(THREE, 2, initial_rate=0.003).double()
     answers = answers_over_lifetime(learner, episode, [3, 6, 9])
     change = change_on_earlier_tasks(learner, episode)
-    assert change.shape == (2, 2)
-    np.testing.assert_allclose(change[0], np.square(answers[1] - answers[0])[:, 0].mean((1, 2)))
-    np.testing.assert_allclose(change[1], np.square(answers[2] - answers[1])[:, :2].mean((1, 2, 3)))
+    assert change.shape == (4, 2)
+    assert change.all()
+    np.testing.assert_allclose(change[:, 0], np.square(answers[1] - answers[0])[:, 0].mean((1, 2)))
+    np.testing.assert_allclose(change[:, 1], np.square(answers[2] - answers[1])[:, :2].mean((1, 2, 3)))
+
+
+def test_a_single_task_has_no_earlier_one():
+    learner = FLP(Network((2, 6, 1)), 1).double()
+    assert change_on_earlier_tasks(learner, small_episode(n=3, num_functions=1)).shape == (3, 0)
 
 
 def test_mixed_episodes_have_no_earlier_tasks():

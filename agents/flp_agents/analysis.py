@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from flp_agents.learner import Learner
+from flp_agents.lifetime_record import end_of_each_task
 from flp_agents.meta_gradient import inner_loop
+from flp_agents.metrics import interference
 from flp_datasets.errors import InvalidSize
 from flp_envs.episode import Episode
 
@@ -57,20 +59,13 @@ def change_on_earlier_tasks(learner: Learner[Any], episode: Episode) -> NDArray[
         episode: ``E`` continual episodes: sub-tasks 0, 1, ... one after another.
 
     Returns:
-        ``(sub-tasks - 1, E)``: entry ``k`` is the mean squared difference between the answers to the queries of
-        sub-tasks ``0..k``, before and after learning sub-task ``k + 1``.
+        ``(E, sub-tasks - 1)``: see :func:`flp_agents.metrics.interference`.
 
     Raises:
         InvalidSize: if the sub-tasks do not come one after another, all at the same time in every episode.
     """
-    order = episode.support_task[0]
-    if (np.diff(episode.support_task, axis=1) < 0).any() or (episode.support_task != order).any():
+    ends = end_of_each_task(episode)
+    if ends is None:
         raise InvalidSize("expected continual episodes, whose sub-tasks 0, 1, ... come one after another")
-    ends = [int(np.flatnonzero(order == task)[-1]) + 1 for task in np.unique(order)]
-    answers = answers_over_lifetime(learner, episode, ends)
-    changes = []
-    for task in range(1, len(ends)):
-        difference = np.square(answers[task] - answers[task - 1]).mean(axis=(2, 3))
-        earlier = episode.query_task < task
-        changes.append((difference * earlier).sum(axis=1) / earlier.sum(axis=1))
-    return np.stack(changes) if changes else np.zeros((0, len(episode)))
+    answers = answers_over_lifetime(learner, episode, [0, *ends.tolist()])
+    return interference(answers.swapaxes(0, 1), episode.query_task)

@@ -111,7 +111,7 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
     episode = draw_episodes(env, CURVE_EPISODES)
     steps = list(range(0, episode.support_steps + 1, max(1, episode.support_steps // 80)))
     loss = query_loss_over_lifetime(answers_over_lifetime(learner, episode, steps), episode)
-    return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(1)
+    return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(0)
 
 
 def _show_table(console: Console, rows: list[Row], episodes: int) -> None:

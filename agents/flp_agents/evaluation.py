@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from flp_agents.learner import Learner
 from flp_agents.lifetime import run_lifetime
 from flp_agents.plain_learner import PlainLearner, as_learner
+from flp_agents.uncertainty import standard_error
 from flp_datasets.errors import check_at_least
+from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
 # Lifetimes at once, and the pairs they may have together: enough to keep the processor busy, and not too much memory.
@@ -41,7 +44,7 @@ class Evaluation:
     @property
     def standard_error(self) -> float:
         """Of the mean, over episodes; NaN for a single one, of which nothing is known."""
-        return float(self.scores.std(ddof=1) / len(self.scores) ** 0.5) if len(self.scores) > 1 else float("nan")
+        return standard_error(self.scores)
 
 
 @torch.no_grad()
@@ -59,20 +62,36 @@ def evaluate(
     Returns:
         Their query scores.
     """
-    check_at_least("episodes", episodes, 1)
     learner = as_learner(learner, env)
-    seed_env(env, seed)
     training = learner.training
     learner.eval()
-    scores: list[NDArray[np.float64]] = []
-    done, at_once = 0, 1
     try:
-        while done < episodes:
-            batch = draw_episodes(env, min(at_once, episodes - done))
-            scores.append(run_lifetime(learner, batch).query_score.cpu().double().numpy())
-            done += len(batch)
-            pairs = (batch.support_steps + batch.query_steps) * batch.support_y.shape[2]
-            at_once = min(LIFETIMES_AT_ONCE, max(1, PAIRS_AT_ONCE // pairs))
+        scores = [
+            run_lifetime(learner, batch).query_score.cpu().double().numpy()
+            for batch in batches_of_episodes(env, episodes, seed)
+        ]
     finally:
         learner.train(training)
     return Evaluation(learner.objective.metric, np.concatenate(scores))
+
+
+def batches_of_episodes(
+    env: gym.Env[Any, Any], episodes: int, seed: int, at_once: int | None = None
+) -> Iterator[Episode]:
+    """The first episodes of a seed, in batches that fit into memory.
+
+    Args:
+        env: any that speaks the episode protocol.
+        episodes: how many in all.
+        seed: of the stream of episodes.
+        at_once: in a batch; none: by the length of the first one, which comes alone.
+    """
+    check_at_least("episodes", episodes, 1)
+    seed_env(env, seed)
+    done, size = 0, at_once or 1
+    while done < episodes:
+        batch = draw_episodes(env, min(size, episodes - done))
+        yield batch
+        done += len(batch)
+        pairs = (batch.support_steps + batch.query_steps) * batch.support_y.shape[2]
+        size = at_once or min(LIFETIMES_AT_ONCE, max(1, PAIRS_AT_ONCE // pairs))

@@ -32,7 +32,13 @@ class ByAutograd(UserWarning):
     """A learner that the closed form does not cover is differentiated by autograd: the same gradient, more slowly."""
 
 
-def inner_loop(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+def inner_loop(
+    learner: Learner[Any],
+    state: Any,
+    features: Tensor,
+    targets: Tensor,
+    on_answer: Callable[[Tensor], None] | None = None,
+) -> Any:
     """Answers and learns, step after step.
 
     Args:
@@ -40,12 +46,15 @@ def inner_loop(learner: Learner[Any], state: Any, features: Tensor, targets: Ten
         state: of ``E`` lifetimes.
         features: ``(E, T, B, ...)`` encoded inputs.
         targets: ``(E, T, B, n_y)``.
+        on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
 
     Returns:
         The state after the last step.
     """
     for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
-        _, state = learner.predict(state, x)
+        answers, state = learner.predict(state, x)
+        if on_answer is not None:
+            on_answer(answers)
         state = learner.update(state, y)
     return learner.settle(state)
 

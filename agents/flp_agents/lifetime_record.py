@@ -1,0 +1,165 @@
+"""What is known of lifetimes afterwards: every answer's loss, and what the query would have found on the way."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flp_agents.learner import Learner
+from flp_agents.lifetime import EpisodeTensors
+from flp_agents.meta_gradient import inner_loop
+from flp_datasets.errors import FLPError
+from flp_envs.episode import Episode
+
+Array = NDArray[np.float64]
+
+
+class NotFinite(FLPError, ValueError):
+    """A learner whose answers are not numbers any more."""
+
+
+@dataclass(frozen=True)
+class LifetimeRecord:
+    """``E`` lifetimes; losses are in the environment's metric, squared error or per cent of wrong labels.
+
+    Attributes:
+        support_losses: ``(E, T)`` of every support step's answer, given before its target was told.
+        asked_at: ``(P,)`` numbers of support steps after which the query was asked, the last one ``T``.
+        query_losses: ``(E, P, K)`` on each sub-task; NaN for one that the query of that episode leaves out.
+        query_scores: ``(E,)`` on the whole query at the end: the episode's score.
+        answers: ``(E, P, Q, B, n_y)`` to the query, or labels ``(E, P, Q, B)``.
+        query_task: ``(E, Q)`` the sub-task of each query step.
+        task_ends: whether ``asked_at`` is birth and the end of every sub-task, which come one after another.
+        seconds: of the processor's time for an inner step of one lifetime: answering, and learning.
+        state_bytes: of what one lifetime keeps at its end.
+    """
+
+    support_losses: Array
+    asked_at: NDArray[np.int64]
+    query_losses: Array
+    query_scores: Array
+    answers: NDArray[Any]
+    query_task: NDArray[np.int64]
+    task_ends: bool
+    seconds: float
+    state_bytes: int
+
+
+@torch.no_grad()
+def record_lifetimes(learner: Learner[Any], episode: Episode) -> LifetimeRecord:
+    """Lives through ``E`` episodes, and asks the query at birth and after every sub-task.
+
+    Where sub-tasks are mixed, it asks as often, at equal distances. A learner that says ``trains_for_query``, since
+    each query costs it a training, is asked at the end only.
+
+    Raises:
+        NotFinite: naming the first episode and step at which an answer is not finite.
+    """
+    tensors = EpisodeTensors.of(learner, episode)
+    support, query = learner.encode(tensors.support_x), learner.encode(tensors.query_x)
+    ends = end_of_each_task(episode)
+    asked_at = _moments(episode, ends)
+    if getattr(learner, "trains_for_query", False):
+        asked_at, ends = asked_at[-1:], None
+
+    losses: list[Array] = []
+
+    def judge(answers: Tensor) -> None:
+        step = len(losses)
+        _check_finite(answers, f"support step {step}")
+        losses.append(_array(learner.objective.scores(answers, tensors.support_y[:, step])))
+
+    query_losses: list[Array] = []
+    answers_then: list[NDArray[Any]] = []
+    state, lived, seconds = learner.init(len(episode)), 0, 0.0
+    for moment in asked_at.tolist():
+        part, started = slice(lived, moment), time.process_time()
+        state = inner_loop(learner, state, support[:, part], tensors.support_y[:, part], judge)
+        seconds += time.process_time() - started
+        lived = moment
+        answers = learner.answer_all(state, query)
+        _check_finite(answers, f"the query after {lived} support steps")
+        query_losses.append(_step_losses(learner, answers, tensors.query_y))
+        answers_then.append(learner.objective.actions(answers).cpu().numpy())
+    by_step = np.stack(query_losses, 1)
+    return LifetimeRecord(
+        support_losses=np.stack(losses, 1),
+        asked_at=asked_at,
+        query_losses=_by_task(by_step, episode.query_task, int(episode.support_task.max()) + 1),
+        query_scores=by_step[:, -1].mean(1),
+        answers=np.stack(answers_then, 1),
+        query_task=episode.query_task,
+        task_ends=ends is not None,
+        seconds=seconds / (len(episode) * max(1, episode.support_steps)),
+        state_bytes=size_of(state) // len(episode),
+    )
+
+
+def end_of_each_task(episode: Episode) -> NDArray[np.int64] | None:
+    """``(K,)`` numbers of support steps after which sub-tasks 0, 1, ... end; none unless they follow one another so in
+    every episode, at the same time."""
+    order = episode.support_task[0]
+    if (np.diff(episode.support_task, axis=1) < 0).any() or (episode.support_task != order).any():
+        return None
+    return np.asarray([int(np.flatnonzero(order == task)[-1]) + 1 for task in np.unique(order)])
+
+
+def size_of(state: Any) -> int:
+    """Bytes of a state: of its tensors and arrays, and of whatever else is in it as pickle would write it."""
+    total = 0
+    for leaf in pytree.tree_leaves(state):
+        if isinstance(leaf, Tensor):
+            total += leaf.numel() * leaf.element_size()
+        elif isinstance(leaf, np.ndarray):
+            total += leaf.nbytes
+        elif leaf is not None:
+            total += _pickled_size(leaf)
+    return total
+
+
+def _pickled_size(value: Any) -> int:
+    try:
+        return len(pickle.dumps(value))
+    except Exception:
+        return 0  # Something that cannot be written down, such as an open file: nobody can say how large it is.
+
+
+def _moments(episode: Episode, ends: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    if ends is None:
+        tasks = int(episode.support_task.max()) + 1
+        ends = np.unique(np.round(np.linspace(0, episode.support_steps, tasks + 1)[1:]).astype(np.int64))
+    return np.concatenate([[0], ends])
+
+
+def _check_finite(answers: Tensor, where: str) -> None:
+    fine = torch.isfinite(answers).flatten(1).all(1)
+    if not fine.all():
+        raise NotFinite(f"answered NaN or infinity in lifetime {int((~fine).nonzero()[0, 0])}, {where}")
+
+
+def _step_losses(learner: Learner[Any], answers: Tensor, targets: Tensor) -> Array:
+    """``(E, Q)``, each query step's."""
+    lifetimes, steps = answers.shape[:2]
+    scores = learner.objective.scores(answers.flatten(0, 1), targets.flatten(0, 1))
+    return _array(scores).reshape(lifetimes, steps)
+
+
+def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
+    """``(E, P, Q)`` losses of query steps as means over each sub-task, ``(E, P, K)``."""
+    belongs = tasks[:, None, :, None] == np.arange(count)
+    sums = (losses[..., None] * belongs).sum(2)
+    number = belongs.sum(2)
+    return np.divide(sums, number, out=np.full(sums.shape, np.nan), where=number > 0)
+
+
+def _array(values: Tensor) -> Array:
+    array: Array = values.detach().cpu().double().numpy()
+    return array
