@@ -51,6 +51,7 @@ class Cell:
         learner: name.
         seed: of the episodes, and of a learner that is not meta-trained.
         episodes: how many lifetimes.
+        checkpoint: SHA-256 of the weights that a name or folder stands for; empty for learners without.
     """
 
     env: str
@@ -59,6 +60,7 @@ class Cell:
     episodes: int = 100
     split: str = "meta-test"
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
 
     @property
     def digest(self) -> str:

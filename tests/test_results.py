@@ -1,0 +1,106 @@
+"""Results on disk: whole, readable again, and refused where they are not."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flp_agents.results import (
+    CELLS,
+    METRICS,
+    Cell,
+    CellResult,
+    ResultsError,
+    cell_path,
+    read_result,
+    read_results,
+    write_result,
+    write_tables,
+)
+
+CELL = Cell("FLPSine-Continual-v0", "mine, with [brackets] & \"quotes\"\n", 1, 2, env_options={"num_functions": 3})
+RESULT = CellResult(
+    CELL,
+    title="Mine",
+    network="seed 1",
+    metric="mse",
+    scores={"query_score": [0.5, 0.25], "forgetting": [0.125, -0.5]},
+    curves={"prequential": [1.0, 0.5], "query_at": [0, 2], "query_by_task": [[1.0, math.nan], [0.5, 0.25]]},
+    task_ends=True,
+    seconds=0.001,
+    state_bytes=80,
+    stamp={"version_numpy": "2.0", "machine": "Linux"},
+)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    write_result(tmp_path, RESULT)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"]
+    read = read_result(cell_path(tmp_path, CELL))
+    assert read.cell == CELL
+    assert read.curves["query_by_task"] == [[1.0, None], [0.5, 0.25]]
+    assert replace(read, curves=RESULT.curves) == RESULT
+
+
+def test_a_failure_is_a_result(tmp_path):
+    write_result(tmp_path, CellResult(CELL, "Mine", failure="raised"))
+    read = read_results(tmp_path)
+    assert [result.failure for result in read] == ["raised"]
+    assert math.isnan(read[0].seconds)
+
+
+@given(st.builds(Cell, st.text(), st.text(), st.integers(0, 9), st.integers(2, 5)), st.data())
+def test_equal_cells_have_equal_names(cell, data):
+    assert cell.digest == replace(cell).digest
+    other = replace(cell, seed=cell.seed + 1)
+    assert cell.digest != other.digest
+    assert cell.digest != replace(cell, env_options={"a": 1}).digest
+    assert cell.digest != replace(cell, checkpoint="abc").digest
+
+
+def test_a_table_has_a_row_for_each_episode_with_its_origin(tmp_path):
+    failed = CellResult(replace(CELL, seed=2), "Mine", stamp={"machine": "Linux"}, failure="raised: x, y")
+    write_tables(tmp_path, [RESULT, failed])
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines(keepends=True)))
+    assert len(rows) == 3
+    assert [row["episode"] for row in rows] == ["0", "1", ""]
+    assert [row["query_score"] for row in rows] == ["0.5", "0.25", ""]
+    assert rows[0]["backward_transfer"] == ""
+    assert rows[2]["failure"] == "raised: x, y"
+    for row in rows:
+        assert row["learner"] == CELL.learner
+        assert (row["split"], row["env"], row["machine"]) == ("meta-test", "FLPSine-Continual-v0", "Linux")
+        assert json.loads(row["env_options"]) == {"num_functions": 3}
+    assert set(METRICS) <= set(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-30], "truncated or not JSON: delete it"),
+        (lambda text: "[]", "has format version None"),
+        (lambda text: text.replace('"format_version": 1', '"format_version": 2'), "has format version 2"),
+        (lambda text: text.replace('"title"', '"titel"'), "is no result of a benchmark: 'title'"),
+        (lambda text: text.replace('"seed"', '"seeds"'), "is no result of a benchmark"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path, change, message):
+    write_result(tmp_path, RESULT)
+    path = cell_path(tmp_path, CELL)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path)
+
+
+def test_folders_without_results(tmp_path):
+    with pytest.raises(ResultsError, match=f"no results in .*expected a folder that flp benchmark wrote, with {CELLS}"):
+        read_results(tmp_path)
+    with pytest.raises(ResultsError, match="no results"):
+        read_results(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot write results"):
+        write_result(tmp_path / "file", RESULT)
