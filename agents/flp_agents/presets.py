@@ -204,8 +204,8 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # First-order gradients know nothing of what a step does to the next: at the rate of the others, or 3e-4, OML
     # diverges.
     ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
-    ("cpu", "images", "gradient-based"): {"rate_unit": 0.05},
-    ("cpu", "images", "oml"): {"inner_rate": 0.03},
+    ("cpu", "images", "gradient-based"): {"rate_unit": 0.05, "rate_inner_rates": 0.1},
+    ("cpu", "images", "oml"): {"inner_rate": 0.03, "outer_steps": 6000, "short_outer_steps": 1500},
 }
 
 
