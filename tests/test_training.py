@@ -269,3 +269,10 @@ def test_a_plan_of_another_version_is_refused(tmp_path):
     checkpoint.save(tmp_path, run.learner, {"env": "FLPSine-Continual-v0"}, progress={}, optimizer={})
     with pytest.raises(CheckpointError, match="lacks what resuming needs"):
         TrainingRun.resume(tmp_path)
+
+
+def test_what_a_killed_write_of_metrics_left_is_removed(tmp_path):
+    (tmp_path / ".metrics.csv.abc.tmp").write_text("half a row")
+    (tmp_path / ".metrics.csv").write_text("mine")
+    RunMetrics(tmp_path, 0).close()
+    assert [path.name for path in tmp_path.glob(".*")] == [".metrics.csv"]

@@ -14,7 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from flp_agents.meta_trainer import OuterStep
 from flp_datasets.errors import FLPError
-from flp_datasets.files import write_atomically
+from flp_datasets.files import remove_leftovers, write_atomically
 
 FILE = "metrics.csv"
 COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
@@ -43,6 +43,7 @@ class RunMetrics:
                     kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
             text = io.StringIO()
             csv.writer(text).writerows([COLUMNS, *kept])
+            remove_leftovers(path)
             write_atomically(path, text.getvalue().encode())
             self._file = path.open("a", newline="")
             self._csv = csv.writer(self._file)
