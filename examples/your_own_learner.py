@@ -1,18 +1,22 @@
 """Your own learner: any class with reset, predict and update is judged like the others.
 
 This one fits a cubic polynomial to every function by recursive least squares: it knows which function it is asked
-for, and forgets nothing.
+for, and forgets nothing. With a name, it can be used on the command line as well:
+
+    flp check-learner polynomials --plugin examples/your_own_learner.py
+    flp benchmark --plugin examples/your_own_learner.py --learners polynomials ridge flp --envs FLPSine-Continual-v0
 """
 
 import gymnasium as gym
 import numpy as np
 
 import flp_envs
-from flp_agents import evaluate
+from flp_agents import evaluate, register_learner
 
 DEGREE = 3
 
 
+@register_learner("polynomials")
 class Polynomials:
     """One polynomial for each function, fitted to all pairs met so far."""
 

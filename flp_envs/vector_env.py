@@ -37,7 +37,10 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
 
     def __init__(self, task: Task, num_envs: int = 1, *, render_mode: str | None = None) -> None:
         if render_mode is not None:
-            raise InvalidSize("the vector env does not render: use gym.make(..., render_mode='rgb_array')")
+            raise InvalidSize(
+                "the vector env does not render: use gym.make, or gym.make_vec with vectorization_mode='sync', and "
+                "render_mode='rgb_array'"
+            )
         self.task = task
         self.num_envs = check_at_least("num_envs", num_envs, 1)
         self.single_observation_space = observation_space(task)

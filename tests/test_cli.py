@@ -303,7 +303,7 @@ def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):
     with Image.open(picture) as image:
         assert image.size[0] > 100
     capsys.readouterr()
-    assert "ends in .gif or .png" in fails(["render", *SMALL, f"--output={tmp_path / 'x.mp4'}"], capsys)
+    assert "ends in .gif, .mp4 or .png" in fails(["render", *SMALL, f"--output={tmp_path / 'x.avi'}"], capsys)
     (tmp_path / "file").write_text("")
     assert "cannot write" in fails(["render", *SMALL, f"--output={tmp_path / 'file' / 'x.png'}"], capsys)
     assert not list(tmp_path.glob("**/.*"))

@@ -22,7 +22,7 @@ from flp_agents.results import (
     write_tables,
 )
 
-CELL = Cell("FLPSine-Continual-v0", "mine, with [brackets] & \"quotes\"\n", 1, 2, env_options={"num_functions": 3})
+CELL = Cell("FLPSine-Continual-v0", 'mine, with [brackets] & "quotes"\n', 1, 2, env_options={"num_functions": 3})
 RESULT = CellResult(
     CELL,
     title="Mine",

@@ -1,7 +1,10 @@
 """Learners whose weights change at every step, and what meta-trains and judges them."""
 
+from flp_agents.benchmark import run_benchmark
+from flp_agents.benchmark_plan import BenchmarkPlan, read_plan
 from flp_agents.bundled import bundled_checkpoints, load_bundled
 from flp_agents.checkpoint import Checkpoint, CheckpointError
+from flp_agents.conformance import check_learner
 from flp_agents.evaluation import Evaluation, evaluate
 from flp_agents.factory import LEARNERS, build_learner
 from flp_agents.feedback import Feedback
@@ -26,7 +29,9 @@ from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
 from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_agents.plasticity import Hebb, Oja
+from flp_agents.policies import Policy, PolicyLearner
 from flp_agents.presets import PRESETS, Preset, get_preset
+from flp_agents.registry import learner_names, register_learner
 
 __all__ = [
     "FLP",
@@ -35,6 +40,7 @@ __all__ = [
     "PRESETS",
     "STRATEGIES",
     "Autograd",
+    "BenchmarkPlan",
     "ByAutograd",
     "Checkpoint",
     "CheckpointError",
@@ -55,6 +61,8 @@ __all__ = [
     "Oja",
     "OuterStep",
     "PlainLearner",
+    "Policy",
+    "PolicyLearner",
     "Preset",
     "Reversible",
     "Truncated",
@@ -62,8 +70,13 @@ __all__ = [
     "as_learner",
     "build_learner",
     "bundled_checkpoints",
+    "check_learner",
     "evaluate",
     "get_preset",
+    "learner_names",
     "load_bundled",
+    "read_plan",
+    "register_learner",
+    "run_benchmark",
     "run_lifetime",
 ]

@@ -22,7 +22,7 @@ def bundled_checkpoints() -> dict[str, Path]:
 
 def title(about: Mapping[str, Any]) -> str:
     """``FLP (2)``: a meta-trained learner and its number of plastic layers, by what its checkpoint says of itself."""
-    name = about.get("learner", "")
+    name = str(about.get("learner", ""))
     layers = about.get("settings", {}).get("plastic_layers")
     return TITLES.get(name, name) + (f" ({layers})" if layers else "")
 

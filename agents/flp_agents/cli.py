@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", help="name of a bundled checkpoint, or a folder (default: a new learner)")
     command.add_argument("--env", help="environment id (default: the checkpoint's, or FLPSine-Continual-v0)")
     command.add_argument("--learner", default="flp", help="which new learner, without --checkpoint (%(default)s)")
-    command.add_argument("--output", default="lifetime.gif", help="a .gif, or a .png of the end (default: %(default)s)")
+    command.add_argument("--output", default="lifetime.gif", help="a .mp4 or .gif, or a .png of the end (%(default)s)")
     command.add_argument("--every", type=int, default=10, help="inner steps between frames (default: %(default)s)")
     command.add_argument("--transfer", action="store_true", help="allow another env than it was meta-trained on")
     _add_shared(command)
@@ -124,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
     command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
 
+    _add_policy_command(commands)
+    _add_benchmark_commands(commands)
     _add_data_commands(commands)
 
     command = _add(commands, "demo", "evaluate the bundled learners, meta-train one live, draw what happened", "demo")
@@ -132,6 +134,65 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--train-seconds", type=float, default=60.0, help="of live meta-training (%(default)s)")
     _add_shared(command, device=False)
     return parser
+
+
+def _add_policy_command(commands: Any) -> None:
+    text = "train a policy of stable-baselines3 by reward alone"
+    command = _add(commands, "train-sb3", text, "train_sb3", "policy_commands")
+    command.add_argument("--algorithm", required=True, help="ppo (without memory) or recurrent-ppo")
+    command.add_argument("--env", default="FLPSine-Continual-v0", help="environment id (default: %(default)s)")
+    command.add_argument("--env-steps", type=int, default=200_000, help="answers in all (default: %(default)s)")
+    command.add_argument("--output", help="folder for model.zip and policy.json (default: runs/ENV-ALGORITHM-SEED)")
+    command.add_argument("--test-episodes", type=int, default=100, help="meta-test episodes at the end (%(default)s)")
+    command.add_argument(
+        "--train-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="like --env-option, but while training only: short lifetimes (steps_per_function=1, shots=1) with a long "
+        "query (query_size=320, query_shots=15) are rewarded more often; may be repeated",
+    )
+    _add_shared(command, device=False)
+    _add_env_options(command)
+
+
+def _add_benchmark_commands(commands: Any) -> None:
+    module = "benchmark_commands"
+    command = _add(commands, "benchmark", "compare learners: learners x environments x seeds", "benchmark", module)
+    command.add_argument("plan", nargs="?", metavar="PLAN.toml", help="what to compare; options here override it")
+    command.add_argument("--learners", nargs="+", metavar="NAME", help="or folders of checkpoints (default: built-in)")
+    command.add_argument("--envs", nargs="+", metavar="ID", help="(default: both sine environments)")
+    command.add_argument("--seeds", type=int, help="how many, counted from 0 (default: 3)")
+    command.add_argument("--episodes", type=int, help="lifetimes of each learner under each seed (default: 100)")
+    command.add_argument("--split", help="whose episodes (default: meta-test)")
+    command.add_argument("--output", default="results/benchmark", help="folder of results (default: %(default)s)")
+    command.add_argument("--jobs", type=int, help="processes (default: all cores)")
+    command.add_argument("--backend", default="loky", help="of joblib: loky, ray or dask (default: %(default)s)")
+    command.add_argument("--cell-minutes", type=float, help="after which a cell has failed (default: 60)")
+    command.add_argument("--retry-failed", action="store_true", help="run cells again that have failed")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_plugin(command)
+    _add_env_options(command)
+
+    command = _add(commands, "report", "a benchmark's results as one HTML page", "report", module)
+    command.add_argument("results", metavar="RESULTS", help="folder that flp benchmark wrote")
+    command.add_argument("--output", metavar="FILE", help="(default: RESULTS/report.html)")
+
+    command = _add(commands, "check-learner", "say what a learner gets wrong", "check_learner", module)
+    command.add_argument("learner", help="name, or folder of a checkpoint")
+    command.add_argument("--envs", nargs="+", metavar="ID", help="(default: sine waves and glyphs, if it fits)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_plugin(command)
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module that registers learners; may be repeated",
+    )
 
 
 def _add_data_commands(commands: Any) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flp_envs
-from flp_agents import bundled, checkpoint, factory, presets
+from flp_agents import bundled, checkpoint, factory, presets, registry
 from flp_agents.bench.report import table, write_report
 from flp_agents.bench.run import QUICK_SECONDS
 from flp_agents.bench.run import bench as run_bench
@@ -27,7 +27,7 @@ from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import describe
-from flp_agents.processes import Processes, join_processes, own_device
+from flp_agents.processes import Processes, join_processes, own_device, set_threads
 from flp_agents.progress import show_progress
 from flp_agents.training import Plan, TrainingRun, finite_or_none
 from flp_agents.watching import render_lifetime
@@ -47,6 +47,7 @@ def list_everything(options: argparse.Namespace) -> int:
     names = {
         "environments": list(flp_envs.ENV_IDS),
         "learners": list(factory.LEARNERS),
+        "alternatives": [name for name in registry.built_in_names() if name not in factory.LEARNERS],
         "presets": list(presets.PRESETS),
     }
     checkpoints = bundled.describe_bundled()
@@ -101,19 +102,19 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
         print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
         return 130 if interrupted else 0
     result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED)
-    print(f"{run.seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {_score(result)}")
+    print(result_in_words(run.seconds, result))
     return 0
 
 
 def _begin(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
     env_id, learner = options.env or DEFAULT_ENV, options.learner or "flp"
     preset, seed = options.preset or "cpu", options.seed or 0
-    env_options = {**presets.preset_env_options(preset, env_id), **_env_options(options)}
-    env = flp_envs.make(env_id, **env_options)
+    of_env = {**presets.preset_env_options(preset, env_id), **env_options(options)}
+    env = flp_envs.make(env_id, **of_env)
     settings = presets.get_preset(preset, learner, _preset_overrides(options), kind=factory.kind_of(env))
     plan = Plan(
         env=env.spec.id if env.spec else env_id,
-        env_options=env_options,
+        env_options=of_env,
         learner=learner,
         preset=preset,
         settings=settings,
@@ -201,7 +202,7 @@ def render(options: argparse.Namespace) -> int:
         env_id, env = _env_for(learner, about, options, **shown)
     else:
         env_id = options.env or DEFAULT_ENV
-        env = flp_envs.make(env_id, **shown, **_env_options(options))
+        env = flp_envs.make(env_id, **shown, **env_options(options))
         settings = presets.get_preset("cpu", options.learner, kind=factory.kind_of(env))
         learner = factory.build_learner(options.learner, env, settings, seed)
     path = Path(options.output)
@@ -236,7 +237,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def prepare_torch(device: str, threads: int | None) -> str:
-    """Sets the thread count, here and nowhere else, and checks the device.
+    """Sets the thread count and checks the device.
 
     Raises:
         FLPError: if the device is not there.
@@ -244,7 +245,7 @@ def prepare_torch(device: str, threads: int | None) -> str:
     if threads is not None:
         if check_at_least("threads", threads, 1) > MOST_THREADS:
             raise InvalidSize(f"threads must be at most {MOST_THREADS}, got {threads}")
-        torch.set_num_threads(threads)
+        set_threads(threads)
     try:
         kind = torch.device(device)
         if kind.type not in ("cpu", "cuda"):
@@ -276,7 +277,7 @@ def _env_for(
     # Another family's options mean nothing here.
     family, of_about = (env_id.rpartition(":")[2].split("-")[0] for env_id in (wanted, about["env"]))
     of_run = about["env_options"] if family == of_about else {}
-    env = flp_envs.make(wanted, **more, **{**of_split, **of_run, **_env_options(options)})
+    env = flp_envs.make(wanted, **more, **{**of_split, **of_run, **env_options(options)})
     env_id = env.spec.id if env.spec else str(options.env)
     if env_id != about["env"] and not options.transfer:
         raise checkpoint.CheckpointError(
@@ -286,18 +287,23 @@ def _env_for(
     return env_id, env
 
 
-def _env_options(options: argparse.Namespace) -> dict[str, Any]:
+def env_options(options: argparse.Namespace) -> dict[str, Any]:
     """``["name=value", ...]`` as keyword arguments: numbers, true and false where they read so, else text."""
     if options.data_root is not None:
         # Where the data lies is this machine's business: it does not become part of what is trained.
         os.environ[roots.VARIABLE] = str(roots.named_root(options.data_root))
+    return named_values("--env-option", options.env_option)
+
+
+def named_values(flag: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """``["name=value", ...]``, as a flag gave them, that are keyword arguments of environments."""
     named: dict[str, Any] = {}
-    for pair in options.env_option:
+    for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator or not name.isidentifier():
-            raise FLPError(f"--env-option: expected NAME=VALUE, such as steps_per_function=8, got {pair!r}")
+            raise FLPError(f"{flag}: expected NAME=VALUE, such as steps_per_function=8, got {pair!r}")
         if name in RESERVED_OPTIONS:
-            raise FLPError(f"--env-option: {name} is not set here, see --help")
+            raise FLPError(f"{flag}: {name} is not set here, see --help")
         named[name] = _value(text)
     return named
 
@@ -309,6 +315,11 @@ def _value(text: str) -> int | float | bool | str:
         except ValueError:
             continue
     return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def result_in_words(seconds: float, result: Mapping[str, Any]) -> str:
+    """What training cost, and what came of it, in one line."""
+    return f"{seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {_score(result)}"
 
 
 def _score(result: Mapping[str, Any] | None) -> str:

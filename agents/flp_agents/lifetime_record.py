@@ -157,7 +157,8 @@ def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
     belongs = tasks[:, None, :, None] == np.arange(count)
     sums = (losses[..., None] * belongs).sum(2)
     number = belongs.sum(2)
-    return np.divide(sums, number, out=np.full(sums.shape, np.nan), where=number > 0)
+    means: Array = np.divide(sums, number, out=np.full(sums.shape, np.nan), where=number > 0)
+    return means
 
 
 def _array(values: Tensor) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, Objective, SquaredError, objective_of
+from flp_agents.policies import Policy, PolicyLearner
 from flp_datasets.errors import FLPError
 
 
@@ -110,12 +111,20 @@ class ManyPlainLearners(Learner[_Lives]):
         return values.astype(np.float32)
 
 
-def as_learner(learner: Learner[Any] | PlainLearner, env: Any) -> Learner[Any]:
+def as_learner(learner: Learner[Any] | PlainLearner | Policy, env: Any) -> Learner[Any]:
     """Any learner as one that lives through many lifetimes at once, fit for an environment.
 
     Raises:
         IncompatibleSpaces: if it cannot live there.
+        FLPError: if it is no learner at all.
     """
     if isinstance(learner, Learner):
         return learner.fitted_to(env)
-    return ManyPlainLearners(learner, objective_of(env))
+    if all(callable(getattr(learner, name, None)) for name in ("reset", "predict", "update")):
+        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env))
+    if callable(getattr(learner, "predict", None)):
+        return PolicyLearner(cast("Policy", learner), env)
+    raise FLPError(
+        "expected a learner with reset, predict and update, or a policy with predict(observation, state, "
+        f"episode_start, deterministic), got {type(learner).__name__}"
+    )

@@ -23,6 +23,11 @@ from flp_datasets.errors import FLPError, InvalidSize
 _PATIENCE = timedelta(minutes=30)
 
 
+def set_threads(count: int) -> None:
+    """Sets how many processor threads torch uses: here and nowhere else, and before there is work."""
+    torch.set_num_threads(count)
+
+
 class LostProcess(FLPError, RuntimeError):
     """Another process of the run ended, or cannot be reached."""
 

@@ -1,8 +1,11 @@
-"""Watching one lifetime: a learner in an env, frame by frame, to a GIF or a picture."""
+"""Watching one lifetime: a learner in an env, frame by frame, to a video, a GIF or a picture."""
 
 from __future__ import annotations
 
 import io
+import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from flp_agents.gym_agent import GymAgent
 from flp_agents.learner import Learner
 from flp_datasets.errors import FLPError
 from flp_datasets.files import write_atomically
-from flp_envs.rendering import require_matplotlib
+from flp_envs.rendering import MissingDependency, require_matplotlib
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +30,7 @@ LAST_FRAME_MILLISECONDS = 3000
 def render_lifetime(
     learner: Learner[Any], env: gym.Env[Any, Any], path: Path, *, seed: int = 0, every: int = 10
 ) -> float:
-    """Writes one lifetime as an animation (``.gif``) or its end as a picture (``.png``).
+    """Writes one lifetime as a video (``.mp4``) or an animation (``.gif``), or its end as a picture (``.png``).
 
     Args:
         learner: who lives.
@@ -41,10 +44,13 @@ def render_lifetime(
 
     Raises:
         FLPError: for another suffix, or if the file cannot be written.
+        MissingDependency: if what draws or encodes it is not installed.
     """
-    if path.suffix not in (".gif", ".png"):
-        raise FLPError(f"expected a file name that ends in .gif or .png, got {path}")
+    if path.suffix not in _ENCODERS:
+        raise FLPError(f"expected a file name that ends in .gif, .mp4 or .png, got {path}")
     require_matplotlib()
+    if path.suffix == ".mp4":
+        require_ffmpeg()
     agent = GymAgent(learner, env)
     learner = agent.learner
     observation, _ = env.reset(seed=seed)
@@ -62,33 +68,95 @@ def render_lifetime(
         action, state = agent.predict(observation, state)
         is_first_query = bool(observation["phase"]) and not asked
         asked = bool(observation["phase"])
-        if is_first_query or (path.suffix == ".gif" and not observation["phase"] and step % every == 0):
+        if is_first_query or (path.suffix != ".png" and not observation["phase"] and step % every == 0):
             frames.append(np.asarray(env.render()))
         observation, reward, done, _, _ = env.step(action)
         returned += float(reward)
         step += 1
     frames.append(np.asarray(env.render()))
     _write(path, frames)
-    return learner.objective.score_of_return(returned)
+    return max(0.0, learner.objective.score_of_return(returned))  # rounding may leave it just below
+
+
+def require_ffmpeg() -> None:
+    """Checks that videos can be made.
+
+    Raises:
+        MissingDependency: if imageio-ffmpeg is not installed.
+    """
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise MissingDependency('videos need imageio-ffmpeg: pip install "flp-envs[video]"') from None
 
 
 def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    from PIL import Image
-
-    pictures = [Image.fromarray(frame) for frame in frames]
-    data = io.BytesIO()
-    if path.suffix == ".png":
-        pictures[-1].save(data, "png")
-    else:
-        palette = _beside([pictures[0], pictures[len(pictures) // 2], pictures[-1]]).quantize(64)
-        durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
-        first, *rest = [picture.quantize(palette=palette) for picture in pictures]
-        first.save(data, "gif", save_all=True, append_images=rest, duration=durations, loop=0)
+    data = _ENCODERS[path.suffix](frames)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data.getvalue())
+        write_atomically(path, data)
     except OSError as error:
         raise FLPError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _as_picture(frames: list[NDArray[np.uint8]]) -> bytes:
+    """The last frame as PNG."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(frames[-1]).save(data, "png")
+    return data.getvalue()
+
+
+def _as_animation(frames: list[NDArray[np.uint8]]) -> bytes:
+    """All frames as GIF."""
+    from PIL import Image
+
+    data, pictures = io.BytesIO(), [Image.fromarray(frame) for frame in frames]
+    palette = _beside([pictures[0], pictures[len(pictures) // 2], pictures[-1]]).quantize(64)
+    durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
+    first, *rest = [picture.quantize(palette=palette) for picture in pictures]
+    first.save(data, "gif", save_all=True, append_images=rest, duration=durations, loop=0)
+    return data.getvalue()
+
+
+def _as_video(frames: list[NDArray[np.uint8]]) -> bytes:
+    """All frames as H.264 in MP4, which every browser plays.
+
+    Raises:
+        FLPError: if the encoder fails.
+    """
+    import imageio_ffmpeg
+
+    height, width = frames[0].shape[:2]
+    still = [frames[-1]] * (LAST_FRAME_MILLISECONDS // FRAME_MILLISECONDS - 1)
+    shown = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
+    shown += ["-framerate", str(1000 / FRAME_MILLISECONDS), "-i", "pipe:0"]
+    # Players want an even number of pixels on each side, and the index before the pictures.
+    encoded = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-c:v", "libx264", "-crf", "18"]
+    encoded += ["-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lifetime.mp4"
+        try:
+            done = subprocess.run(
+                [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *shown, *encoded, str(path)],
+                input=b"".join(frame.tobytes() for frame in (*frames, *still)),
+                capture_output=True,
+                check=False,
+            )
+        except (OSError, RuntimeError) as error:
+            raise FLPError(f"cannot make a video: {' '.join(str(error).split())}") from None
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").split() or [f"ffmpeg ended with code {done.returncode}"]
+            raise FLPError(f"cannot make a video: {' '.join(said)}")
+        return path.read_bytes()
+
+
+_ENCODERS: dict[str, Callable[[list[NDArray[np.uint8]]], bytes]] = {
+    ".gif": _as_animation,
+    ".mp4": _as_video,
+    ".png": _as_picture,
+}
 
 
 def _beside(pictures: list[Image.Image]) -> Image.Image:

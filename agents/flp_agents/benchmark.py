@@ -1,0 +1,230 @@
+"""Runs the cells of a benchmark in parallel processes, each at most once, whatever happens to the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import joblib
+from filelock import FileLock, Timeout
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from flp_agents.benchmark_cell import failed, run_cell
+from flp_agents.benchmark_plan import BenchmarkPlan, PlanError
+from flp_agents.processes import set_threads
+from flp_agents.registry import load_plugins
+from flp_agents.report.tables import summary_rows
+from flp_agents.results import CELLS, Cell, CellResult, cell_path, read_result, read_results, write_result, write_tables
+from flp_datasets.errors import FLPError, check_at_least, check_choice
+from flp_datasets.files import remove_leftovers, write_atomically
+
+# Backends that this package knows how to set up; joblib's own are "loky" (processes) and "sequential".
+BACKENDS = ("loky", "ray", "dask")
+LOCKS = ".locks"
+# After its time is up, how long a cell may take to notice before its process is ended.
+_GRACE_SECONDS = 20.0
+
+
+def run_benchmark(
+    plan: BenchmarkPlan,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    backend: str = "loky",
+    retry_failed: bool = False,
+    on_cell: Callable[[CellResult], None] | None = None,
+) -> list[CellResult]:
+    """Runs all cells of a plan that ``folder`` does not hold, and writes the tables.
+
+    Each cell's result is written when it is done. So a benchmark that is killed goes on where it was when it is
+    called again, and two that share a folder share the work.
+
+    Args:
+        plan: what to compare.
+        folder: of the results.
+        jobs: processes.
+        backend: of joblib: "loky" on this machine, "ray" or "dask" on a cluster.
+        retry_failed: run cells again that have failed.
+        on_cell: is given every result, those found first.
+
+    Returns:
+        All results of the plan.
+
+    Raises:
+        FLPError: if the plan is wrong, or the folder holds another benchmark's results.
+    """
+    check_at_least("jobs", jobs, 1)
+    plan.check()
+    cells = list(plan.cells())
+    _check_folder(folder, cells)
+    report = on_cell or (lambda _: None)
+    if retry_failed:
+        _forget_failures(folder, cells)
+    todo = []
+    for cell in cells:
+        if cell_path(folder, cell).exists():
+            report(read_result(cell_path(folder, cell)))
+        else:
+            todo.append(cell)
+    with _backend(backend):
+        for cell in _run(todo, plan, folder, jobs, backend):
+            report(read_result(cell_path(folder, cell)))
+    write_summary(folder)
+    return [read_result(cell_path(folder, cell)) for cell in cells]
+
+
+def write_summary(folder: Path) -> None:
+    """Writes ``results.csv``, a row for each episode, and ``summary.json``, a row for each learner and metric."""
+    results = read_results(folder)
+    write_tables(folder, results)
+    rows = summary_rows(results)
+    write_atomically(folder / "summary.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _run(cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, backend: str) -> Iterator[Cell]:
+    """Yields cells as they are done. When a process dies, what it was at is tried once more, each cell on its own."""
+    by_digest = {cell.digest: cell for cell in cells}
+    together, alone = list(by_digest), list[str]()
+    while together or alone:
+        batch = together or alone[:1]
+        # One job would run in this process: what may die must not take it along.
+        processes = max(jobs, 1 if together else 2)
+        settings = (str(folder), plan.plugins, plan.cell_minutes, processes > 1 or backend != "loky")
+        work = [joblib.delayed(_work)(by_digest[digest], *settings) for digest in batch]
+        try:
+            for digest in joblib.Parallel(n_jobs=processes, return_as=_way_of_returning())(work):
+                batch.remove(digest)
+                yield by_digest[digest]
+            alone = alone if batch is together else alone[1:]
+            continue
+        except TerminatedWorkerError:
+            done = [digest for digest in batch if cell_path(folder, by_digest[digest]).exists()]
+        begun = [digest for digest in batch if digest not in done and _was_begun(folder, by_digest[digest])]
+        if not together:
+            for cell in (by_digest[digest] for digest in begun):
+                write_result(folder, failed(cell, "its process died: out of memory, or a crash outside Python"))
+                _mark(folder, cell).unlink()
+            done += begun
+            alone = [digest for digest in alone if digest not in done]
+        else:
+            together = [digest for digest in together if digest not in done and digest not in begun]
+            alone += begun
+        for digest in done:
+            yield by_digest[digest]
+
+
+def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, own_process: bool) -> str:
+    """Runs one cell, unless another process has done so or is doing so; returns its digest."""
+    set_threads(1)
+    load_plugins(plugins)
+    folder = Path(folder_name)
+    with _lock(folder, cell):
+        if not cell_path(folder, cell).exists():
+            remove_leftovers(cell_path(folder, cell))
+            mark = _mark(folder, cell)
+            mark.touch()
+            watched = _watched(cell, folder, minutes * 60 + _GRACE_SECONDS) if own_process else nullcontext()
+            with watched:
+                write_result(folder, run_cell(cell, minutes=minutes))
+            mark.unlink(missing_ok=True)
+    return cell.digest
+
+
+def _forget_failures(folder: Path, cells: Iterable[Cell]) -> None:
+    for path in (cell_path(folder, cell) for cell in cells):
+        if path.exists() and read_result(path).failure is not None:
+            path.unlink()
+
+
+def _check_folder(folder: Path, cells: Collection[Cell]) -> None:
+    """Refuses to mix results that one table could not hold."""
+    try:
+        (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
+    wanted = {cell.env: cell for cell in cells}
+    for path in sorted((folder / CELLS).glob("*.json")):
+        old = read_result(path).cell
+        new = wanted.get(old.env, old)
+        for name in ("episodes", "split", "env_options"):
+            before, now = getattr(old, name), getattr(new, name)
+            if before != now:
+                raise PlanError(
+                    f"{folder} holds results on {old.env} with {name} {before}, not {now}: choose another --output"
+                )
+
+
+def _lock(folder: Path, cell: Cell) -> FileLock:
+    (folder / LOCKS).mkdir(exist_ok=True)
+    return FileLock(folder / LOCKS / f"{cell.digest}.lock")
+
+
+def _mark(folder: Path, cell: Cell) -> Path:
+    """A file that is there while a cell runs."""
+    return folder / LOCKS / f"{cell.digest}.begun"
+
+
+def _was_begun(folder: Path, cell: Cell) -> bool:
+    """Whether a process that is gone was at a cell; another benchmark in the same folder may be at it now."""
+    try:
+        with _lock(folder, cell).acquire(timeout=0):
+            return _mark(folder, cell).exists()
+    except Timeout:
+        return False
+
+
+@contextmanager
+def _watched(cell: Cell, folder: Path, seconds: float) -> Iterator[None]:
+    """Ends this process, after writing why, if the cell neither ends nor lets itself be interrupted."""
+
+    def end() -> None:
+        write_result(folder, failed(cell, f"hung: did not stop {_GRACE_SECONDS:.0f} s after its time was up"))
+        _mark(folder, cell).unlink(missing_ok=True)
+        os._exit(1)
+
+    watchdog = threading.Timer(seconds, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
+def _way_of_returning() -> str:
+    """As they come, where the backend can do that; Ray's returns all at the end."""
+    backend, _ = joblib.parallel.get_active_backend()
+    return "generator_unordered" if backend.supports_return_generator else "list"
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    """Sets up a joblib backend.
+
+    Raises:
+        FLPError: if what it needs is not installed.
+    """
+    check_choice("backend", name, BACKENDS)
+    if name == "ray":
+        try:
+            from ray.util.joblib import register_ray
+        except ImportError:
+            raise FLPError("the ray backend needs Ray: pip install 'flp-envs[ray]'") from None
+        register_ray()  # type: ignore[no-untyped-call]
+    elif name == "dask":
+        try:
+            from distributed import get_client
+        except ImportError:
+            raise FLPError("the dask backend needs Dask: pip install 'flp-envs[dask]'") from None
+        try:
+            get_client()
+        except ValueError:
+            raise FLPError(
+                "the dask backend needs a dask.distributed.Client, made by the program that calls run_benchmark"
+            ) from None
+    with joblib.parallel_config(backend=name):
+        yield

@@ -1,0 +1,182 @@
+"""One cell of a benchmark: a learner lives through its episodes, and what is worth knowing of them is kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import flp_envs
+from flp_agents import metrics, registry
+from flp_agents.evaluation import batches_of_episodes
+from flp_agents.lifetime_record import LifetimeRecord, record_lifetimes
+from flp_agents.results import Cell, CellResult
+from flp_datasets.errors import FLPError
+
+# In double precision, lifetimes that run alone and lifetimes that run in a batch agree in every digit that is shown.
+PRECISION = torch.float64
+# Whose versions a result depends on.
+_DISTRIBUTIONS = ("flp-envs", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+
+
+class OutOfTime(FLPError):
+    """A cell that took too long."""
+
+
+def run_cell(cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None = None) -> CellResult:
+    """Lives through a cell's episodes. Whatever the learner does wrong becomes the result's failure.
+
+    Args:
+        cell: which.
+        minutes: after which it has failed.
+        lifetimes_at_once: in a batch; none: as many as memory is there for. Makes no difference in the numbers.
+    """
+    try:
+        with _time_limit(minutes * 60):
+            return _run(cell, lifetimes_at_once)
+    except FLPError as error:
+        return failed(cell, str(error))
+    except MemoryError:
+        return failed(cell, "out of memory")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        name = os.path.basename(where.filename)
+        return failed(cell, f"{type(error).__name__}: {error} ({name}, line {where.lineno})")
+
+
+def _run(cell: Cell, lifetimes_at_once: int | None) -> CellResult:
+    env = flp_envs.make(cell.env, split=cell.split, **cell.env_options)
+    contender = registry.build_contender(cell.learner, env, cell.seed)
+    registry.refuse_leak(cell.learner, contender.meta_trained_on, cell.env, cell.split)
+    learner = contender.learner.to(PRECISION).eval()
+    batches = batches_of_episodes(env, cell.episodes, cell.seed, lifetimes_at_once)
+    records = [record_lifetimes(learner, batch) for batch in batches]
+    return CellResult(
+        cell,
+        title=contender.title,
+        network=contender.network,
+        metric=learner.objective.metric,
+        scores=_scores(records),
+        curves=_curves(records),
+        task_ends=records[0].task_ends,
+        seconds=float(np.average([r.seconds for r in records], weights=[len(r.support_losses) for r in records])),
+        state_bytes=max(record.state_bytes for record in records),
+        stamp={**stamp(), **_origin(contender)},
+    )
+
+
+def _scores(records: Sequence[LifetimeRecord]) -> dict[str, list[float]]:
+    """Every metric of every episode; see :data:`flp_agents.results.METRICS`."""
+    rows: dict[str, list[float]] = {}
+    for record in records:
+        steps, tasks = record.support_losses.shape[1], record.query_losses.shape[2]
+        measured = {
+            "query_score": record.query_scores,
+            "prequential_score": metrics.prequential_score(record.support_losses),
+        }
+        if steps > 1:
+            curve = metrics.prequential_curve(record.support_losses)
+            measured["prequential_area"] = metrics.area_under_curve(curve, np.arange(1, steps + 1))
+        if len(record.asked_at) > 1:
+            over_tasks = np.nanmean(record.query_losses, axis=2)
+            measured["learning_area"] = metrics.area_under_curve(over_tasks, record.asked_at)
+        if record.task_ends and tasks > 1:
+            measured |= {
+                "average_final_score": metrics.average_final_score(record.query_losses),
+                "forgetting": metrics.forgetting(record.query_losses),
+                "backward_transfer": metrics.backward_transfer(record.query_losses),
+                "forward_transfer": metrics.forward_transfer(record.query_losses),
+                "interference": metrics.interference(record.answers, record.query_task).mean(1),
+            }
+        for name, values in measured.items():
+            rows.setdefault(name, []).extend(values.tolist())
+    return rows
+
+
+def _curves(records: Sequence[LifetimeRecord]) -> dict[str, Any]:
+    by_task = np.concatenate([record.query_losses for record in records])
+    curves: dict[str, Any] = {"query_at": records[0].asked_at.tolist()}
+    for name, values in (
+        ("prequential", np.concatenate([record.support_losses for record in records])),
+        ("query", np.nanmean(by_task, axis=2)),
+        ("query_by_task", by_task),
+    ):
+        curves[name] = np.nanmean(values, axis=0).tolist()
+        curves[f"{name}_error"] = _standard_error(values).tolist()
+    return curves
+
+
+def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    number = np.isfinite(values).sum(axis=0)
+    deviation: NDArray[np.float64] = np.nanstd(values, axis=0, ddof=1 if len(values) > 1 else 0)
+    error: NDArray[np.float64] = deviation / np.sqrt(number)
+    return error
+
+
+def stamp() -> dict[str, str]:
+    """Where and when numbers were made: versions and kind of machine, without its name."""
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[f"version_{name.replace('-', '_')}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        **versions,
+        "version_python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "precision": str(PRECISION).removeprefix("torch."),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _origin(contender: registry.Contender) -> dict[str, str]:
+    trained = contender.meta_trained_on
+    return {
+        "meta_trained_on": f"{trained['env']} {trained['split']}" if trained else "",
+        **{key: str(value) for key, value in contender.origin.items()},
+    }
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupts what runs for too long; ends the process if it does not let itself be interrupted.
+
+    Only a process's main thread can be interrupted, and only where there are signals.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise OutOfTime(f"took more than {seconds / 60:g} minutes (--cell-minutes)")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "..."
+
+
+def failed(cell: Cell, reason: str) -> CellResult:
+    """A cell without numbers."""
+    return CellResult(cell, cell.learner, stamp=stamp(), failure=_one_line(reason))

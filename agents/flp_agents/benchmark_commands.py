@@ -1,0 +1,161 @@
+"""What ``flp benchmark``, ``flp report`` and ``flp check-learner`` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from flp_agents import registry
+from flp_agents.benchmark import run_benchmark
+from flp_agents.benchmark_plan import BenchmarkPlan, read_plan
+from flp_agents.commands import env_options
+from flp_agents.conformance import check_learner as check
+from flp_agents.report.page import write_report
+from flp_agents.report.tables import summary_rows
+from flp_agents.results import METRICS, CellResult
+
+
+def benchmark(options: argparse.Namespace) -> int:
+    """``flp benchmark``."""
+    plan = read_plan(Path(options.plan)) if options.plan else BenchmarkPlan()
+    given: dict[str, Any] = {
+        "learners": options.learners,
+        "envs": options.envs,
+        "seeds": options.seeds,
+        "episodes": options.episodes,
+        "split": options.split,
+        "env_options": env_options(options),
+        "plugins": options.plugin,
+        "cell_minutes": options.cell_minutes,
+    }
+    plan = replace(plan, **{key: _fixed(value) for key, value in given.items() if value})
+    folder, jobs = Path(options.output), options.jobs or os.cpu_count() or 1
+    registry.load_plugins(plan.plugins)
+    total = len(list(plan.cells()))
+    with _show_cells(total) as on_cell:
+        results = run_benchmark(
+            plan, folder, jobs=jobs, backend=options.backend, retry_failed=options.retry_failed, on_cell=on_cell
+        )
+    if options.json:
+        print(json.dumps({"rows": summary_rows(results)}, allow_nan=False))
+    else:
+        _print_tables(results)
+        print(f"results: {folder / 'results.csv'}, {folder / 'summary.json'}; a page of them: flp report {folder}")
+    return 1 if all(result.failure is not None for result in results) else 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """``flp report``."""
+    path = write_report(Path(options.results), None if options.output is None else Path(options.output))
+    print(f"report: {path}")
+    return 0
+
+
+def check_learner(options: argparse.Namespace) -> int:
+    """``flp check-learner``."""
+    registry.load_plugins(options.plugin)
+    findings = check(options.learner, options.envs or None)
+    if options.json:
+        rows = [{"check": f.check, "env": f.env, "passed": f.passed, "words": f.words} for f in findings]
+        print(json.dumps({"learner": options.learner, "findings": rows}))
+    else:
+        console = Console()
+        for finding in findings:
+            mark = "[green]right[/green]" if finding.passed else "[red]WRONG[/red]"
+            console.print(f"{mark}  {finding.env}  {finding.check}", highlight=False)
+            if not finding.passed:
+                console.print(f"       {finding.words}", highlight=False, markup=False)
+        wrong = sum(not finding.passed for finding in findings)
+        print(f"{options.learner}: {len(findings) - wrong} checks right, {wrong} wrong")
+    return 0 if all(finding.passed for finding in findings) else 1
+
+
+def _fixed(value: Any) -> Any:
+    """Lists as tuples; a single seed count as a number."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+@contextmanager
+def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
+    """A bar on a terminal, a line for each cell elsewhere; on standard error, as standard output is for results."""
+    console = Console(stderr=True)
+    done = 0
+
+    def line(result: CellResult) -> str:
+        cell = result.cell
+        score = f"{sum(values) / len(values):.4g}" if (values := result.scores.get("query_score")) else ""
+        outcome = f"failed: {result.failure}" if result.failure is not None else f"{result.metric} {score}"
+        return f"{cell.env} {cell.learner} seed {cell.seed}: {outcome}"
+
+    if not console.is_terminal:
+
+        def print_line(result: CellResult) -> None:
+            nonlocal done
+            done += 1
+            console.print(f"{done}/{total}  {line(result)}", markup=False, highlight=False, soft_wrap=True)
+
+        yield print_line
+        return
+    columns = (
+        TextColumn("cells"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total, last="")
+
+        def advance(result: CellResult) -> None:
+            progress.update(task, advance=1, last=line(result).replace("[", "\\["))
+            if result.failure is not None:
+                progress.console.print(line(result), markup=False)
+
+        yield advance
+
+
+def _print_tables(results: Sequence[CellResult]) -> None:
+    """For each environment, its learners with the most important metrics, best first."""
+    shown = ("query_score", "prequential_score", "forgetting", "backward_transfer", "forward_transfer")
+    console = Console()
+    rows = summary_rows(results)
+    for env in dict.fromkeys(result.cell.env for result in results):
+        of_env = [result for result in results if result.cell.env == env]
+        metric = next((result.metric for result in of_env if result.metric), "")
+        table = Table(
+            title=f"{env}, {of_env[0].cell.split}, {metric}", box=None, padding=(0, 2, 0, 0), title_justify="left"
+        )
+        table.add_column("learner", no_wrap=True)
+        for name in shown:
+            table.add_column(METRICS[name][0], justify="right")
+        by_learner: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            if row["env"] == env and row.get("metric") in shown:
+                by_learner.setdefault(row["learner"], {})[row["metric"]] = row
+        ranked = sorted(by_learner.items(), key=lambda item: item[1]["query_score"]["mean"])
+        for learner, cells in ranked:
+            table.add_row(Text(learner), *(_figure(cells.get(name)) for name in shown))
+        console.print(table)
+        for result in of_env:
+            if result.failure is not None:
+                reason = f"{result.cell.learner} failed (seed {result.cell.seed}): {result.failure}"
+                console.print(reason, markup=False, highlight=False)
+        console.print()
+
+
+def _figure(row: dict[str, Any] | None) -> str:
+    """``0.0123 (0.0004)``: mean, and its standard error over episodes."""
+    if row is None:
+        return ""
+    return f"{row['mean']:.4g} ({row['standard_error_over_episodes'] or float('nan'):.2g})"

@@ -1,0 +1,207 @@
+"""Policies of stable-baselines3, and all that answer like them, as learners: the reverse of ``GymAgent``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flp_agents.learner import Learner
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces, in_words, objective_of
+from flp_agents.saved_policies import ALGORITHMS, DESCRIPTION, SavedPolicy, load_policy, read_policy_description
+from flp_datasets.errors import FLPError, check_choice
+from flp_envs.stream import QUERY, SUPPORT
+
+# The trained policies that come with the package.
+FOLDER = Path(__file__).parent / "policy_checkpoints"
+
+
+class Policy(Protocol):
+    """Whatever has stable-baselines3's ``predict``: its models, a ``GymAgent``, any class of one's own.
+
+    If it has an ``observation_space`` and an ``action_space``, as models do, it is held to them.
+    """
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], Any]:
+        """Answers observations with a leading axis of envs, here of one.
+
+        Returns:
+            The actions, with the same axis, and the state for the next call.
+        """
+        ...
+
+
+class _Life(NamedTuple):
+    """One lifetime of a policy.
+
+    Attributes:
+        remembered: the state that ``predict`` returned last.
+        begun: whether it was asked anything.
+        told: the target of the last answer, ``(*target)``, that the next observation shows; none if there is none.
+    """
+
+    remembered: Any = None
+    begun: bool = False
+    told: NDArray[Any] | None = None
+
+
+class PolicyLearner(Learner[tuple[_Life, ...]]):
+    """Lets a policy live through episodes as a :class:`flp_agents.learner.Learner`.
+
+    It is shown what an environment would show: inputs one after another, each with the target of the one before; the
+    query with phase 1, its first input with the last support target. So it answers as it does in the environment, to
+    every digit, and lifetimes in a batch answer as they do alone: each is asked by itself.
+
+    A query may be asked at any time; it leaves the state as it was. Like a :class:`~flp_agents.PlainLearner` it is
+    not meta-trained here.
+
+    Args:
+        policy: who answers; shared by all lifetimes, whose states are kept apart.
+        env: tells what an observation looks like; single or vector.
+        deterministic: given to ``predict``. A policy that draws its answers takes them from generators of its own.
+
+    Raises:
+        IncompatibleSpaces: if the env does not speak the episode protocol, or is not one that the policy was made for.
+    """
+
+    def __init__(self, policy: Policy, env: Any, *, deterministic: bool = True) -> None:
+        super().__init__()
+        self.objective = objective_of(env)
+        space: spaces.Dict = getattr(env, "single_observation_space", env.observation_space)
+        if not {"x", "y", "has_target", "phase"} <= space.spaces.keys():
+            raise IncompatibleSpaces(
+                f"expected an observation space with x, y, has_target and phase, got {in_words(space)}"
+            )
+        answers = getattr(env, "single_action_space", env.action_space)
+        for kind, of_env in (("observation", space), ("action", answers)):
+            of_policy = getattr(policy, f"{kind}_space", None)
+            if of_policy is not None and of_policy != of_env:
+                raise IncompatibleSpaces(
+                    f"the policy was made for an {kind} space {in_words(of_policy)}, the environment has "
+                    f"{in_words(of_env)}: use the env options that it was trained with"
+                )
+        # Hidden from torch: a policy stays on its own device and in its own precision.
+        self._hidden = (policy,)
+        self.deterministic = deterministic
+        self.settings = {"policy": policy, "deterministic": deterministic}
+        self._space, self._answers = space, answers
+
+    def tensor(self, array: Any) -> Tensor:
+        """An array as a tensor; numbers in double precision, so that scores alone and in a batch are the same."""
+        values = torch.as_tensor(np.asarray(array))
+        return values if values.dtype == torch.uint8 else values.double()
+
+    @property
+    def policy(self) -> Policy:
+        """Who answers."""
+        return self._hidden[0]
+
+    def fitted_to(self, env: Any) -> PolicyLearner:
+        """Itself, or the same policy for another env.
+
+        Raises:
+            IncompatibleSpaces: if it cannot live there.
+        """
+        if getattr(env, "single_observation_space", env.observation_space) == self._space:
+            return self
+        return PolicyLearner(self.policy, env, deterministic=self.deterministic)
+
+    def init(self, n: int) -> tuple[_Life, ...]:
+        return tuple(_Life() for _ in range(n))
+
+    def predict(self, state: tuple[_Life, ...], features: Tensor) -> tuple[Tensor, tuple[_Life, ...]]:
+        pairs = [self._ask(life, x, SUPPORT) for life, x in zip(state, features.cpu().numpy(), strict=True)]
+        return torch.stack([answer for answer, _ in pairs]), tuple(life for _, life in pairs)
+
+    def answer_all(self, state: tuple[_Life, ...], features: Tensor) -> Tensor:
+        answers = []
+        for life, inputs in zip(state, features.cpu().numpy(), strict=True):
+            # A policy may write on its state; this one is needed again.
+            asked, of_life = copy.deepcopy(life), []
+            for x in inputs:
+                answer, asked = self._ask(asked, x, QUERY)
+                of_life.append(answer)
+            answers.append(torch.stack(of_life))
+        return torch.stack(answers)
+
+    def update(self, state: tuple[_Life, ...], y: Tensor) -> tuple[_Life, ...]:
+        return self.update_where(torch.ones(len(state), dtype=torch.bool), state, y)
+
+    def update_where(self, mask: Tensor, state: tuple[_Life, ...], y: Tensor) -> tuple[_Life, ...]:
+        targets = self.objective.actions(y).cpu().numpy()
+        return tuple(
+            life._replace(told=self._unpaired(target)) if told and life.begun else life
+            for told, life, target in zip(mask.tolist(), state, targets, strict=True)
+        )
+
+    def choose(self, mask: Tensor, yes: tuple[_Life, ...], no: tuple[_Life, ...]) -> tuple[_Life, ...]:
+        return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
+
+    def parameter_groups(self) -> Mapping[str, list[torch.nn.Parameter]]:
+        return {}
+
+    def _unpaired(self, pairs: NDArray[Any]) -> NDArray[Any]:
+        """Of one step's pairs ``(B, ...)``, what an observation shows: labels come without an axis for them."""
+        return np.asarray(pairs[0] if isinstance(self.objective, CrossEntropy) else pairs)
+
+    def _ask(self, life: _Life, x: NDArray[Any], phase: int) -> tuple[Tensor, _Life]:
+        """The answer to one step's inputs ``(B, *input)``, as ``(B, n_y)``."""
+        target = np.zeros(self._space["y"].shape or ()) if life.told is None else life.told
+        shown = {"x": self._unpaired(x), "y": target, "has_target": life.told is not None, "phase": phase}
+        observation = {key: np.asarray(value, self._space[key].dtype)[None] for key, value in shown.items()}
+        action, remembered = self.policy.predict(
+            observation,
+            state=life.remembered,
+            episode_start=np.array([not life.begun]),
+            deterministic=self.deterministic,
+        )
+        return self._as_outputs(action), _Life(remembered, True)
+
+    def _as_outputs(self, action: Any) -> Tensor:
+        answer, name = np.asarray(action), type(self.policy).__name__
+        shape = (1, *(self._answers.shape or ()))
+        labels = isinstance(self.objective, CrossEntropy)
+        if answer.shape != shape or answer.dtype.kind not in ("iu" if labels else "iuf"):
+            what = "labels, whole numbers," if labels else "numbers"
+            raise FLPError(f"{name}.predict: expected {what} of shape {shape}, got {answer.shape} {answer.dtype}")
+        if not isinstance(self.objective, CrossEntropy):
+            return torch.from_numpy(answer[0].astype(np.float64))
+        if not 0 <= answer[0] < self.objective.classes:
+            raise FLPError(f"{name}.predict: expected a label below {self.objective.classes}, got {answer[0]}")
+        return torch.eye(self.objective.outputs, dtype=torch.float64)[torch.from_numpy(answer.astype(np.int64))]
+
+
+def policy_names() -> list[str]:
+    """Names of algorithms whose trained policies come with the package."""
+    return list(ALGORITHMS)
+
+
+def find_policy(name: str, env_id: str) -> SavedPolicy:
+    """The policy that comes with the package, trained on an environment by an algorithm.
+
+    Raises:
+        InvalidChoice: for an unknown algorithm, naming the nearest.
+        FLPError: if there is none for that environment.
+    """
+    check_choice("policy", name, policy_names())
+    for path in sorted(FOLDER.glob(f"{name}-*/{DESCRIPTION}")):
+        about = read_policy_description(path.parent)
+        if (about.algorithm, about.env) == (name, env_id):
+            return load_policy(path.parent)
+    raise FLPError(
+        f"no bundled policy of {name} for {env_id}: train one with flp train-sb3 --algorithm {name} --env {env_id} "
+        "--output FOLDER"
+    )

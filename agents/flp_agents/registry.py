@@ -1,0 +1,285 @@
+"""Names of learners: the built-in ones, checkpoints, and those that users bring.
+
+A learner is registered by a decorator in a file that ``--plugin`` names, or by an entry point of an installed
+package in the group ``flp_envs.learners``::
+
+    @register_learner("mine")
+    class Mine:  # reset / predict / update, or predict(observation, state, episode_start, deterministic)
+        ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gymnasium as gym
+
+from flp_agents import bundled, checkpoint
+from flp_agents.alternatives import ALTERNATIVES
+from flp_agents.factory import LEARNERS
+from flp_agents.learner import Learner
+from flp_agents.plain_learner import as_learner
+from flp_agents.policies import find_policy, policy_names
+from flp_datasets.errors import FLPError, InvalidChoice
+
+ENTRY_POINTS = "flp_envs.learners"
+# The only one that flp train and flp train-sb3 draw from.
+TRAINING_SPLIT = "meta-train"
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class PluginError(FLPError, ValueError):
+    """A file or package that was to bring learners, and does not."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A learner, ready to live in an environment.
+
+    Attributes:
+        learner: itself.
+        title: as tables show it.
+        network: what tells it from others of its name: SHA-256 of its meta-parameters, or its seed.
+        meta_trained_on: environment and split of its meta-training, or of a policy's training; empty if there was none.
+        origin: further facts of where it comes from.
+    """
+
+    learner: Learner[Any]
+    title: str
+    network: str
+    meta_trained_on: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SplitLeak(FLPError, ValueError):
+    """A learner that is to be tested on what it was meta-trained on."""
+
+
+# What register_learner was told.
+_REGISTERED: dict[str, Callable[..., Any]] = {}
+
+
+def register_learner(name: str) -> Callable[[Builder], Builder]:
+    """Makes a learner known by a name, as a decorator of its class or of a function that makes one.
+
+    What is decorated is called with those of ``env`` and ``seed`` that it has parameters for, and returns a
+    :class:`~flp_agents.learner.Learner`, a :class:`~flp_agents.plain_learner.PlainLearner`, or anything with
+    stable-baselines3's ``predict``.
+
+    Raises:
+        PluginError: if a built-in learner, or another registered one, has this name.
+    """
+
+    def register(builder: Builder) -> Builder:
+        if name in built_in_names():
+            raise PluginError(f"a built-in learner is named {name!r} already: choose another name")
+        earlier = _REGISTERED.get(name)
+        if earlier is not None and _origin(earlier) != _origin(builder):
+            raise PluginError(f"another learner is registered as {name!r} already: choose another name")
+        _REGISTERED[name] = builder
+        return builder
+
+    return register
+
+
+def built_in_names() -> list[str]:
+    """Meta-trained learners with bundled checkpoints, alternatives, and policies."""
+    return [*LEARNERS, *ALTERNATIVES, *policy_names()]
+
+
+def learner_names() -> list[str]:
+    """All that can be named without a path: built in, registered, of entry points, and bundled checkpoints."""
+    return list(dict.fromkeys([*built_in_names(), *_REGISTERED, *_entry_points(), *bundled.bundled_checkpoints()]))
+
+
+def check_name(name: str) -> None:
+    """Makes sure that a name, or folder, stands for a learner.
+
+    Raises:
+        InvalidChoice: naming the nearest.
+    """
+    if name not in learner_names() and not Path(name).exists():
+        raise InvalidChoice("learner", name, learner_names())
+
+
+def load_plugins(plugins: Iterable[str]) -> None:
+    """Imports files (``mine.py``) or modules (``mine.learners``), whose decorators then register learners.
+
+    Raises:
+        PluginError: if one cannot be found, fails, or registers nothing.
+    """
+    for plugin in plugins:
+        before = set(_REGISTERED)
+        name = _module_name(plugin)
+        if name in sys.modules:
+            continue
+        try:
+            _import(plugin, name)
+        except FLPError:
+            raise
+        except Exception as error:
+            sys.modules.pop(name, None)
+            raise PluginError(f"cannot import {plugin}: {type(error).__name__}: {error}") from None
+        if set(_REGISTERED) == before:
+            sys.modules.pop(name, None)
+            raise PluginError(f"{plugin} registers no learner: decorate one with @flp_agents.register_learner(NAME)")
+
+
+def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contender:
+    """The learner of a name, or of a checkpoint's folder, fit to live in an environment.
+
+    Where several networks were meta-trained, the seed takes turns among them.
+
+    Raises:
+        InvalidChoice: for an unknown name, naming the nearest.
+        FLPError: if it cannot live there, or nothing was meta-trained for that environment.
+    """
+    builder = _REGISTERED.get(name) or ALTERNATIVES.get(name)
+    if builder is None and name in _entry_points():
+        builder = _load_entry_point(name)
+    if builder is not None:
+        return Contender(as_learner(_call(builder, env, seed), env), name, f"seed {seed}")
+    env_id = _id_of(env)
+    if name in LEARNERS:
+        return _of_checkpoint(_bundled_for(name, env_id, seed), env)
+    if name in policy_names():
+        policy = find_policy(name, env_id)
+        return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
+    if name in bundled.bundled_checkpoints() or Path(name).exists():
+        return _of_checkpoint(name, env)
+    raise InvalidChoice("learner", name, learner_names())
+
+
+def weights_digest(name: str, env_id: str, seed: int) -> str:
+    """SHA-256 of the weights that a name stands for in an environment; empty where there are none."""
+    if name in policy_names():
+        try:
+            return find_policy(name, env_id).sha256
+        except FLPError:
+            return ""
+    if name in LEARNERS:
+        fitting = _all_bundled_for(name, env_id)
+        if not fitting:
+            return ""
+        name = fitting[seed % len(fitting)]
+    if name in bundled.bundled_checkpoints() or (name not in learner_names() and Path(name).exists()):
+        return str(checkpoint.read_description(bundled.find_checkpoint(name))["files"]["weights"]["sha256"])
+    return ""
+
+
+def check_split(name: str, env_id: str, split: str) -> None:
+    """Makes sure that a learner is not tested on what it was meta-trained on.
+
+    Raises:
+        SplitLeak: if it is.
+    """
+    if name in LEARNERS or name in policy_names():
+        refuse_leak(name, {"env": env_id, "split": TRAINING_SPLIT}, env_id, split)
+    elif name in bundled.bundled_checkpoints() or Path(name).exists():
+        about = checkpoint.read_description(bundled.find_checkpoint(name))["about"]
+        refuse_leak(name, {"env": about.get("env", env_id), "split": TRAINING_SPLIT}, env_id, split)
+
+
+def refuse_leak(name: str, trained_on: Mapping[str, Any], env_id: str, split: str) -> None:
+    """Makes sure that a learner that was trained on one split is not tested on it.
+
+    Raises:
+        SplitLeak: if it is.
+    """
+    family, of_training = (full.rpartition(":")[2].split("-")[0] for full in (env_id, str(trained_on.get("env"))))
+    if trained_on.get("split") == split and family == of_training:
+        raise SplitLeak(
+            f"{name} was meta-trained on the {split} split of {of_training}, so a result on that split says nothing of "
+            "what it learned: use --split meta-test"
+        )
+
+
+def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
+    saved = checkpoint.load(bundled.find_checkpoint(name))
+    about = saved.about
+    return Contender(
+        as_learner(saved.learner, env),
+        bundled.title(about),
+        checkpoint.parameters_digest(saved.learner),
+        {key: about[key] for key in ("env", "env_options", "preset", "seed") if key in about}
+        | {"split": TRAINING_SPLIT},
+        {"checkpoint": Path(name).name, "checkpoint_command": about.get("command", "")},
+    )
+
+
+def _bundled_for(learner: str, env_id: str, seed: int) -> str:
+    fitting = _all_bundled_for(learner, env_id)
+    if not fitting:
+        raise FLPError(
+            f"no bundled checkpoint of {learner} for {env_id}: meta-train one (flp train --env {env_id} --learner "
+            f"{learner}) and name its folder as the learner"
+        )
+    return fitting[seed % len(fitting)]
+
+
+def _all_bundled_for(learner: str, env_id: str) -> list[str]:
+    rows = bundled.describe_bundled()
+    return [row["name"] for row in rows if row["learner"] == learner and row["env"] == env_id]
+
+
+def _id_of(env: gym.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec else type(env.unwrapped).__name__
+
+
+def _call(builder: Callable[..., Any], env: gym.Env[Any, Any], seed: int) -> Any:
+    offered = {"env": env, "seed": seed}
+    parameters = inspect.signature(builder).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return builder(**offered)
+    return builder(**{key: value for key, value in offered.items() if key in parameters})
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _load_entry_point(name: str) -> Callable[..., Any]:
+    point = _entry_points()[name]
+    try:
+        builder = point.load()
+    except Exception as error:
+        raise PluginError(f"the entry point {name} = {point.value} fails: {type(error).__name__}: {error}") from None
+    if not callable(builder):
+        raise PluginError(f"the entry point {name} = {point.value} is no class or function that makes a learner")
+    return builder  # type: ignore[no-any-return]
+
+
+def _origin(builder: Callable[..., Any]) -> tuple[str, str]:
+    return (getattr(builder, "__module__", ""), getattr(builder, "__qualname__", repr(builder)))
+
+
+def _module_name(plugin: str) -> str:
+    """A file's is made from its whole path: two files may have the same name."""
+    if not plugin.endswith(".py"):
+        return plugin
+    path = str(Path(plugin).resolve())
+    return f"flp_plugin_{Path(plugin).stem}_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+
+
+def _import(plugin: str, name: str) -> None:
+    if not plugin.endswith(".py"):
+        importlib.import_module(name)
+        return
+    path = Path(plugin)
+    if not path.is_file():
+        raise PluginError(f"no file {plugin}: --plugin expects a Python file or the name of a module")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

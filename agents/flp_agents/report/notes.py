@@ -1,0 +1,121 @@
+"""What a report must say beside its numbers: what is missing, what was left out, and what the numbers came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flp_agents.report.standings import Board, stamped
+from flp_agents.report.tables import seeds_in_words
+from flp_agents.results import METRICS, CellResult
+
+# Names that are listed one by one; of more, the number is given.
+MOST_NAMED = 6
+# Metrics that need sub-tasks one after another.
+OF_SUB_TASKS = ("average_final_score", "forgetting", "backward_transfer", "forward_transfer", "interference")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that holds for all results, such as the machine: a heading, and what stands behind it."""
+
+    heading: str
+    text: str
+
+
+def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fact]:
+    """What was compared, when, on what, with which versions; as the results' stamps say it."""
+    learners = {standing.name for board in boards for standing in board.standings}
+    seeds = sorted({result.cell.seed for result in results})
+    episodes = sorted({result.cell.episodes for result in results})
+    days = [moment[:10] for moment in stamped(results, "finished")]
+    versions = sorted({key for result in results for key in result.stamp if key.startswith("version_")})
+    return [
+        Fact(
+            "compared",
+            f"{_counted(len(learners), 'learner')} in {_counted(len(boards), 'setting')}, {seeds_in_words(seeds)}, "
+            f"{' or '.join(map(str, episodes))} episodes each, {_counted(len(results), 'cell')}",
+        ),
+        Fact("when", " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not recorded"),
+        Fact("machine", _all(results, "machine")),
+        Fact(
+            "versions",
+            ", ".join(f"{key.removeprefix('version_').replace('_', '-')} {_all(results, key)}" for key in versions)
+            or "not recorded",
+        ),
+        Fact("precision", _all(results, "precision")),
+        Fact("command", _all(results, "command")),
+    ]
+
+
+def notes_of(results: Sequence[CellResult], boards: Sequence[Board], unreadable: Iterable[str]) -> list[str]:
+    """A sentence for everything that is missing or must be known to read the numbers right."""
+    notes = [f"A file was left out: {line}." for line in unreadable]
+    failed = [result for result in results if result.failure is not None]
+    if failed:
+        cells = "the only cell" if len(results) == 1 else f"{len(failed)} of {len(results)} cells"
+        notes.append(f"Failed: {cells}. The reasons stand in the tables.")
+    everybody = {standing.name: standing.label for board in boards for standing in board.standings}
+    for board in boards:
+        absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
+        notes += _notes_of_board(board, absent)
+    seeds = {seed for board in boards for seed in board.seeds}
+    if len(seeds) == 1:
+        notes.append("One seed only: nothing is known of how much results differ between seeds.")
+    single = {
+        standing.label
+        for board in boards
+        for standing in board.ranked
+        if standing.summaries["query_score"].networks == 1
+    }
+    if single:
+        notes.append(
+            f"One network each: {_named(sorted(single))}. Their errors are over episodes only; whether other networks, "
+            "meta-trained alike, would do the same is not known."
+        )
+    for key in sorted({key for result in results for key in result.stamp if key.startswith("version_")}):
+        values = stamped(results, key)
+        if len(values) > 1:
+            notes.append(f"Results of different versions of {key.removeprefix('version_')}: {', '.join(values)}.")
+    return notes
+
+
+def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
+    env, notes = board.setting.env, []
+    if not board.ranked:
+        notes.append(f"{env}: every cell failed, so there is nothing to show but the reasons.")
+    elif not any(name in board.metrics for name in OF_SUB_TASKS):
+        notes.append(
+            f"{env}: its sub-tasks are mixed, so {', '.join(METRICS[name][0] for name in OF_SUB_TASKS)} mean nothing "
+            "there."
+        )
+    partial = [
+        f"{standing.label} ({len(standing.seeds)} of {len(board.seeds)})"
+        for standing in board.ranked
+        if standing.seeds != board.seeds
+    ]
+    if partial:
+        notes.append(f"{env}: results under some of the seeds only: {_named(partial)}.")
+    if absent:
+        notes.append(f"{env}: no results of {_named(absent)}.")
+    at_the_end = [standing.label for standing in board.ranked if "learning_area" not in standing.summaries]
+    if at_the_end:
+        notes.append(f"{env}: asked the query at the end only, so without a curve of it: {_named(at_the_end)}.")
+    for standing in board.standings:
+        if standing.incomplete:
+            names = ", ".join(METRICS[name][0] for name in standing.incomplete)
+            notes.append(f"{env}: {standing.label} has no {names} in some episodes, so none is shown.")
+    return notes
+
+
+def _all(results: Iterable[CellResult], key: str) -> str:
+    return "; ".join(stamped(results, key)) or "not recorded"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

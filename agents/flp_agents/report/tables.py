@@ -1,0 +1,163 @@
+"""A benchmark's tables: as rows of data, and to be written for a paper or a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flp_agents.memory import readable
+from flp_agents.report.formats import UNKNOWN, Entry, TextTable, plain
+from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards
+from flp_agents.results import METRICS, CellResult
+from flp_agents.uncertainty import Summary
+
+# What a table shows of the query score beside its mean; the other metrics have a table of their own.
+QUERY = "query_score"
+
+
+def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
+    """A row for each environment, learner and metric that is known; none for learners all of whose cells failed.
+
+    Args:
+        results: any, in any order.
+
+    Returns:
+        Rows with the keys ``env``, ``split``, ``env_options`` (JSON), ``learner``, ``title``, ``metric`` (a name in
+        :data:`flp_agents.results.METRICS`), ``unit`` ("mse" or "error_percent"), ``higher_is_better``, and the fields
+        of :class:`flp_agents.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A number
+        that is not known is none.
+    """
+    return [
+        {
+            "env": board.setting.env,
+            "split": board.setting.split,
+            "env_options": board.setting.env_options,
+            "learner": standing.name,
+            "title": standing.label,
+            "metric": metric,
+            "unit": board.metric,
+            "higher_is_better": METRICS[metric][1],
+            **_flat(summary),
+        }
+        for board in make_boards(results)
+        for standing in board.standings
+        for metric, summary in standing.summaries.items()
+    ]
+
+
+def _flat(summary: Summary) -> dict[str, float | None]:
+    flat: dict[str, float] = {"mean": summary.mean, "networks": summary.networks, "episodes": summary.episodes}
+    for over in ("networks", "episodes"):
+        flat[f"standard_error_over_{over}"] = getattr(summary, f"standard_error_over_{over}")
+        low, high = getattr(summary, f"interval_over_{over}")
+        flat |= {f"interval_over_{over}_low": low, f"interval_over_{over}_high": high}
+    return {key: value if math.isfinite(value) else None for key, value in flat.items()}
+
+
+def tables_of(board: Board) -> list[TextTable]:
+    """The query score and what it cost, the other metrics, and the comparison with the best learner."""
+    made = [_score_table(board), _metric_table(board), _comparison_table(board)]
+    return [table for table in made if table is not None and table.rows]
+
+
+def seconds_of(standing: Standing) -> float:
+    """For an inner step of one lifetime, the mean over cells; NaN if it is not known."""
+    known = [result.seconds for result in standing.results if math.isfinite(result.seconds)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def state_bytes_of(standing: Standing) -> int:
+    """Of what changes within one lifetime, the most over cells."""
+    return max((result.state_bytes for result in standing.results), default=0)
+
+
+def failures_of(standing: Standing) -> list[str]:
+    """``seed 2 failed: out of memory``; one line for seeds that failed alike."""
+    reasons: dict[str, list[int]] = {}
+    for result in standing.failures:
+        reasons.setdefault(result.failure or "", []).append(result.cell.seed)
+    return [f"{seeds_in_words(seeds)} failed: {reason}" for reason, seeds in reasons.items()]
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """``seed 0`` or ``seeds 0, 1, 2``."""
+    return f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def caption_of(board: Board) -> str:
+    """The setting in one line."""
+    setting = board.setting
+    options = "" if setting.env_options == "{}" else f", {setting.env_options}"
+    episodes = f"{setting.episodes} episodes for each of {seeds_in_words(board.seeds)}"
+    return f"{setting.env}{options}, {setting.split}, {episodes}"
+
+
+def _score_table(board: Board) -> TextTable:
+    rows = []
+    for standing in board.standings:
+        summary = standing.summaries.get(QUERY)
+        if summary is None:
+            rows.append((Entry(standing.label), *[Entry(UNKNOWN)] * 7))
+            continue
+        rows.append(
+            (
+                Entry(standing.label),
+                _mean(board, standing, QUERY),
+                Entry(interval=summary.interval_over_episodes),
+                Entry(interval=summary.interval_over_networks),
+                Entry(str(summary.networks)),
+                Entry(str(summary.episodes)),
+                Entry(value=seconds_of(standing)),
+                Entry(readable(state_bytes_of(standing))),
+            )
+        )
+    headings = ("learner", "query score (s.e.)", "95 % over episodes", "95 % over networks", "networks", "episodes")
+    notes = [f"{standing.label}: {line}." for standing in board.standings for line in failures_of(standing)]
+    return TextTable(
+        f"{caption_of(board)}: {board.unit or 'no scores'} on the query, standard error over episodes.",
+        (*headings, "seconds an inner step", "state"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def _metric_table(board: Board) -> TextTable | None:
+    metrics = [name for name in board.metrics if name != QUERY]
+    if not metrics:
+        return None
+    rows = [(Entry(standing.label), *(_mean(board, standing, name) for name in metrics)) for standing in board.ranked]
+    return TextTable(
+        f"{caption_of(board)}: over the lifetime, {board.unit}, standard errors over episodes.",
+        ("learner", *(METRICS[name][0] for name in metrics)),
+        tuple(rows),
+        ("Transfer: more is better; everything else: less is better.",),
+    )
+
+
+def _comparison_table(board: Board) -> TextTable | None:
+    if board.best is None:
+        return None
+    rows = [
+        (
+            Entry(standing.label),
+            Entry(value=pair.mean_difference, error=pair.standard_error),
+            Entry(interval=pair.interval),
+            Entry(plain(100 * pair.share_better)),
+            Entry(str(pair.episodes)),
+        )
+        for standing, pair in compare_with_best(board)
+    ]
+    return TextTable(
+        f"{caption_of(board)}: query score minus that of {board.best.label}, on the same episodes.",
+        ("learner", "difference (s.e.)", "95 % over episodes", "better on % of episodes", "episodes"),
+        tuple(rows),
+    )
+
+
+def _mean(board: Board, standing: Standing, name: str) -> Entry:
+    summary = standing.summaries.get(name)
+    if summary is None:
+        return Entry(UNKNOWN)
+    best = summary.mean == board.best_mean(name)
+    return Entry(value=summary.mean, error=summary.standard_error_over_episodes, best=best)

@@ -1,0 +1,88 @@
+"""flp benchmark, flp report, flp check-learner: what is typed and what is printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flp_agents.cli import main
+
+PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
+SHORT = ["--env-option", "num_functions=3", "--env-option", "steps_per_function=4"]
+ONE_ENV = ["--envs", "FLPSine-Continual-v0", "--seeds", "2", "--episodes", "3", "--jobs", "1", "--plugin", PLUGIN]
+
+
+def benchmark(folder, *learners, more=()):
+    return main(["benchmark", "--learners", *learners, *ONE_ENV, *SHORT, "--output", str(folder), *more])
+
+
+def test_a_benchmark_and_its_report(tmp_path, capsys):
+    folder = tmp_path / "results"
+    assert benchmark(folder, "mean", "seeded", "raises") == 0
+    printed = capsys.readouterr()
+    assert "FLPSine-Continual-v0, meta-test, mse" in printed.out
+    assert "failed (seed 1): ZeroDivisionError: cannot [be] learned" in " ".join(printed.out.split())
+    assert f"flp report {folder}" in printed.out.replace("\n", "")
+    assert printed.err.count("FLPSine-Continual-v0 mean seed") == 2
+    assert {path.name for path in folder.iterdir()} >= {"results.csv", "summary.json", "cells"}
+    assert main(["report", str(folder)]) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+    assert "ZeroDivisionError" in (folder / "report.html").read_text()
+
+
+def test_json_is_all_that_is_printed(tmp_path, capsys):
+    assert benchmark(tmp_path, "mean", more=["--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["learner"] for row in rows} == {"mean"}
+    query = next(row for row in rows if row["metric"] == "query_score")
+    assert (query["networks"], query["episodes"]) == (2, 6)
+    assert query["interval_over_episodes_low"] <= query["mean"] <= query["interval_over_episodes_high"]
+
+
+def test_a_plan_in_a_file_and_options_that_override_it(tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        f'learners = ["mean", "seeded"]\nenvs = ["FLPSine-IID-v0"]\nseeds = [4]\nepisodes = 2\nplugins = ["{PLUGIN}"]\n'
+        "[env_options]\nnum_functions = 3\nsteps_per_function = 4\n"
+    )
+    assert main(["benchmark", str(plan), "--learners", "mean", "--output", str(tmp_path), "--jobs", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {(row["env"], row["learner"], row["episodes"]) for row in rows} == {("FLPSine-IID-v0", "mean", 2)}
+
+
+def test_nothing_but_failures_is_a_failure(tmp_path):
+    assert benchmark(tmp_path, "raises") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["benchmark", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["benchmark", "--learners", "sgt"], "did you mean 'sgd'"),
+        (["benchmark", "--envs", "FLPSine"], "did you mean"),
+        (["benchmark", "--learners", "flp", "--split", "meta-train"], "use --split meta-test"),
+        (["benchmark", "--learners", "mean", "--plugin", "nowhere.py"], "no file nowhere.py"),
+        (["report", "nowhere"], "no results in nowhere"),
+        (["check-learner", "sgt"], "did you mean 'sgd'"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_check_learner_says_what_is_wrong(capsys):
+    short = ["--envs", "FLPSine-IID-v0", "--plugin", PLUGIN]
+    assert main(["check-learner", "mean", *short]) == 0
+    assert "mean: 7 checks right, 0 wrong" in capsys.readouterr().out
+    assert main(["check-learner", "raises", *short]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "raises ZeroDivisionError: cannot [be] learned" in printed
+    assert "raises: 0 checks right, 1 wrong" in printed
+    assert main(["check-learner", "raises", *short, "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["passed"], finding["env"]) == (False, "FLPSine-IID-v0")

@@ -1,0 +1,88 @@
+"""What is missing is said."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic_results import STAMP, made_up_benchmark, made_up_result
+
+from flp_agents.report.notes import facts_of, notes_of
+from flp_agents.report.standings import make_boards
+
+
+def notes(results, unreadable=()):
+    return notes_of(results, make_boards(results), unreadable)
+
+
+def stamped(result, **changes):
+    return replace(result, stamp={**result.stamp, **changes})
+
+
+def test_whole_results_of_several_networks_need_no_note():
+    assert notes([made_up_result(name, seed=seed) for name in ("ridge", "sgd") for seed in range(2)]) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "note"),
+    [
+        ([made_up_result("ridge")], "One seed only"),
+        ([made_up_result("flp", seed=s) for s in range(2)], "One network each: FLP (2)."),
+        ([made_up_result("ridge", failure="hung")], "Failed: the only cell."),
+        ([made_up_result("ridge", failure="hung")], "FLPSine-Continual-v0: every cell failed"),
+        ([made_up_result("ridge"), made_up_result("sgd", failure="hung")], "Failed: 1 of 2 cells."),
+        ([made_up_result("ridge", env="FLPSine-IID-v0")], "FLPSine-IID-v0: its sub-tasks are mixed, so average final"),
+        ([made_up_result("joint-training")], "asked the query at the end only"),
+        (
+            [*(made_up_result("ridge", seed=s) for s in range(3)), made_up_result("sgd")],
+            "FLPSine-Continual-v0: results under some of the seeds only: sgd (1 of 3).",
+        ),
+        (
+            [*made_up_benchmark(("ridge",), seeds=1), made_up_result("sgd")],
+            "FLPSine-IID-v0: no results of sgd.",
+        ),
+        (
+            [stamped(made_up_result("ridge"), version_torch="2.12.0"), made_up_result("sgd")],
+            "Results of different versions of torch: 2.12.0, 2.13.0.",
+        ),
+    ],
+)
+def test_notes(results, note):
+    assert any(note in line for line in notes(results))
+
+
+def test_a_metric_that_is_not_always_known():
+    result = made_up_result("ridge")
+    scores = {**result.scores, "forgetting": [None, *result.scores["forgetting"][1:]]}
+    assert any("ridge has no forgetting in some episodes" in n for n in notes([replace(result, scores=scores)]))
+
+
+def test_files_that_were_left_out_come_first():
+    assert (
+        notes([made_up_result()], ["cells/x.json is truncated"])[0] == "A file was left out: cells/x.json is truncated."
+    )
+
+
+def test_many_names_are_counted():
+    results = [made_up_result(f"learner {i}", network="one", seed=s) for i in range(9) for s in range(2)]
+    (note,) = notes(results)
+    assert "learner 5 and 3 more" in note
+
+
+def facts(results):
+    return {fact.heading: fact.text for fact in facts_of(results, make_boards(results))}
+
+
+def test_facts_are_what_the_stamps_say():
+    assert facts(made_up_benchmark(("flp", "ridge"), seeds=2)) == {
+        "compared": "2 learners in 2 settings, seeds 0, 1, 8 episodes each, 8 cells",
+        "when": "2026-11-24 to 2026-11-25",
+        "machine": STAMP["machine"],
+        "versions": "flp-envs 0.1.0, python 3.11.7, torch 2.13.0",
+        "precision": "float64",
+        "command": "flp benchmark --seeds 3",
+    }
+
+
+def test_facts_that_were_not_recorded():
+    found = facts([replace(made_up_result(), stamp={})])
+    assert {found[key] for key in ("when", "machine", "versions", "precision", "command")} == {"not recorded"}
+    assert facts([made_up_result()])["when"] == "2026-11-24"
