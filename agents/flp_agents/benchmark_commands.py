@@ -158,4 +158,5 @@ def _figure(row: dict[str, Any] | None) -> str:
     """``0.0123 (0.0004)``: mean, and its standard error over episodes."""
     if row is None:
         return ""
-    return f"{row['mean']:.4g} ({row['standard_error_over_episodes'] or float('nan'):.2g})"
+    error = row["standard_error_over_episodes"]
+    return f"{row['mean']:.4g}" + ("" if error is None else f" ({error:.2g})")
