@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import joblib
 from filelock import FileLock, Timeout
@@ -211,10 +213,10 @@ def _backend(name: str) -> Iterator[None]:
     check_choice("backend", name, BACKENDS)
     if name == "ray":
         try:
-            from ray.util.joblib import register_ray
+            of_ray: Any = importlib.import_module("ray.util.joblib")
         except ImportError:
             raise FLPError("the ray backend needs Ray: pip install 'flp-envs[ray]'") from None
-        register_ray()  # type: ignore[no-untyped-call]
+        of_ray.register_ray()
     elif name == "dask":
         try:
             from distributed import get_client
