@@ -30,7 +30,7 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
     "sgd-meta-trained": {
         "FLPSine-Continual": {"clip": 1.0, "rate": 0.01},
         "FLPOmniglot-IID": {"clip": 10.0, "rate": 0.01},
-        "FLPOmniglot-Continual": {"clip": 10.0, "rate": 0.003},
+        "FLPOmniglot-Continual": {"clip": 100.0, "rate": 0.003},
     },
     "adam-meta-trained": {
         "FLPSine-Continual": {"rate": 0.0001},
