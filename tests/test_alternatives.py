@@ -205,6 +205,14 @@ def test_another_environment_than_it_was_built_for_is_refused(name):
         ALTERNATIVES[name](flp_envs.make(GLYPH), 0).fitted_to(small_env(GLYPH))
 
 
+@pytest.mark.parametrize("name", ["feedback-alignment", "direct-feedback-alignment"])
+def test_feedback_weights_are_those_of_the_seed_but_not_drawn_as_the_network_is(name):
+    first, other = (ALTERNATIVES[name](small_env(SINE), seed) for seed in (0, 1))
+    assert not torch.equal(first.feedback[0], other.feedback[0])
+    drawn_alike = type(first)(first.network, first.descent, seed=0)
+    assert not torch.equal(first.feedback[0], drawn_alike.feedback[0])
+
+
 def test_there_is_nothing_to_meta_train():
     env = small_env(SINE)
     with pytest.raises(NotMetaTrained, match="OnlineGradient is not meta-trained: use flp, gradient-based or oml"):

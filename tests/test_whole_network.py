@@ -125,7 +125,7 @@ def torch_optimizer(descent, parameters):
     return torch.optim.SGD(parameters, descent.rate)
 
 
-@pytest.mark.parametrize("descent", [SGD(0.05), SGD(0.05, clip=0.3), Adam(0.01), Adam(0.02, 0.8, 0.9, 1e-3)], ids=str)
+@pytest.mark.parametrize("descent", [SGD(0.05), SGD(0.05, clip=2.0), Adam(0.01), Adam(0.02, 0.8, 0.9, 1e-3)], ids=str)
 @pytest.mark.parametrize("shape", [NUMBERS, IMAGES], ids=["numbers", "images"])
 def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
     images = shape.convolutions is not None
@@ -135,7 +135,7 @@ def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
         OnlineGradient(network, descent, objective=LABELS if images else OnlineGradient.objective), episode
     )
     loss_of = cross_entropy_of_the_first_units if images else torch.nn.functional.mse_loss
-    clipped = 0
+    clipped = []
     for i in range(2):
         mine = [p.clone().requires_grad_() for p in network.at_birth(1)]
         optimizer = torch_optimizer(descent, mine)
@@ -143,12 +143,12 @@ def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
             optimizer.zero_grad()
             loss_of(plain_answer(network, mine, 0, x), y).backward()
             if getattr(descent, "clip", np.inf) < np.inf:
-                clipped += torch.nn.utils.clip_grad_norm_(mine, descent.clip) > descent.clip
+                clipped.append(bool(torch.nn.utils.clip_grad_norm_(mine, descent.clip) > descent.clip))
             optimizer.step()
         for got, expected, before in zip(lifetime.state.parameters, mine, network.at_birth(1), strict=True):
             assert not torch.allclose(expected, before, atol=1e-4)
             torch.testing.assert_close(got[i], expected[0].detach(), rtol=1e-6, atol=1e-6)
-    assert clipped or getattr(descent, "clip", np.inf) == np.inf
+    assert not clipped or 0 < sum(clipped) < len(clipped)  # some gradients are longer than that, and some are not
 
 
 def test_steps_that_are_not_above_zero_are_refused():

@@ -28,8 +28,8 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
         "FLPGlyph-Continual": {"rate": 0.001},
     },
     "sgd-meta-trained": {
-        "FLPSine-Continual": {"clip": 1.0, "rate": 0.01},
-        "FLPOmniglot-IID": {"clip": 10.0, "rate": 0.01},
+        "FLPSine-Continual": {"clip": 100.0, "rate": 0.001},
+        "FLPOmniglot-IID": {"clip": 100.0, "rate": 0.01},
         "FLPOmniglot-Continual": {"clip": 100.0, "rate": 0.003},
     },
     "adam-meta-trained": {
