@@ -54,7 +54,8 @@ def main() -> None:
             seconds[name, env_id].append((time.process_time() - started) / options.lifetimes)
             states[name, env_id] = size_of(lifetime.state) // options.lifetimes
     rows = [[*key, f"{statistics.median(values):.4f}", states[key]] for key, values in seconds.items()]
-    for row in sorted(rows, key=lambda row: options.learners.index(row[0])):
+    rows.sort(key=lambda row: options.learners.index(row[0]))
+    for row in rows:
         print(*row)
     with (options.output / "cost_of_alternatives.csv").open("w", newline="") as file:
         header = ["learner", "env", "seconds_a_lifetime", "state_bytes"]
