@@ -105,7 +105,7 @@ def test_what_cannot_be_run_is_refused_at_once(changes, message):
         BenchmarkPlan(**plan).check()
 
 
-@pytest.mark.parametrize("learner", ["flp", "flp-2-sine-continual", "ppo"])
+@pytest.mark.parametrize("learner", ["flp", "flp-2-sine-continual", "ppo", "sgd-meta-trained"])
 def test_a_benchmark_on_the_split_of_meta_training_is_refused(learner):
     plan = BenchmarkPlan(learners=("sgd", learner), envs=("FLPSine-Continual-v0",), split="meta-train")
     with pytest.raises(SplitLeak, match=f"{learner} was meta-trained on the meta-train split"):

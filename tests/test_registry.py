@@ -155,6 +155,16 @@ def test_weights_are_told_apart_by_their_digest():
     assert registry.weights_digest("sgd", "FLPSine-IID-v0", 0) == ""
 
 
+def test_a_meta_trained_start_says_whose_weights_it_has():
+    env = flp_envs.make("FLPSine-Continual-v0", split="meta-test")
+    start, whole = (build_contender(name, env) for name in ("adam-meta-trained", "gradient-based"))
+    assert (start.title, start.network) == ("adam-meta-trained", whole.network)
+    assert start.meta_trained_on == whole.meta_trained_on
+    assert start.origin["checkpoint"] == "gradient-based-3-sine-continual"
+    digests = [registry.weights_digest(name, env.spec.id, 1) for name in ("adam-meta-trained", "gradient-based")]
+    assert digests[0] == digests[1] != ""
+
+
 def test_results_on_the_split_of_meta_training_are_refused():
     for name in ("flp", "flp-2-sine-continual", str(bundled_checkpoints()["flp-2-sine-continual"])):
         with pytest.raises(SplitLeak, match=r"meta-trained on the meta-train split of FLPSine.*use --split meta-test"):

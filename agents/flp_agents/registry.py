@@ -17,14 +17,14 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
 
 from flp_agents import bundled, checkpoint
-from flp_agents.alternatives import ALTERNATIVES
+from flp_agents.alternatives import ALTERNATIVES, META_TRAINED_START
 from flp_agents.factory import LEARNERS
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import as_learner
@@ -147,7 +147,12 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
     if builder is None and name in _entry_points():
         builder = _load_entry_point(name)
     if builder is not None:
-        return Contender(as_learner(_call(builder, env, seed), env), name, f"seed {seed}")
+        learner = as_learner(_call(builder, env, seed), env)
+        if name not in META_TRAINED_START:
+            return Contender(learner, name, f"seed {seed}")
+        # Its own numbers are tuned, its weights are a checkpoint's.
+        of_start = _of_checkpoint(_all_bundled_for("gradient-based", _id_of(env))[0], env)
+        return replace(of_start, learner=learner, title=name)
     env_id = _id_of(env)
     if name in LEARNERS:
         return _of_checkpoint(_bundled_for(name, env_id, seed), env)
@@ -166,11 +171,11 @@ def weights_digest(name: str, env_id: str, seed: int) -> str:
             return find_policy(name, env_id).sha256
         except FLPError:
             return ""
-    if name in LEARNERS:
-        fitting = _all_bundled_for(name, env_id)
+    if name in LEARNERS or name in META_TRAINED_START:
+        fitting = _all_bundled_for(name if name in LEARNERS else "gradient-based", env_id)
         if not fitting:
             return ""
-        name = fitting[seed % len(fitting)]
+        name = fitting[seed % len(fitting) if name in LEARNERS else 0]
     if name in bundled.bundled_checkpoints() or (name not in learner_names() and Path(name).exists()):
         return str(checkpoint.read_description(bundled.find_checkpoint(name))["files"]["weights"]["sha256"])
     return ""
@@ -182,7 +187,7 @@ def check_split(name: str, env_id: str, split: str) -> None:
     Raises:
         SplitLeak: if it is.
     """
-    if name in LEARNERS or name in policy_names():
+    if name in (*LEARNERS, *META_TRAINED_START, *policy_names()):
         refuse_leak(name, {"env": env_id, "split": TRAINING_SPLIT}, env_id, split)
     elif name in bundled.bundled_checkpoints() or Path(name).exists():
         about = checkpoint.read_description(bundled.find_checkpoint(name))["about"]

@@ -11,7 +11,7 @@ import gymnasium as gym
 if TYPE_CHECKING:
     from flp_agents.learner import Learner
 
-__all__ = ["ALTERNATIVES"]
+__all__ = ["ALTERNATIVES", "META_TRAINED_START"]
 
 
 def _build(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Learner[Any]:
@@ -38,3 +38,5 @@ ALTERNATIVES: dict[str, Callable[[gym.Env[Any, Any], int], Learner[Any]]] = {
         "ridge",
     )
 }
+# Those whose weights at birth are of the bundled gradient-based checkpoint of an environment.
+META_TRAINED_START = ("sgd-meta-trained", "adam-meta-trained")
