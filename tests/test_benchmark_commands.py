@@ -27,7 +27,10 @@ def test_a_benchmark_and_its_report(tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} >= {"results.csv", "summary.json", "cells"}
     assert main(["report", str(folder)]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
-    assert "ZeroDivisionError" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "ZeroDivisionError" in page
+    assert "flp benchmark --learners mean seeded raises" in page
+    assert str(tmp_path) not in page.replace(PLUGIN, "")
 
 
 def test_json_is_all_that_is_printed(tmp_path, capsys):

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def run_benchmark(
     jobs: int = 1,
     backend: str = "loky",
     retry_failed: bool = False,
+    command: str = "",
     on_cell: Callable[[CellResult], None] | None = None,
 ) -> list[CellResult]:
     """Runs all cells of a plan that ``folder`` does not hold, and writes the tables.
@@ -51,6 +53,7 @@ def run_benchmark(
         jobs: processes.
         backend: of joblib: "loky" on this machine, "ray" or "dask" on a cluster.
         retry_failed: run cells again that have failed.
+        command: what was typed, to be stamped into every result.
         on_cell: is given every result, those found first.
 
     Returns:
@@ -73,7 +76,7 @@ def run_benchmark(
         else:
             todo.append(cell)
     with _backend(backend):
-        for cell in _run(todo, plan, folder, jobs, backend):
+        for cell in _run(todo, plan, folder, jobs, backend, command):
             report(read_result(cell_path(folder, cell)))
     write_summary(folder)
     return [read_result(cell_path(folder, cell)) for cell in cells]
@@ -87,7 +90,9 @@ def write_summary(folder: Path) -> None:
     write_atomically(folder / "summary.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _run(cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, backend: str) -> Iterator[Cell]:
+def _run(
+    cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, backend: str, command: str
+) -> Iterator[Cell]:
     """Yields cells as they are done. When a process dies, what it was at is tried once more, each cell on its own."""
     by_digest = {cell.digest: cell for cell in cells}
     together, alone = list(by_digest), list[str]()
@@ -95,7 +100,7 @@ def _run(cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, ba
         batch = together or alone[:1]
         # One job would run in this process: what may die must not take it along.
         processes = max(jobs, 1 if together else 2)
-        settings = (str(folder), plan.plugins, plan.cell_minutes, processes > 1 or backend != "loky")
+        settings = (str(folder), plan.plugins, plan.cell_minutes, processes > 1 or backend != "loky", command)
         work = [joblib.delayed(_work)(by_digest[digest], *settings) for digest in batch]
         try:
             for digest in joblib.Parallel(n_jobs=processes, return_as=_way_of_returning())(work):
@@ -119,7 +124,7 @@ def _run(cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, ba
             yield by_digest[digest]
 
 
-def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, own_process: bool) -> str:
+def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, own_process: bool, command: str) -> str:
     """Runs one cell, unless another process has done so or is doing so; returns its digest."""
     set_threads(1)
     load_plugins(plugins)
@@ -131,7 +136,8 @@ def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, 
             mark.touch()
             watched = _watched(cell, folder, minutes * 60 + _GRACE_SECONDS) if own_process else nullcontext()
             with watched:
-                write_result(folder, run_cell(cell, minutes=minutes))
+                result = run_cell(cell, minutes=minutes)
+                write_result(folder, replace(result, stamp={**result.stamp, "command": command}))
             mark.unlink(missing_ok=True)
     return cell.digest
 

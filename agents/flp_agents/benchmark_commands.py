@@ -19,7 +19,7 @@ from rich.text import Text
 from flp_agents import registry
 from flp_agents.benchmark import run_benchmark
 from flp_agents.benchmark_plan import BenchmarkPlan, read_plan
-from flp_agents.commands import env_options
+from flp_agents.commands import env_options, typed_command
 from flp_agents.conformance import check_learner as check
 from flp_agents.report.page import write_report
 from flp_agents.report.tables import summary_rows
@@ -45,7 +45,13 @@ def benchmark(options: argparse.Namespace) -> int:
     total = len(list(plan.cells()))
     with _show_cells(total) as on_cell:
         results = run_benchmark(
-            plan, folder, jobs=jobs, backend=options.backend, retry_failed=options.retry_failed, on_cell=on_cell
+            plan,
+            folder,
+            jobs=jobs,
+            backend=options.backend,
+            retry_failed=options.retry_failed,
+            command=typed_command(options.arguments),
+            on_cell=on_cell,
         )
     if options.json:
         print(json.dumps({"rows": summary_rows(results)}, allow_nan=False))
