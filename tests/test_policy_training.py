@@ -98,9 +98,9 @@ def test_a_signal_ends_training_and_what_there_is_is_saved(number, tmp_path):
 
 
 def test_the_command_says_that_it_was_interrupted(tmp_path, capsys, monkeypatch):
-    from flp_agents import policy_commands
+    from flp_agents import progress
 
-    monkeypatch.setattr(policy_commands, "_LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("builtins.print", lambda *text, **_: text[0].startswith("env") and signal.raise_signal(2))
     assert train_sb3("--algorithm=ppo", *options(SMALL_SINE), f"--output={tmp_path}") == 130
     assert json.loads((tmp_path / DESCRIPTION).read_text())["env_steps"] == ROLLOUT + 16

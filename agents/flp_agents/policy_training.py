@@ -37,7 +37,7 @@ from flp_agents.saved_policies import (
     algorithm_class,
     save_policy,
 )
-from flp_agents.training import _interruptions, finite_or_none
+from flp_agents.training import finite_or_none, interruptions
 from flp_datasets.errors import check_at_least, check_choice
 from flp_envs.recording import draw_episodes
 
@@ -159,7 +159,7 @@ class PolicyTraining:
                 f"cannot write a policy to {self.folder}: {error.strerror or error}: choose another --output"
             ) from None
         started = time.monotonic()
-        with _interruptions() as interrupted:
+        with interruptions() as interrupted:
             self.model.learn(self.plan.env_steps, callback=_Watch(interrupted, on_steps))
             self.seconds = time.monotonic() - started
             save_policy(self.folder, self.model, self._describe())

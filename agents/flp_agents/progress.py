@@ -1,4 +1,4 @@
-"""Shows how meta-training goes: a bar on a terminal, a line now and then elsewhere."""
+"""Shows how a training goes: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -25,22 +25,39 @@ def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterS
         done: of these, how many are done already.
     """
     average = _Average()
+    with show_steps("outer step", total, done) as show:
+
+        def on_step(result: OuterStep) -> None:
+            average.add(result)
+            show(result.step, average.text(result))
+
+        yield on_step
+
+
+@contextmanager
+def show_steps(name: str, total: int | None, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """Yields what to call after every step, with its number and a few words.
+
+    Args:
+        name: of a step.
+        total: number of the last one, if that is known.
+        done: how many are done already.
+    """
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         last = time.monotonic()
 
-        def print_line(result: OuterStep) -> None:
+        def print_line(step: int, status: str) -> None:
             nonlocal last
-            average.add(result)
-            if time.monotonic() - last >= _LINE_EVERY_SECONDS or result.step == total:
+            if time.monotonic() - last >= _LINE_EVERY_SECONDS or (total is not None and step >= total):
                 last = time.monotonic()
-                print(f"outer step {result.step}{f'/{total}' if total else ''}  {average.text(result)}", flush=True)
+                print(f"{name} {step}{f'/{total}' if total else ''}  {status}", flush=True)
 
         yield print_line
         return
 
     columns = (
-        TextColumn("outer step"),
+        TextColumn(name),
         MofNCompleteColumn(),
         BarColumn(),
         TextColumn("{task.fields[status]}"),
@@ -50,12 +67,7 @@ def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterS
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total, completed=done, status="")
-
-        def advance(result: OuterStep) -> None:
-            average.add(result)
-            progress.update(task, completed=result.step, status=average.text(result))
-
-        yield advance
+        yield lambda step, status: progress.update(task, completed=step, status=status)
 
 
 class _Average:

@@ -173,7 +173,7 @@ class TrainingRun:
             MetaTrainingDiverged: the last checkpoint is from before.
             FLPError: if the folder cannot be written, or if another process is training into it.
         """
-        with _interruptions() as interrupted:
+        with interruptions() as interrupted:
             if self.processes.writes:
                 with _locked(self.folder):
                     if self.trainer.step_count == 0:
@@ -340,7 +340,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptions() -> Iterator[list[int]]:
+def interruptions() -> Iterator[list[int]]:
     """A list that fills when Ctrl-C or a request to end comes, so that the outer step under way can finish."""
     received: list[int] = []
 
