@@ -19,7 +19,23 @@ from flp_agents.network import kaiming_normal
 from flp_agents.objective import Objective, SquaredError
 
 
-class FeedbackAlignment(OnlineGradient):
+class _ThroughFeedback(OnlineGradient):
+    """Descends with feedback weights of its own."""
+
+    def __init__(
+        self, network: WholeNetwork, descent: Descent, *, objective: Objective = SquaredError(), seed: int = 0
+    ) -> None:
+        super().__init__(network, descent, objective=objective)
+        self.settings = {"network": network, "descent": descent, "objective": objective, "seed": seed}
+        generator = torch.Generator().manual_seed(seed)
+        self.feedback = nn.ParameterList(self.draw(generator))
+
+    def draw(self, generator: torch.Generator) -> list[nn.Parameter]:
+        """Feedback weights."""
+        raise NotImplementedError
+
+
+class FeedbackAlignment(_ThroughFeedback):
     """Backpropagation with a fixed random matrix ``B_i`` in the place of each layer's transposed weights ``W_i^T``.
 
     Args:
@@ -29,14 +45,9 @@ class FeedbackAlignment(OnlineGradient):
         seed: of the feedback weights, which are distributed like the network's own at birth.
     """
 
-    def __init__(
-        self, network: WholeNetwork, descent: Descent, *, objective: Objective = SquaredError(), seed: int = 0
-    ) -> None:
-        super().__init__(network, descent, objective=objective)
-        self.settings = {"network": network, "descent": descent, "objective": objective, "seed": seed}
-        generator = torch.Generator().manual_seed(seed)
+    def draw(self, generator: torch.Generator) -> list[nn.Parameter]:
         # (out, in) like the weights, for every layer but the first, below which nothing learns.
-        self.feedback = nn.ParameterList([kaiming_normal(shape, generator) for shape in network.shapes[1:]])
+        return [kaiming_normal(shape, generator) for shape in self.network.shapes[1:]]
 
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
         def connect(layer: int, columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -54,7 +65,7 @@ class FeedbackAlignment(OnlineGradient):
         return gradients_of(losses, state.parameters)
 
 
-class DirectFeedbackAlignment(OnlineGradient):
+class DirectFeedbackAlignment(_ThroughFeedback):
     """Every hidden layer hears of the answer's gradient directly, through a fixed random matrix of its own.
 
     Args:
@@ -64,18 +75,11 @@ class DirectFeedbackAlignment(OnlineGradient):
         seed: of the feedback weights ``(units, n_y)``, distributed like output weights of a layer of so many units.
     """
 
-    def __init__(
-        self, network: WholeNetwork, descent: Descent, *, objective: Objective = SquaredError(), seed: int = 0
-    ) -> None:
-        super().__init__(network, descent, objective=objective)
-        self.settings = {"network": network, "descent": descent, "objective": objective, "seed": seed}
-        generator = torch.Generator().manual_seed(seed)
-        self.feedback = nn.ParameterList(
-            [
-                nn.Parameter(kaiming_normal((self.outputs, size), generator).detach().t().contiguous())
-                for size in network.hidden_sizes
-            ]
-        )
+    def draw(self, generator: torch.Generator) -> list[nn.Parameter]:
+        return [
+            nn.Parameter(kaiming_normal((self.outputs, size), generator).detach().t().contiguous())
+            for size in self.network.hidden_sizes
+        ]
 
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
         features = state.features[0]
