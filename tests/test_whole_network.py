@@ -10,7 +10,7 @@ from test_gradient_based import CLASSES, OUTPUTS, SHAPE, cross_entropy_of_the_fi
 
 from flp_agents import GradientBased, Network, run_lifetime
 from flp_agents.alternatives.descent import SGD, Adam
-from flp_agents.alternatives.online_gradient import OnlineGradient, gradients_of
+from flp_agents.alternatives.online_gradient import OnlineGradient
 from flp_agents.alternatives.whole_network import WholeNetwork, sides_of
 from flp_agents.objective import CrossEntropy
 from flp_envs import Episode, InvalidSize
@@ -70,7 +70,9 @@ def test_answers_and_gradients_are_torchs_own(shape):
     learner = OnlineGradient(network, SGD(0.1), objective=LABELS if images else OnlineGradient.objective)
     targets = learner.targets(episode.support_y).flatten(1, 2)
     answers = network.answer(parameters, network.encode(x))
-    got = gradients_of(lambda p: learner.objective.losses(network.answer(p, network.encode(x)), targets), parameters)
+    answered = network.run(parameters, network.encode(x))
+    assert torch.equal(answered.answers, answers)
+    got = network.gradients(parameters, answered, learner.objective.gradient(answers, targets))
     for i in range(lifetimes):
         mine = tuple(p[i : i + 1].clone().requires_grad_() for p in parameters)
         expected = plain_answer(network, mine, 0, x[i])
@@ -85,7 +87,7 @@ def test_numbers_of_units_are_those_of_the_activities():
     for shape in (NUMBERS, IMAGES, Network((5, 2))):
         network = network_of(shape)
         x = torch.zeros(2, 3, *shape.input_shape, dtype=torch.float64)
-        *hidden, _ = network.activities(network.at_birth(2), x)
+        *hidden, _ = network.run(network.at_birth(2), x).activities
         assert network.hidden_sizes == [activity[0].numel() // 3 for activity in hidden]
         shapes = [tuple(p.shape[1:]) for p in network.at_birth(2)[::2]]
         assert network.shapes == shapes
@@ -98,8 +100,12 @@ def test_sides_are_those_of_oblong_images_too():
     assert shape.features == shape.channels * height * width
     network = network_of(Network((shape.features, 2), convolutions=shape))
     x = torch.arange(2 * 9 * 14, dtype=torch.uint8).reshape(1, 2, 1, 9, 14)
-    expected = plain_answer(network, network.at_birth(1), 0, x[0])
-    torch.testing.assert_close(network.answer(network.at_birth(1), x)[0], expected)
+    parameters = tuple(p.clone().requires_grad_() for p in network.at_birth(1))
+    expected = plain_answer(network, parameters, 0, x[0])
+    answered = network.run(parameters, x)
+    torch.testing.assert_close(answered.answers[0], expected)
+    got = network.gradients(parameters, answered, torch.ones_like(answered.answers))
+    torch.testing.assert_close(got, torch.autograd.grad(expected.sum(), parameters))
 
 
 @pytest.mark.parametrize("images", [False, True])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flp_agents.alternatives.descent import Descent
-from flp_agents.alternatives.online_gradient import Descending, OnlineGradient, gradients_of
+from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import check_at_least
@@ -132,16 +132,14 @@ class ExperienceReplay(OnlineGradient):
         new = features.shape[1]
         # Of the loss over all of them; where memory is empty, of the new ones alone.
         share = (memory.met > 0).to(y.dtype) * (replayed / (new + replayed))
-
-        def losses(parameters: Parameters) -> Tensor:
-            answers = self.network.answer(parameters, inputs)
-            of_new, of_old = (
-                self.objective.losses(answers[:, part], targets[:, part]) for part in (slice(new), slice(new, None))
-            )
-            mixed: Tensor = (1 - share) * of_new + share * of_old
-            return mixed
-
-        return gradients_of(losses, state.parameters)
+        answered = self.network.run(state.parameters, inputs)
+        of_new, of_old = (
+            self.objective.gradient(answered.answers[:, part], targets[:, part])
+            for part in (slice(new), slice(new, None))
+        )
+        share = share.reshape(-1, 1, 1)
+        mixed = torch.cat([(1 - share) * of_new, share * of_old], 1)
+        return self.network.gradients(state.parameters, answered, mixed)
 
     def _replay(self, memory: Reservoir, number: int) -> Tensor:
         drawn = {met: _random(self.seed, _REPLAYED, met, number) for met in set(memory.met.tolist())}

@@ -3,18 +3,18 @@
 Sources: feedback alignment, Lillicrap et al. (2016), "Random synaptic feedback weights support error backpropagation
 for deep learning"; direct feedback alignment, Nokland (2016), "Direct Feedback Alignment Provides Learning in Deep
 Neural Networks". Both stand in figure 1 of Lindsey & Litwin-Kumar (2020).
-
-Autograd differentiates a loss whose derivative is the pseudo-gradient, so convolutions are covered too.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from flp_agents.alternatives.descent import Descent
-from flp_agents.alternatives.online_gradient import Descending, OnlineGradient, gradients_of
-from flp_agents.alternatives.whole_network import Parameters, WholeNetwork, affine
+from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
+from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.network import kaiming_normal
 from flp_agents.objective import Objective, SquaredError
 
@@ -34,6 +34,22 @@ class _ThroughFeedback(OnlineGradient):
         """Feedback weights."""
         raise NotImplementedError
 
+    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
+        """What the hidden layer before ``layer`` hears, ``(E, units, positions)``.
+
+        Args:
+            layer: its number.
+            delta: the pseudo-gradient in its sums, ``(E, out, positions)``.
+            error: the loss's gradient in the answers, ``(E, n_y, B)``.
+        """
+        raise NotImplementedError
+
+    def gradients(self, state: Descending, y: Tensor) -> Parameters:
+        (answered,) = state.answered
+        gradient = self.objective.gradient(answered.answers, y)
+        hear = partial(self.hear, error=gradient.transpose(1, 2))
+        return self.network.gradients(state.parameters, answered, gradient, hear)
+
 
 class FeedbackAlignment(_ThroughFeedback):
     """Backpropagation with a fixed random matrix ``B_i`` in the place of each layer's transposed weights ``W_i^T``.
@@ -49,20 +65,8 @@ class FeedbackAlignment(_ThroughFeedback):
         # (out, in) like the weights, for every layer but the first, below which nothing learns.
         return [kaiming_normal(shape, generator) for shape in self.network.shapes[1:]]
 
-    def gradients(self, state: Descending, y: Tensor) -> Parameters:
-        def connect(layer: int, columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            value = affine(layer, columns.detach(), weight, bias)
-            if layer == 0:
-                return value
-            # Adds nothing to the value, and B^T times the gradient to what is passed on.
-            back: Tensor = self.feedback[layer - 1].detach() @ columns
-            return value + (back - back.detach())
-
-        def losses(parameters: Parameters) -> Tensor:
-            answers = self.network.activities(parameters, state.features[0], connect)[-1].transpose(1, 2)
-            return self.objective.losses(answers, y)
-
-        return gradients_of(losses, state.parameters)
+    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
+        return self.network.lead_back(layer, self.feedback[layer - 1].detach().t() @ delta)
 
 
 class DirectFeedbackAlignment(_ThroughFeedback):
@@ -81,21 +85,7 @@ class DirectFeedbackAlignment(_ThroughFeedback):
             for size in self.network.hidden_sizes
         ]
 
-    def gradients(self, state: Descending, y: Tensor) -> Parameters:
-        features = state.features[0]
-
-        def connect(layer: int, columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return affine(layer, columns.detach(), weight, bias)
-
-        def losses(parameters: Parameters) -> Tensor:
-            *hidden, output = self.network.activities(parameters, features, connect)
-            answers = output.transpose(1, 2)
-            total = self.objective.losses(answers, y)
-            error = self.objective.gradient(answers.detach(), y).transpose(1, 2)
-            for activity, feedback in zip(hidden, self.feedback, strict=True):
-                # (E, units, B) to (E, channels, B pixels), as convolutions have them
-                heard = (feedback.detach() @ error).reshape(len(error), activity.shape[1], -1, error.shape[2])
-                total = total + (activity * heard.transpose(2, 3).flatten(2)).sum((1, 2))
-            return total
-
-        return gradients_of(losses, state.parameters)
+    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
+        heard = self.feedback[layer - 1].detach() @ error
+        # (E, units, B) to (E, channels, B pixels), as convolutions have them
+        return heard.reshape(len(error), self.network.shapes[layer - 1][0], -1, error.shape[2]).transpose(2, 3).flatten(2)

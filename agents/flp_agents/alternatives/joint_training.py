@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flp_agents.alternatives.alternative import Alternative
 from flp_agents.alternatives.descent import Adam
-from flp_agents.alternatives.online_gradient import gradients_of
 from flp_agents.alternatives.seen_pairs import SeenPairs, by_number, choose, minibatch
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
@@ -120,11 +119,10 @@ class JointTraining(Alternative[Collected]):
                 order = torch.randperm(number, generator=generator).to(x.device)
             part = order[start : start + self.batch]
             inputs, targets = x[:, part], y[:, part]
-
-            def losses(weights: Parameters, inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
-                return self.objective.losses(self.network.answer(weights, inputs), targets)
-
+            answered = self.network.run(parameters, inputs)
+            gradient = self.objective.gradient(answered.answers, targets)
             falls = 0.5 * (1 + math.cos(math.pi * step / len(starts)))
             descent = replace(self.descent, rate=self.descent.rate * falls)
-            parameters, moments = descent.step(parameters, gradients_of(losses, parameters), moments)
+            gradients = self.network.gradients(parameters, answered, gradient)
+            parameters, moments = descent.step(parameters, gradients, moments)
         return parameters

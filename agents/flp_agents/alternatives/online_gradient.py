@@ -8,7 +8,6 @@ sizes, and with no layer frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from flp_agents.alternatives.alternative import Alternative
 from flp_agents.alternatives.descent import Descent, Moments
-from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
+from flp_agents.alternatives.whole_network import Answered, Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
 
 
@@ -28,12 +27,14 @@ class Descending(NamedTuple):
         moments: what the descent remembers.
         kept: what else the learner keeps, if it does.
         features: ``(E, B, *input)`` what it answered last; nothing between steps.
+        answered: what the network did with it; nothing between steps.
     """
 
     parameters: Parameters
     moments: Moments
     kept: Any = ()
     features: tuple[Tensor, ...] = ()
+    answered: tuple[Answered, ...] = ()
 
 
 class OnlineGradient(Alternative[Descending]):
@@ -71,10 +72,15 @@ class OnlineGradient(Alternative[Descending]):
         return self.network.encode(x)
 
     def predict(self, state: Descending, features: Tensor) -> tuple[Tensor, Descending]:
-        return self.network.answer(state.parameters, features), state._replace(features=(features,))
+        answered = self.network.run(state.parameters, features)
+        return answered.answers, state._replace(features=(features,), answered=(answered,))
+
+    def answer_all(self, state: Descending, features: Tensor) -> Tensor:
+        answers = self.network.answer(state.parameters, features.flatten(1, 2))
+        return answers.reshape(*features.shape[:3], self.outputs)
 
     def settle(self, state: Descending) -> Descending:
-        return state._replace(features=())
+        return state._replace(features=(), answered=())
 
     def update(self, state: Descending, y: Tensor) -> Descending:
         return self.descend(state, self.gradients(state, y))
@@ -86,18 +92,5 @@ class OnlineGradient(Alternative[Descending]):
 
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
         """Of the loss of what was answered last, in all parameters."""
-
-        def loss(parameters: Parameters) -> Tensor:
-            return self.objective.losses(self.network.answer(parameters, state.features[0]), y)
-
-        return gradients_of(loss, state.parameters)
-
-
-def gradients_of(losses: Callable[[Parameters], Tensor], parameters: Parameters) -> Parameters:
-    """Gradients of each lifetime's loss ``(E,)`` in its own parameters.
-
-    They are constants: no gradient leads back through them.
-    """
-    with torch.enable_grad():
-        leaves = tuple(p.detach().requires_grad_() for p in parameters)
-        return torch.autograd.grad(losses(leaves).sum(), leaves)
+        (answered,) = state.answered
+        return self.network.gradients(state.parameters, answered, self.objective.gradient(answered.answers, y))

@@ -7,7 +7,8 @@ product, and so is what leads back through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,26 @@ from flp_agents.network import Layers, Network
 
 # Weights ``(E, out, in)`` and biases ``(E, out)`` of every layer in turn, from the input to the output.
 Parameters = tuple[Tensor, ...]
-# What a layer, named by its number, makes of its input's columns ``(E, in, positions)``.
-Connect = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# What a layer's activity ``(E, units, positions)`` hears from the next layer, named by its number, and from the loss's
+# gradient in that layer's sums, ``(E, out, positions)``.
+Hear = Callable[[int, Tensor], Tensor]
 
 
-def affine(_layer: int, columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``W x + b``, ``(E, in, positions) -> (E, out, positions)``."""
-    return torch.baddbmm(bias.unsqueeze(2), weight, columns)
+class Answered(NamedTuple):
+    """What a network did with a minibatch.
+
+    Attributes:
+        columns: ``(E, in, positions)`` every layer's input.
+        activities: ``(E, out, positions)`` what it made of it; the linear output last.
+    """
+
+    columns: tuple[Tensor, ...]
+    activities: tuple[Tensor, ...]
+
+    @property
+    def answers(self) -> Tensor:
+        """``(E, B, n_y)``."""
+        return self.activities[-1].transpose(1, 2)
 
 
 def sides_of(shape: Convolutions) -> list[tuple[int, int]]:
@@ -85,38 +99,78 @@ class WholeNetwork(nn.Module):
 
     def answer(self, parameters: Parameters, features: Tensor) -> Tensor:
         """``(E, B, *input) -> (E, B, n_y)``."""
-        return self.activities(parameters, features)[-1].transpose(1, 2)
+        answers = features
+        for _, answers in self._layer_by_layer(parameters, features):
+            pass
+        return answers.transpose(1, 2)
 
-    def activities(self, parameters: Parameters, features: Tensor, connect: Connect = affine) -> list[Tensor]:
-        """Of every layer, the linear output last.
+    def run(self, parameters: Parameters, features: Tensor) -> Answered:
+        """Answers encoded inputs ``(E, B, *input)``, and keeps all that :meth:`gradients` needs."""
+        columns, activities = zip(*self._layer_by_layer(parameters, features), strict=True)
+        return Answered(columns, activities)
+
+    def gradients(
+        self, parameters: Parameters, answered: Answered, gradient: Tensor, hear: Hear | None = None
+    ) -> Parameters:
+        """Of a loss in all parameters, by backpropagation (Rumelhart et al., 1986).
 
         Args:
-            parameters: of ``E`` lifetimes.
-            features: ``(E, B, *input)`` encoded inputs.
-            connect: leads from each layer to the next.
-
-        Returns:
-            ``(E, units, positions)`` for each layer.
+            parameters: that it answered with.
+            answered: what it did.
+            gradient: of the loss in the answers, ``(E, B, n_y)``.
+            hear: how hidden layers hear of it; none: through the next layer's own weights.
         """
+
+        def through_own_weights(layer: int, delta: Tensor) -> Tensor:
+            return self.lead_back(layer, parameters[2 * layer].transpose(1, 2) @ delta)
+
+        hear = hear or through_own_weights
+        delta, found = gradient.transpose(1, 2), list[Tensor]()
+        for layer in reversed(range(len(answered.columns))):
+            found += [delta.sum(2), delta @ answered.columns[layer].transpose(1, 2)]
+            if layer > 0:
+                delta = hear(layer, delta) * (answered.activities[layer - 1] > 0)
+        return tuple(reversed(found))
+
+    def lead_back(self, layer: int, columns: Tensor) -> Tensor:
+        """What arrives at a layer's input columns ``(E, in, positions)`` as it is for the activity before it."""
+        if layer > len(self._sides):
+            return columns
+        lifetimes, below = len(columns), self.shapes[layer - 1][0]
+        height, width = self._sides[layer - 1]
+        if layer == len(self._sides):
+            # (E, channels pixels, B) to (E, channels, B pixels)
+            return columns.reshape(lifetimes, below, height * width, -1).transpose(2, 3).flatten(2)
+        shape = self.network.convolutions
+        assert shape is not None
+        stride, pixels = shape.strides[layer], self._sides[layer][0] * self._sides[layer][1]
+        # (E, in 9, B pixels) to (E B, in 9, pixels): a pixel hears from all that it was around.
+        around = columns.reshape(lifetimes, columns.shape[1], -1, pixels).transpose(1, 2).flatten(0, 1)
+        images = nn.functional.fold(around, (height, width), 3, padding=shape.padding, stride=stride)
+        return images.reshape(lifetimes, -1, below, height * width).transpose(1, 2).flatten(2)
+
+    def _layer_by_layer(self, parameters: Parameters, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields every layer's input columns ``(E, in, positions)`` and activity ``(E, out, positions)``."""
         lifetimes, pairs = features.shape[:2]
         layers = list(zip(parameters[::2], parameters[1::2], strict=True))
-        activities: list[Tensor] = []
         shape = self.network.convolutions
         if shape is None:
             columns = features.transpose(1, 2)
         else:
             mean, deviation = (parameters[0].new_tensor(v).reshape(-1, 1, 1) for v in (shape.mean, shape.deviation))
             images = (features.flatten(0, 1).to(mean) / 255.0 - mean) / deviation
-            for i, stride in enumerate(shape.strides):
+            for stride, side, (weight, bias) in zip(shape.strides, self._sides, layers, strict=False):
                 around = nn.functional.unfold(images, 3, padding=shape.padding, stride=stride)
                 # (E B, in 9, pixels) to (E, in 9, B pixels)
                 columns = around.reshape(lifetimes, pairs, *around.shape[1:]).transpose(1, 2).flatten(2)
-                activities.append(torch.relu(connect(i, columns, *layers[i])))
-                pixels = activities[-1].reshape(lifetimes, -1, pairs, *self._sides[i]).transpose(1, 2)
-                images = pixels.flatten(0, 1)
+                activity = torch.relu(torch.baddbmm(bias.unsqueeze(2), weight, columns))
+                yield columns, activity
+                images = activity.reshape(lifetimes, -1, pairs, *side).transpose(1, 2).flatten(0, 1)
             columns = images.reshape(lifetimes, pairs, -1).transpose(1, 2)
-        for i in range(len(activities), len(layers)):
-            value = connect(i, columns, *layers[i])
-            columns = torch.relu(value) if i < len(layers) - 1 else value
-            activities.append(columns)
-        return activities
+        *hidden, output = layers[len(self._sides) :]
+        for weight, bias in hidden:
+            activity = torch.relu(torch.baddbmm(bias.unsqueeze(2), weight, columns))
+            yield columns, activity
+            columns = activity
+        weight, bias = output
+        yield columns, torch.baddbmm(bias.unsqueeze(2), weight, columns)
