@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,11 @@ from flp_datasets.errors import check_at_least
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
-# Lifetimes at once, and the pairs they may have together: enough to keep the processor busy, and not too much memory.
+# Lifetimes at once, and the numbers they may have together: enough to keep the processor busy, and not too much memory.
 LIFETIMES_AT_ONCE = 16
-PAIRS_AT_ONCE = 60_000
+NUMBERS_AT_ONCE = 50_000_000
+# What a pair costs beside its own numbers: the activity of some layers.
+NUMBERS_OF_ACTIVITY = 200
 
 
 @dataclass(frozen=True)
@@ -93,5 +96,7 @@ def batches_of_episodes(
         batch = draw_episodes(env, min(size, episodes - done))
         yield batch
         done += len(batch)
-        pairs = (batch.support_steps + batch.query_steps) * batch.support_y.shape[2]
-        size = at_once or min(LIFETIMES_AT_ONCE, max(1, PAIRS_AT_ONCE // pairs))
+        inputs = (batch.support_x, batch.query_x)
+        pairs = sum(math.prod(x.shape[1:3]) for x in inputs)
+        numbers = sum(x[0].size for x in inputs) + pairs * NUMBERS_OF_ACTIVITY
+        size = at_once or min(LIFETIMES_AT_ONCE, max(1, NUMBERS_AT_ONCE // numbers))
