@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
     command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
 
+    _add_analysis_command(commands)
     _add_policy_command(commands)
     _add_benchmark_commands(commands)
     _add_data_commands(commands)
@@ -134,6 +135,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--train-seconds", type=float, default=60.0, help="of live meta-training (%(default)s)")
     _add_shared(command, device=False)
     return parser
+
+
+def _add_analysis_command(commands: Any) -> None:
+    text = "what meta-trained learners do within a lifetime"
+    command = _add(commands, "analyse", text, "analyse", "analysis_commands")
+    command.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="name of a bundled one, or a folder")
+    command.add_argument("--env", help="environment id (default: the one that the first was meta-trained on)")
+    command.add_argument("--transfer", action="store_true", help="allow another env than they were meta-trained on")
+    command.add_argument("--split", default="meta-test", help="meta-train or meta-test (default: %(default)s)")
+    command.add_argument("--episodes", type=int, default=16, help="(default: %(default)s)")
+    command.add_argument("--output", default="analysis", help="folder for tables and picture (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_shared(command)
+    _add_env_options(command)
 
 
 def _add_policy_command(commands: Any) -> None:

@@ -157,8 +157,8 @@ def evaluate(options: argparse.Namespace) -> int:
     """``flp evaluate``."""
     check_at_least("episodes", options.episodes, 1)
     device = prepare_torch(options.device, options.threads)
-    learner, about = _load_for_use(options.checkpoint, device)
-    env_id, env = _env_for(learner, about, options, split=options.split)
+    learner, about = load_for_use(options.checkpoint, device)
+    env_id, env = env_for(learner, about, options, split=options.split)
     result = evaluate_learner(learner, env, episodes=options.episodes, seed=options.seed or 0)
     content = {
         "env": env_id,
@@ -198,8 +198,8 @@ def render(options: argparse.Namespace) -> int:
     device = prepare_torch(options.device, options.threads)
     seed, shown = options.seed or 0, {"render_mode": "rgb_array", "split": "meta-test"}
     if options.checkpoint:
-        learner, about = _load_for_use(options.checkpoint, device)
-        env_id, env = _env_for(learner, about, options, **shown)
+        learner, about = load_for_use(options.checkpoint, device)
+        env_id, env = env_for(learner, about, options, **shown)
     else:
         env_id = options.env or DEFAULT_ENV
         env = flp_envs.make(env_id, **shown, **env_options(options))
@@ -259,7 +259,7 @@ def prepare_torch(device: str, threads: int | None) -> str:
     return device
 
 
-def _load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]:
+def load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]:
     """The learner of a bundled checkpoint or a folder, and what was said of it."""
     saved = checkpoint.load(bundled.find_checkpoint(name))
     for key in ("env", "env_options", "learner"):
@@ -268,7 +268,7 @@ def _load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]
     return saved.learner.to(device), saved.about
 
 
-def _env_for(
+def env_for(
     learner: Learner[Any], about: Mapping[str, Any], options: argparse.Namespace, **more: Any
 ) -> tuple[str, gym.Env[Any, Any]]:
     """The env that a checkpoint is to be used on, and its id; refused if it is not what it was meta-trained for."""

@@ -14,7 +14,13 @@ from rich.table import Table
 
 import flp_envs
 from flp_agents import bundled, checkpoint
-from flp_agents.analysis import answers_over_lifetime, change_on_earlier_tasks, query_loss_over_lifetime
+from flp_agents.analysis import (
+    answers_over_lifetime,
+    change_on_earlier_tasks,
+    moments_of,
+    query_loss_over_lifetime,
+)
+from flp_agents.analysis.figures import Curve, draw_curves, png_of, styles_of
 from flp_agents.evaluation import evaluate
 from flp_agents.learner import Learner
 from flp_agents.presets import get_preset
@@ -40,14 +46,6 @@ LIVE_SETTINGS = {
     "short_outer_steps": 0,
     "outer_steps": 100_000,
 }
-# From Okabe & Ito's palette: told apart with any colour vision; line styles help too.
-STYLES = {
-    "flp": ("#0072B2", "-"),
-    "feature-reuse": ("#E69F00", "--"),
-    "gradient-based": ("#009E73", "-."),
-    "oml": ("#CC79A7", ":"),
-}
-
 
 # Learner, mean, standard error and median.
 Row = tuple[str, float, float, float]
@@ -109,7 +107,7 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
     """Support steps done, query loss at each, and the change on earlier functions, over ``CURVE_EPISODES``."""
     seed_env(env, seed)
     episode = draw_episodes(env, CURVE_EPISODES)
-    steps = list(range(0, episode.support_steps + 1, max(1, episode.support_steps // 80)))
+    steps = moments_of(episode.support_steps)
     loss = query_loss_over_lifetime(answers_over_lifetime(learner, episode, steps), episode)
     return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(0)
 
@@ -144,28 +142,28 @@ def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) 
 
     figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for about, steps, loss, change in curves:
-        colour, style = STYLES[about["learner"]]
-        left.plot(steps, loss, style, color=colour, label=bundled.title(about))
-        tasks = np.arange(2, len(change) + 2)
-        right.plot(tasks, change, style, marker="o", markersize=4, color=colour, label=bundled.title(about))
-    left.set(
+    kinds = [about["learner"] for about, *_ in curves]
+    named = [(bundled.title(about), style) for (about, *_), style in zip(curves, styles_of(kinds), strict=True)]
+    draw_curves(
+        left,
+        [Curve(steps, loss, style, title) for (title, style), (_, steps, loss, _) in zip(named, curves, strict=True)],
         title="Learning ten functions, one after another",
         xlabel="inner steps (40 for each function)",
         ylabel="query mean squared error, all ten functions",
-        yscale="log",
     )
-    right.set(
+    draw_curves(
+        right,
+        [
+            Curve(np.arange(2, len(change) + 2), change, style, title)
+            for (title, style), (*_, change) in zip(named, curves, strict=True)
+        ],
         title="Forgetting: what one function does to the earlier",
         xlabel="functions met so far",
         ylabel="mean squared change of earlier answers",
-        yscale="log",
+        marked=True,
     )
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
-        axis.title.set_fontsize(10)
     left.legend(frameon=False)
-    figure.savefig(path)
+    path.write_bytes(png_of(figure))
 
 
 def _train_live(seconds: float, seed: int) -> tuple[float, float, int]:

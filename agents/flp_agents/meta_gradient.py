@@ -38,6 +38,7 @@ def inner_loop(
     features: Tensor,
     targets: Tensor,
     on_answer: Callable[[Tensor], None] | None = None,
+    on_update: Callable[[Any, Tensor, Any], None] | None = None,
 ) -> Any:
     """Answers and learns, step after step.
 
@@ -47,6 +48,7 @@ def inner_loop(
         features: ``(E, T, B, ...)`` encoded inputs.
         targets: ``(E, T, B, n_y)``.
         on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
+        on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
 
     Returns:
         The state after the last step.
@@ -55,7 +57,10 @@ def inner_loop(
         answers, state = learner.predict(state, x)
         if on_answer is not None:
             on_answer(answers)
-        state = learner.update(state, y)
+        learned = learner.update(state, y)
+        if on_update is not None:
+            on_update(state, y, learned)
+        state = learned
     return learner.settle(state)
 
 

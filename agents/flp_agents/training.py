@@ -102,7 +102,7 @@ class TrainingRun:
         if plan.settings.precision == "tf32":
             torch.set_float32_matmul_precision("high")
         self.learner.set_precision("bfloat16" if plan.settings.precision == "bfloat16" else "float32")
-        self.trainer = _make_trainer(self.learner, env, plan, processes)
+        self.trainer = make_trainer(self.learner, env, plan.settings, plan.seed, processes)
         self._full_lifetime = True
         # Before anything is written.
         for phase in {plan.settings.short_outer_steps == 0, True}:
@@ -285,8 +285,18 @@ def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
     return episode.support_steps / len(np.unique(episode.support_task))
 
 
-def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, processes: Processes) -> MetaTrainer:
-    settings = plan.settings
+def make_trainer(
+    learner: Learner[Any], env: gym.Env[Any, Any], settings: Preset, seed: int, processes: Processes = Processes()
+) -> MetaTrainer:
+    """The outer loop that a preset describes.
+
+    Args:
+        learner: whose meta-parameters are trained, in place.
+        env: draws the lifetimes.
+        settings: its rates for kinds of meta-parameters that the learner has not are ignored.
+        seed: of the stream of lifetimes.
+        processes: with whom the meta-batch is shared.
+    """
     rates = {
         "weights": settings.rate_weights,
         "feedback": settings.rate_feedback,
@@ -310,7 +320,7 @@ def _make_trainer(learner: Learner[Any], env: gym.Env[Any, Any], plan: Plan, pro
         device_data=settings.device_data,
         draw_ahead=isinstance(learner.objective, CrossEntropy),
         cuda_graph=settings.cuda_graph,
-        seed=plan.seed,
+        seed=seed,
     )
 
 

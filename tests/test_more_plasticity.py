@@ -1,0 +1,125 @@
+"""Section 7.1's second experiment, on learners small enough to be meta-trained for some outer steps here."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_episode
+
+from flp_agents import FLP, GradientBased, Network, run_lifetime
+from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
+from flp_agents.checkpoint import Checkpoint, CheckpointError, load, save
+from flp_agents.presets import get_preset
+from flp_agents.training import Plan, TrainingRun
+from flp_datasets.errors import InvalidChoice
+from flp_envs import InvalidSize
+
+SIZES = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
+SETTINGS = {"hidden_widths": (8, 8), "outer_steps": 3, "short_outer_steps": 0, "coefficient_unit": 1e-4, "warm_up": 0}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Checkpoint:
+    """A Feature-Reuse network after three outer steps."""
+    folder = tmp_path_factory.mktemp("feature-reuse")
+    settings = get_preset("cpu", "feature-reuse", SETTINGS)
+    TrainingRun(Plan("FLPSine-Continual-v0", SIZES, "feature-reuse", "cpu", settings, 0, "a test"), folder).run()
+    return load(folder)
+
+
+def weights(learner):
+    return [p.detach().clone() for p in learner.parameter_groups()["weights"]]
+
+
+@pytest.mark.parametrize("plastic_layers", [1, 2, 3])
+def test_without_coefficients_the_answers_are_feature_reuses_own(plastic_layers):
+    learner = FLP(Network((3, 6, 5, 1)), 1, initial_coefficient=3e-3).double()
+    more = with_more_plasticity(learner, plastic_layers, initial_strength=0.0)
+    episode = small_episode(n=3)
+    lived, lived_on = run_lifetime(learner, episode), run_lifetime(more, episode)
+    torch.testing.assert_close(lived_on.query_answers, lived.query_answers, rtol=1e-12, atol=1e-12)
+    assert more.settings["plastic_layers"] == plastic_layers
+
+
+def test_what_was_plastic_is_kept_and_what_becomes_plastic_begins_as_told():
+    learner = FLP(Network((3, 6, 5, 1)), 1, initial_coefficient=3e-3, initial_strength=0.25, seed=1)
+    with torch.no_grad():
+        learner.strengths[0].fill_(0.7)
+    more = with_more_plasticity(learner, 3, initial_coefficient=2e-3, seed=5)
+    assert [strength.item() for strength in more.strengths] == pytest.approx([0.25, 0.25, 0.7])
+    for layer, value in enumerate((2e-3, 2e-3, 3e-3)):
+        torch.testing.assert_close(more.coefficients[layer], torch.full_like(more.coefficients[layer], value))
+    for mine, its in zip(more.pathways[-1].parameters(), learner.pathways[0].parameters(), strict=True):
+        assert torch.equal(mine, its)
+    for mine, its in zip(weights(more), weights(learner), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_a_learner_with_more_plasticity_can_be_saved(tmp_path):
+    more = with_more_plasticity(FLP(Network((3, 6, 5, 1)), 1), 2)
+    save(tmp_path, more, {})
+    episode = small_episode(n=1)
+    loaded = load(tmp_path).learner
+    assert torch.equal(run_lifetime(loaded, episode).query_loss, run_lifetime(more, episode).query_loss)
+
+
+def test_plasticity_is_not_taken_away():
+    with pytest.raises(InvalidSize, match="at least the 2 that the learner has, got 1"):
+        with_more_plasticity(FLP(Network((3, 6, 5, 1)), 2), 1)
+    with pytest.raises(InvalidSize, match="number of layers, 3, got 4"):
+        with_more_plasticity(FLP(Network((3, 6, 5, 1)), 2), 4)
+
+
+def test_without_outer_steps_the_score_is_feature_reuses_own(saved):
+    continued = continue_with_more_plasticity(saved, 3, outer_steps=0, episodes=4)
+    assert continued.judged_at.tolist() == [0]
+    assert continued.scores.shape == (1, 4)
+    assert continued.query_losses.shape == (0,)
+    np.testing.assert_allclose(continued.scores[0], continued.before, rtol=1e-5)
+    assert saved.learner.settings["plastic_layers"] == 1
+
+
+def test_initial_weights_stay_to_the_bit_while_everything_else_moves(saved):
+    before = weights(saved.learner)
+    seen = []
+    continued = continue_with_more_plasticity(
+        saved, 3, outer_steps=5, judge_every=2, episodes=4, seed=1, on_step=lambda step: seen.append(step.step)
+    )
+    assert seen == [1, 2, 3, 4, 5]
+    assert continued.judged_at.tolist() == [0, 2, 4, 5]
+    assert continued.scores.shape == (4, 4)
+    assert continued.query_losses.shape == (5,)
+    assert np.isfinite(continued.query_losses).all()
+    assert continued.metric == "mse"
+    for mine, its in zip(weights(continued.learner), before, strict=True):
+        assert torch.equal(mine, its)
+    begun = with_more_plasticity(saved.learner, 3, seed=1)
+    for name, group in continued.learner.parameter_groups().items():
+        moved = [not torch.equal(a, b) for a, b in zip(group, begun.parameter_groups()[name], strict=True)]
+        assert any(moved) is (name != "weights"), name
+    assert all(parameter.requires_grad for parameter in continued.learner.parameters())
+    assert (continued.scores[-1] != continued.scores[0]).any()
+
+
+def test_the_control_goes_on_with_the_output_layer_alone(saved):
+    continued = continue_with_more_plasticity(saved, 1, outer_steps=2, episodes=3)
+    np.testing.assert_array_equal(continued.scores[0], continued.before)
+    assert not np.array_equal(continued.scores[1], continued.before)
+
+
+def test_settings_of_the_outer_loop_can_be_changed(saved):
+    still = {f"rate_{name}": 0.0 for name in ("feedback", "coefficients")} | {"rate_strengths": 1e-12}
+    continued = continue_with_more_plasticity(saved, 2, outer_steps=2, episodes=3, settings={**still, "meta_batch": 2})
+    np.testing.assert_allclose(continued.scores[-1], continued.before, rtol=1e-4)
+    with pytest.raises(InvalidChoice, match="meta_batch"):
+        continue_with_more_plasticity(saved, 2, outer_steps=1, settings={"meta_batches": 2})
+
+
+def test_only_flp_is_continued(saved):
+    other = copy.copy(saved)
+    object.__setattr__(other, "learner", GradientBased(Network((3, 6, 5, 1)), 1))
+    with pytest.raises(CheckpointError, match="expected a checkpoint of FLP or Feature Reuse, got GradientBased"):
+        continue_with_more_plasticity(other, 2, outer_steps=1)
+    with pytest.raises(CheckpointError, match="lacks what resuming needs"):
+        continue_with_more_plasticity(Checkpoint(saved.learner, {}, None, {}), 2, outer_steps=1)
