@@ -209,6 +209,17 @@ def test_on_a_local_ray(tmp_path):
     assert [shown(result) for result in on_ray] == [shown(result) for result in here]
 
 
+@pytest.mark.slow
+def test_on_a_local_dask(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'flp-envs[dask]'")
+    plan = plan_of("mean", "seeded", seeds=2)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster):
+        on_dask = run_benchmark(plan, tmp_path / "dask", jobs=2, backend="dask")
+    here = run_benchmark(plan, tmp_path / "here")
+    assert [shown(result) for result in on_dask] == [shown(result) for result in here]
+
+
 def test_bad_input(tmp_path, monkeypatch):
     with pytest.raises(InvalidChoice, match="did you mean 'loky'"):
         run_benchmark(plan_of("mean"), tmp_path, backend="lokey")
