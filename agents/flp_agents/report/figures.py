@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_agents.benchmark.results import METRICS
 from flp_agents.report.curves import Curve, r_matrix, task_ends
 from flp_agents.report.drawing import (
     LARGEST_LINEAR_SPAN,
@@ -23,7 +24,6 @@ from flp_agents.report.drawing import (
 from flp_agents.report.formats import one_line, plain
 from flp_agents.report.standings import Board, Standing
 from flp_agents.report.svg import FONT_SIZE, GRID, INK, MUTED, inline_svg
-from flp_agents.results import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
