@@ -165,4 +165,4 @@ def _figure(row: dict[str, Any] | None) -> str:
     if row is None:
         return ""
     error = row["standard_error_over_episodes"]
-    return f"{row['mean']:.4g}" + ("" if error is None else f" ({error:.2g})")
+    return f"{row['mean']:.3g}" + ("" if error is None else f" ({error:.2g})")
