@@ -10,7 +10,9 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -q -m "not slow"
 
+# With what runs on clusters, and with the peer of the meta-gradient, whose tests are skipped where they are missing.
 test-all: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dask,ray]'
 	$(BIN)/python -m pytest -q
 
 lint: .venv/installed

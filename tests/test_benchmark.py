@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flp_agents import benchmark, registry
-from flp_agents.benchmark import run_benchmark
-from flp_agents.benchmark_cell import run_cell
-from flp_agents.benchmark_plan import BenchmarkPlan, PlanError
-from flp_agents.results import CELLS, METRICS, Cell, cell_path, read_result, read_results
+from flp_agents import registry
+from flp_agents.benchmark.cell import run_cell
+from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
+from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path, read_result, read_results
+from flp_agents.benchmark.running import LOCKS, run_benchmark
 from flp_datasets.errors import FLPError, InvalidChoice
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
@@ -143,14 +143,14 @@ def test_what_hangs_or_dies_takes_nobody_along(tmp_path, monkeypatch):
     assert failures["seeded"] is None
     assert failures["hangs"].startswith("hung: did not stop")
     assert failures["dies"].startswith("its process died")
-    assert not list((tmp_path / benchmark.LOCKS).glob("*.begun"))
+    assert not list((tmp_path / LOCKS).glob("*.begun"))
 
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from flp_agents.benchmark import run_benchmark
-from flp_agents.benchmark_plan import BenchmarkPlan
+from flp_agents.benchmark.running import LOCKS, run_benchmark
+from flp_agents.benchmark.plan import BenchmarkPlan
 
 if __name__ == "__main__":
     plan = BenchmarkPlan(learners=("slow",), envs=("FLPSine-Continual-v0",), seeds=6, episodes=4,
@@ -207,6 +207,17 @@ def test_on_a_local_ray(tmp_path):
         ray.shutdown()
     here = run_benchmark(plan, tmp_path / "here")
     assert [shown(result) for result in on_ray] == [shown(result) for result in here]
+
+
+@pytest.mark.slow
+def test_on_a_local_dask(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'flp-envs[dask]'")
+    plan = plan_of("mean", "seeded", seeds=2)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster):
+        on_dask = run_benchmark(plan, tmp_path / "dask", jobs=2, backend="dask")
+    here = run_benchmark(plan, tmp_path / "here")
+    assert [shown(result) for result in on_dask] == [shown(result) for result in here]
 
 
 def test_bad_input(tmp_path, monkeypatch):

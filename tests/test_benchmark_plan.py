@@ -2,9 +2,9 @@
 
 import pytest
 
-from flp_agents.benchmark_plan import BenchmarkPlan, PlanError, read_plan
+from flp_agents.benchmark.plan import BenchmarkPlan, PlanError, read_plan
+from flp_agents.benchmark.results import Cell
 from flp_agents.registry import SplitLeak
-from flp_agents.results import Cell
 from flp_datasets.errors import FLPError
 
 WHOLE = """

@@ -16,13 +16,18 @@ from flp_datasets.prepare import prepare
 from flp_envs import InvalidChoice
 from flp_envs.recording import draw_episodes, seed_env
 
-SINE = {f"{name}-sine-continual" for name in ("flp-2", "feature-reuse-1", "gradient-based-3", "oml-3")}
+SINE = {
+    f"{name}-sine-{schedule}"
+    for name in ("flp-2", "feature-reuse-1", "gradient-based-3", "oml-3")
+    for schedule in ("iid", "continual")
+}
 OMNIGLOT = {
     f"{name}-omniglot-{schedule}"
     for name in ("flp-2", "feature-reuse-1", "gradient-based-2", "oml-2")
     for schedule in ("iid", "continual")
 }
 ENVS = {
+    "sine-iid": "FLPSine-IID-v0",
     "sine-continual": "FLPSine-Continual-v0",
     "omniglot-iid": "FLPOmniglot-IID-v0",
     "omniglot-continual": "FLPOmniglot-Continual-v0",

@@ -8,6 +8,7 @@ from conftest import SMALL_IMAGES
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, evaluate
+from flp_agents.plain_learner import as_learner
 from flp_envs import FLPError, draw_episodes, seed_env
 
 
@@ -43,6 +44,17 @@ def test_answering_zero_scores_the_variance_of_the_targets():
     result = evaluate(Zero(), env, episodes=20, seed=0)
     assert result.mean == pytest.approx(4.25, abs=0.2)
     assert result.standard_error == pytest.approx(result.scores.std(ddof=1) / np.sqrt(20))
+
+
+def test_answers_are_judged_in_double_precision():
+    class NearlyRight(Zero):
+        def predict(self, x):
+            return np.full((len(x), 1), 1.0 + 1e-9)
+
+    env = gym.make("FLPSine-Continual-v0", num_functions=1, steps_per_function=1)
+    learner = as_learner(NearlyRight(), env)
+    answers, _ = learner.predict(learner.init(1), torch.zeros(1, 32, 3))
+    assert learner.objective.scores(answers, torch.ones(1, 32, 1)).item() == pytest.approx(1e-18)
 
 
 class TorchLine:

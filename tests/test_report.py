@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
+from flp_agents.benchmark.results import ResultsError, write_result
 from flp_agents.report.page import _verdict, render_page, write_report
-from flp_agents.results import ResultsError, write_result
 from flp_datasets.errors import FLPError
 
 VOID = {"meta", "link", "br", "img", "hr"}

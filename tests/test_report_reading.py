@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from synthetic_results import made_up_result
 
+from flp_agents.benchmark.results import CELLS, ResultsError, cell_path, write_result
 from flp_agents.report.reading import read_readable_results
-from flp_agents.results import CELLS, ResultsError, cell_path, write_result
 
 
 def test_everything_that_was_written_is_read(tmp_path):

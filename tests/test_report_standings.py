@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from synthetic_results import made_up_benchmark, made_up_result
 
+from flp_agents.benchmark.results import METRICS
 from flp_agents.report.standings import compare_with_best, make_boards, overall_order
-from flp_agents.results import METRICS
 from flp_agents.uncertainty import compare, summarize
 
 ENV = "FLPSine-Continual-v0"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flp_agents.results import (
+from flp_agents.benchmark.results import (
     CELLS,
     METRICS,
     Cell,

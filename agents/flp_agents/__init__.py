@@ -1,7 +1,7 @@
 """Learners whose weights change at every step, and what meta-trains and judges them."""
 
-from flp_agents.benchmark import run_benchmark
-from flp_agents.benchmark_plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.running import run_benchmark
 from flp_agents.bundled import bundled_checkpoints, load_bundled
 from flp_agents.checkpoint import Checkpoint, CheckpointError
 from flp_agents.conformance import check_learner

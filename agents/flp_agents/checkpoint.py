@@ -29,7 +29,7 @@ from flp_agents.objective import CrossEntropy, SquaredError
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_datasets.errors import FLPError
-from flp_datasets.files import write_atomically
+from flp_datasets.files import read_versioned_json, write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -182,21 +182,13 @@ def read_description(folder: Path) -> dict[str, Any]:
         CheckpointError: if it is missing, damaged, or of a newer version.
     """
     path = folder / DESCRIPTION
-    try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"no checkpoint at {folder}: expected a folder that holds {DESCRIPTION}") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise CheckpointError(f"{path} is truncated or not JSON: use another checkpoint") from None
-    if not isinstance(content, dict) or "format_version" not in content:
-        raise CheckpointError(f"{path} is not the description of a checkpoint: it lacks format_version")
-    if content["format_version"] != FORMAT_VERSION:
-        raise CheckpointError(
-            f"checkpoint {folder} has format version {content['format_version']}, this version reads "
-            f"{FORMAT_VERSION}: install a newer flp-envs"
-        )
+    content = read_versioned_json(
+        path,
+        FORMAT_VERSION,
+        error=CheckpointError,
+        missing=f"no checkpoint at {folder}: expected a folder that holds {DESCRIPTION}",
+        damaged="use another checkpoint",
+    )
     digest = content.pop("digest", None)
     if digest != _digest(content):
         raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")

@@ -172,7 +172,7 @@ def _add_policy_command(commands: Any) -> None:
 
 
 def _add_benchmark_commands(commands: Any) -> None:
-    module = "benchmark_commands"
+    module = "benchmark.commands"
     command = _add(commands, "benchmark", "compare learners: learners x environments x seeds", "benchmark", module)
     command.add_argument("plan", nargs="?", metavar="PLAN.toml", help="what to compare; options here override it")
     command.add_argument("--learners", nargs="+", metavar="NAME", help="or folders of checkpoints (default: built-in)")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import flp_envs
 from flp_agents import registry
-from flp_agents.benchmark_cell import PRECISION
+from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.meta_gradient import inner_loop

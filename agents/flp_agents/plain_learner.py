@@ -90,7 +90,7 @@ class ManyPlainLearners(Learner[_Lives]):
     def choose(self, mask: Tensor, yes: _Lives, no: _Lives) -> _Lives:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
 
-    def _answer(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float32]:
+    def _answer(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float64]:
         with torch.enable_grad():
             answer: Any = learner.predict(x)
         if isinstance(answer, Tensor):
@@ -108,7 +108,7 @@ class ManyPlainLearners(Learner[_Lives]):
                 f"{type(learner).__name__}.predict: expected {what} of shape ({shape[0]}, {shape[1]}), "
                 f"got {values.shape} {values.dtype}"
             )
-        return values.astype(np.float32)
+        return values.astype(np.float64)
 
 
 def as_learner(learner: Learner[Any] | PlainLearner | Policy, env: Any) -> Learner[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flp_datasets.errors import FLPError, check_choice
-from flp_datasets.files import write_atomically
+from flp_datasets.files import read_versioned_json, write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION, MODEL = "policy.json", "model.zip"
@@ -118,21 +118,13 @@ def read_policy_description(folder: Path) -> PolicyDescription:
         PolicyError: if there is none, or its description is damaged or of another version.
     """
     path = folder / DESCRIPTION
-    try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise PolicyError(
-            f"no policy at {folder}: expected a folder that holds {DESCRIPTION} and {MODEL}, as flp train-sb3 writes"
-        ) from None
-    except OSError as error:
-        raise PolicyError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise PolicyError(f"{path} is truncated or not JSON: train the policy again") from None
-    version = content.pop("format_version", None) if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise PolicyError(
-            f"{path} has format version {version}, this version reads {FORMAT_VERSION}: use the flp-envs that wrote it"
-        )
+    content = read_versioned_json(
+        path,
+        FORMAT_VERSION,
+        error=PolicyError,
+        missing=f"no policy at {folder}: expected {DESCRIPTION} and {MODEL} in it, as flp train-sb3 writes",
+        damaged="train the policy again",
+    )
     try:
         about = PolicyDescription(**{f.name: content[f.name] for f in fields(PolicyDescription)})
     except KeyError as error:

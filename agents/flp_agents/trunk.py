@@ -40,6 +40,15 @@ def features_of(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], 
     if x.device.type == "cpu" and x.dtype == torch.float32 and _has_fused_linear():
         result: Tensor = _Blocks.apply(x, precision, len(weights), *weights, *biases)  # type: ignore[no-untyped-call]
         return result
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        blocks = torch.split(x.reshape(-1, x.shape[-1]), _BLOCK)
+        return torch.cat([_layer_by_layer(block, weights, biases, precision) for block in blocks]).view(
+            *x.shape[:-1], -1
+        )
+    return _layer_by_layer(x, weights, biases, precision)
+
+
+def _layer_by_layer(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], precision: str) -> Tensor:
     features = x
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if i == 1 and precision == "bfloat16":

@@ -69,9 +69,10 @@ class SGD:
 
     def step(self, parameters: Parameters, gradients: Parameters, moments: Moments) -> tuple[Parameters, Moments]:
         if math.isfinite(self.clip):
-            norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
-            shorter = (self.clip / norm).clamp(max=1.0)
-            gradients = tuple(g * for_each(shorter, g) for g in gradients)
+            norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+            if (norm > self.clip).any():
+                shorter = (self.clip / norm).clamp(max=1.0)
+                gradients = tuple(g * for_each(shorter, g) for g in gradients)
         return tuple(p.sub(g, alpha=self.rate) for p, g in zip(parameters, gradients, strict=True)), moments
 
 

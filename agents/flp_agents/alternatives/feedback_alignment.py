@@ -35,19 +35,19 @@ class _ThroughFeedback(OnlineGradient):
         raise NotImplementedError
 
     def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        """What the hidden layer before ``layer`` hears, ``(E, units, positions)``.
+        """What the hidden layer before ``layer`` hears, ``(E, positions, units)``.
 
         Args:
             layer: its number.
-            delta: the pseudo-gradient in its sums, ``(E, out, positions)``.
-            error: the loss's gradient in the answers, ``(E, n_y, B)``.
+            delta: the pseudo-gradient in its sums, ``(E, positions, out)``.
+            error: the loss's gradient in the answers, ``(E, B, n_y)``.
         """
         raise NotImplementedError
 
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
         (answered,) = state.answered
         gradient = self.objective.gradient(answered.answers, y)
-        hear = partial(self.hear, error=gradient.transpose(1, 2))
+        hear = partial(self.hear, error=gradient)
         return self.network.gradients(state.parameters, answered, gradient, hear)
 
 
@@ -66,7 +66,7 @@ class FeedbackAlignment(_ThroughFeedback):
         return [kaiming_normal(shape, generator) for shape in self.network.shapes[1:]]
 
     def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        return self.network.lead_back(layer, self.feedback[layer - 1].detach().t() @ delta)
+        return self.network.lead_back(layer, delta @ self.feedback[layer - 1].detach())
 
 
 class DirectFeedbackAlignment(_ThroughFeedback):
@@ -86,6 +86,4 @@ class DirectFeedbackAlignment(_ThroughFeedback):
         ]
 
     def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        heard = self.feedback[layer - 1].detach() @ error
-        # (E, units, B) to (E, channels, B pixels), as convolutions have them
-        return heard.reshape(len(error), self.network.shapes[layer - 1][0], -1, error.shape[2]).transpose(2, 3).flatten(2)
+        return self.network.by_pixel(layer - 1, error @ self.feedback[layer - 1].detach().t())

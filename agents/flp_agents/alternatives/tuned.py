@@ -28,11 +28,13 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
         "FLPGlyph-Continual": {"rate": 0.001},
     },
     "sgd-meta-trained": {
+        "FLPSine-IID": {"clip": 100.0, "rate": 0.001},
         "FLPSine-Continual": {"clip": 100.0, "rate": 0.001},
         "FLPOmniglot-IID": {"clip": 100.0, "rate": 0.01},
         "FLPOmniglot-Continual": {"clip": 100.0, "rate": 0.003},
     },
     "adam-meta-trained": {
+        "FLPSine-IID": {"rate": 0.0001},
         "FLPSine-Continual": {"rate": 0.0001},
         "FLPOmniglot-IID": {"rate": 0.001},
         "FLPOmniglot-Continual": {"rate": 0.0003},

@@ -1,12 +1,13 @@
 """A network all of whose layers, convolutions included, have weights of their own in every lifetime.
 
-Activities are kept as columns, ``(E, units, positions)``: a fully connected layer has a position for each pair, a
+Activities are kept as rows, ``(E, positions, units)``: a fully connected layer has a position for each pair, a
 convolution one for each pixel of each pair, with the pixels around it as input. So each layer of either kind is one
 product, and so is what leads back through it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ from flp_agents.network import Layers, Network
 
 # Weights ``(E, out, in)`` and biases ``(E, out)`` of every layer in turn, from the input to the output.
 Parameters = tuple[Tensor, ...]
-# What a layer's activity ``(E, units, positions)`` hears from the next layer, named by its number, and from the loss's
-# gradient in that layer's sums, ``(E, out, positions)``.
+# What a layer's activity ``(E, positions, units)`` hears from the next layer, named by its number, and from the loss's
+# gradient in that layer's sums, ``(E, positions, out)``.
 Hear = Callable[[int, Tensor], Tensor]
 
 
@@ -27,17 +28,17 @@ class Answered(NamedTuple):
     """What a network did with a minibatch.
 
     Attributes:
-        columns: ``(E, in, positions)`` every layer's input.
-        activities: ``(E, out, positions)`` what it made of it; the linear output last.
+        inputs: ``(E, positions, in)`` every layer's.
+        activities: ``(E, positions, out)`` what it made of it; the linear output last.
     """
 
-    columns: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
     activities: tuple[Tensor, ...]
 
     @property
     def answers(self) -> Tensor:
         """``(E, B, n_y)``."""
-        return self.activities[-1].transpose(1, 2)
+        return self.activities[-1]
 
 
 def sides_of(shape: Convolutions) -> list[tuple[int, int]]:
@@ -99,15 +100,14 @@ class WholeNetwork(nn.Module):
 
     def answer(self, parameters: Parameters, features: Tensor) -> Tensor:
         """``(E, B, *input) -> (E, B, n_y)``."""
-        answers = features
-        for _, answers in self._layer_by_layer(parameters, features):
-            pass
-        return answers.transpose(1, 2)
+        # Only the last layer's activity stays in memory.
+        ((_, answers),) = deque(self._layer_by_layer(parameters, features), maxlen=1)
+        return answers
 
     def run(self, parameters: Parameters, features: Tensor) -> Answered:
         """Answers encoded inputs ``(E, B, *input)``, and keeps all that :meth:`gradients` needs."""
-        columns, activities = zip(*self._layer_by_layer(parameters, features), strict=True)
-        return Answered(columns, activities)
+        inputs, activities = zip(*self._layer_by_layer(parameters, features), strict=True)
+        return Answered(inputs, activities)
 
     def gradients(
         self, parameters: Parameters, answered: Answered, gradient: Tensor, hear: Hear | None = None
@@ -122,55 +122,67 @@ class WholeNetwork(nn.Module):
         """
 
         def through_own_weights(layer: int, delta: Tensor) -> Tensor:
-            return self.lead_back(layer, parameters[2 * layer].transpose(1, 2) @ delta)
+            return self.lead_back(layer, delta @ parameters[2 * layer])
 
         hear = hear or through_own_weights
-        delta, found = gradient.transpose(1, 2), list[Tensor]()
-        for layer in reversed(range(len(answered.columns))):
-            found += [delta.sum(2), delta @ answered.columns[layer].transpose(1, 2)]
+        delta, found = gradient, list[Tensor]()
+        for layer in reversed(range(len(answered.inputs))):
+            found += [delta.sum(1), delta.transpose(1, 2) @ answered.inputs[layer]]
             if layer > 0:
                 delta = hear(layer, delta) * (answered.activities[layer - 1] > 0)
         return tuple(reversed(found))
 
-    def lead_back(self, layer: int, columns: Tensor) -> Tensor:
-        """What arrives at a layer's input columns ``(E, in, positions)`` as it is for the activity before it."""
-        if layer > len(self._sides):
-            return columns
-        lifetimes, below = len(columns), self.shapes[layer - 1][0]
-        height, width = self._sides[layer - 1]
-        if layer == len(self._sides):
-            # (E, channels pixels, B) to (E, channels, B pixels)
-            return columns.reshape(lifetimes, below, height * width, -1).transpose(2, 3).flatten(2)
+    def lead_back(self, layer: int, heard: Tensor) -> Tensor:
+        """What a layer's input ``(E, positions, in)`` hears, as it is for the activity that the input was made of."""
+        convolutions = len(self._sides)
+        if layer > convolutions:
+            return heard
+        if layer == convolutions:
+            return self.by_pixel(layer - 1, heard)
         shape = self.network.convolutions
         assert shape is not None
-        stride, pixels = shape.strides[layer], self._sides[layer][0] * self._sides[layer][1]
-        # (E, in 9, B pixels) to (E B, in 9, pixels): a pixel hears from all that it was around.
-        around = columns.reshape(lifetimes, columns.shape[1], -1, pixels).transpose(1, 2).flatten(0, 1)
-        images = nn.functional.fold(around, (height, width), 3, padding=shape.padding, stride=stride)
-        return images.reshape(lifetimes, -1, below, height * width).transpose(1, 2).flatten(2)
+        pixels = self._sides[layer][0] * self._sides[layer][1]
+        # (E, B pixels, in 9) to (E B, in 9, pixels): a pixel hears from all that it was around.
+        around = heard.reshape(-1, pixels, heard.shape[2]).transpose(1, 2)
+        padding, stride = shape.padding, shape.strides[layer]
+        images = nn.functional.fold(around, self._sides[layer - 1], 3, padding=padding, stride=stride)
+        return self.by_pixel(layer - 1, images.reshape(len(heard), -1, images[0].numel()))
+
+    def by_pixel(self, layer: int, units: Tensor) -> Tensor:
+        """All units of a layer's activity for each pair, ``(E, B, units)``, as the activity has them.
+
+        A convolution's units are ``(E, B, channels pixels)``, and become ``(E, B pixels, channels)``.
+        """
+        if layer >= len(self._sides):
+            return units
+        channels = self.shapes[layer][0]
+        return units.reshape(*units.shape[:2], channels, -1).transpose(2, 3).flatten(1, 2)
 
     def _layer_by_layer(self, parameters: Parameters, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields every layer's input columns ``(E, in, positions)`` and activity ``(E, out, positions)``."""
+        """Yields every layer's input ``(E, positions, in)`` and activity ``(E, positions, out)``."""
         lifetimes, pairs = features.shape[:2]
         layers = list(zip(parameters[::2], parameters[1::2], strict=True))
-        shape = self.network.convolutions
-        if shape is None:
-            columns = features.transpose(1, 2)
-        else:
+        shape, rows = self.network.convolutions, features
+        if shape is not None:
             mean, deviation = (parameters[0].new_tensor(v).reshape(-1, 1, 1) for v in (shape.mean, shape.deviation))
             images = (features.flatten(0, 1).to(mean) / 255.0 - mean) / deviation
             for stride, side, (weight, bias) in zip(shape.strides, self._sides, layers, strict=False):
                 around = nn.functional.unfold(images, 3, padding=shape.padding, stride=stride)
-                # (E B, in 9, pixels) to (E, in 9, B pixels)
-                columns = around.reshape(lifetimes, pairs, *around.shape[1:]).transpose(1, 2).flatten(2)
-                activity = torch.relu(torch.baddbmm(bias.unsqueeze(2), weight, columns))
-                yield columns, activity
-                images = activity.reshape(lifetimes, -1, pairs, *side).transpose(1, 2).flatten(0, 1)
-            columns = images.reshape(lifetimes, pairs, -1).transpose(1, 2)
+                # (E B, in 9, pixels) to (E, B pixels, in 9)
+                rows = around.transpose(1, 2).reshape(lifetimes, -1, around.shape[1])
+                activity = torch.relu(_affine(rows, weight, bias))
+                yield rows, activity
+                images = activity.reshape(lifetimes * pairs, -1, activity.shape[2]).transpose(1, 2)
+                images = images.reshape(len(images), -1, *side)
+            rows = images.reshape(lifetimes, pairs, -1)
         *hidden, output = layers[len(self._sides) :]
         for weight, bias in hidden:
-            activity = torch.relu(torch.baddbmm(bias.unsqueeze(2), weight, columns))
-            yield columns, activity
-            columns = activity
-        weight, bias = output
-        yield columns, torch.baddbmm(bias.unsqueeze(2), weight, columns)
+            activity = torch.relu(_affine(rows, weight, bias))
+            yield rows, activity
+            rows = activity
+        yield rows, _affine(rows, *output)
+
+
+def _affine(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``W x + b``, ``(E, positions, in)`` to ``(E, positions, out)``."""
+    return torch.baddbmm(bias.unsqueeze(1), rows, weight.transpose(1, 2))

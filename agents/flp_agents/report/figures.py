@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_agents.benchmark.results import METRICS
 from flp_agents.report.curves import Curve, r_matrix, task_ends
 from flp_agents.report.drawing import (
     LARGEST_LINEAR_SPAN,
@@ -23,7 +24,6 @@ from flp_agents.report.drawing import (
 from flp_agents.report.formats import one_line, plain
 from flp_agents.report.standings import Board, Standing
 from flp_agents.report.svg import FONT_SIZE, GRID, INK, MUTED, inline_svg
-from flp_agents.results import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,13 +79,13 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
     sizes = [abs(mean) for mean in means if mean]
     bent = len(sizes) > 1 and max(sizes) > LARGEST_LINEAR_SPAN * min(sizes)
     if bent:
-        from matplotlib.ticker import SymmetricalLogLocator
-
-        smallest = 10.0 ** math.floor(math.log10(max(min(sizes), 1e-6 * max(sizes))))
-        axes.set_xscale("symlog", linthresh=smallest)
-        locator = SymmetricalLogLocator(base=10, linthresh=smallest)
-        locator.set_params(numticks=6)
-        axes.xaxis.set_major_locator(locator)
+        largest = math.floor(math.log10(max(sizes)))
+        smallest = math.floor(math.log10(max(min(sizes), 1e-6 * max(sizes))))
+        axes.set_xscale("symlog", linthresh=10.0**smallest)
+        # None at the edge of the linear part, where it would run into the 0.
+        decades = [10.0**d for d in range(largest, smallest, -max(1, math.ceil((largest - smallest) / 3)))]
+        signs = [sign for sign in (-1.0, 1.0) if any(sign * mean > 0 for mean in means)]
+        axes.set_xticks([0.0, *(sign * decade for sign in signs for decade in decades)])
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.margins(x=0.14)
     axes.set_xlabel(f"forgetting, {board.unit}" + ("\n(logarithmic away from 0)" if bent else ""))

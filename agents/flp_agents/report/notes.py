@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.report.standings import Board, stamped
 from flp_agents.report.tables import seeds_in_words
-from flp_agents.results import METRICS, CellResult
 
 # Names that are listed one by one; of more, the number is given.
 MOST_NAMED = 6

@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from flp_agents.benchmark.results import CELLS, METRICS, CellResult
 from flp_agents.memory import readable
 from flp_agents.report.curves import loss_at_each_step, query_loss, running_mean
 from flp_agents.report.drawing import Drawing, Style, draw_sample
@@ -31,7 +32,6 @@ from flp_agents.report.tables import (
     state_bytes_of,
     tables_of,
 )
-from flp_agents.results import CELLS, METRICS, CellResult
 from flp_datasets.errors import FLPError
 from flp_datasets.files import write_atomically
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flp_agents.results import CELLS, METRICS, CellResult, ResultsError, read_result, read_results
+from flp_agents.benchmark.results import CELLS, METRICS, CellResult, ResultsError, read_result, read_results
 
 # Curves and their numbers of axes; each with standard errors of the same shape.
 CURVES = {"prequential": 1, "query": 1, "query_by_task": 2}

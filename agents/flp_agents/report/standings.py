@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from flp_agents.results import METRICS, CellResult
+from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.uncertainty import Comparison, Summary, compare, summarize
 
 GroupKey = TypeVar("GroupKey")
@@ -47,7 +47,7 @@ class Standing:
         label: as tables show it, such as "FLP (2)"; no other learner of the results has it.
         results: of the cells that came off, by seed.
         failures: of those that did not, by seed.
-        summaries: for each name in :data:`flp_agents.results.METRICS` that is known for every episode.
+        summaries: for each name in :data:`flp_agents.benchmark.results.METRICS` that is known for every episode.
         incomplete: metrics that are known for some episodes only, and so not summarised.
     """
 
@@ -113,7 +113,7 @@ class Board:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what is known of at least one learner, in the order of :data:`flp_agents.results.METRICS`."""
+        """Names of what is known of at least one learner, in the order of :data:`METRICS`."""
         return tuple(name for name in METRICS if any(name in standing.summaries for standing in self.standings))
 
     def best_mean(self, name: str) -> float:

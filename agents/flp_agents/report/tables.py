@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.memory import readable
 from flp_agents.report.formats import UNKNOWN, Entry, TextTable, plain
 from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards
-from flp_agents.results import METRICS, CellResult
 from flp_agents.uncertainty import Summary
 
 # What a table shows of the query score beside its mean; the other metrics have a table of their own.
@@ -24,9 +24,9 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the keys ``env``, ``split``, ``env_options`` (JSON), ``learner``, ``title``, ``metric`` (a name in
-        :data:`flp_agents.results.METRICS`), ``unit`` ("mse" or "error_percent"), ``higher_is_better``, and the fields
-        of :class:`flp_agents.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A number
-        that is not known is none.
+        :data:`flp_agents.benchmark.results.METRICS`), ``unit`` ("mse" or "error_percent"), ``higher_is_better``, and
+        the fields of :class:`flp_agents.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A
+        number that is not known is none.
     """
     return [
         {

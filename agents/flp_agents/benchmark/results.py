@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flp_datasets.errors import FLPError
-from flp_datasets.files import write_atomically
+from flp_datasets.files import read_versioned_json, write_atomically
 
 FORMAT_VERSION = 1
 CELLS = "cells"
@@ -132,18 +132,13 @@ def read_result(path: Path) -> CellResult:
     Raises:
         ResultsError: if it is damaged, or of another version.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise ResultsError(f"{path} is truncated or not JSON: delete it, and the cell is run again") from None
-    version = content.pop("format_version", None) if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise ResultsError(
-            f"{path} has format version {version}, this version reads {FORMAT_VERSION}: use the flp-envs that "
-            "wrote it, or another folder"
-        )
+    content = read_versioned_json(
+        path,
+        FORMAT_VERSION,
+        error=ResultsError,
+        missing=f"no result at {path}",
+        damaged="delete it, and the cell is run again",
+    )
     try:
         content["cell"] = Cell(**content["cell"])
         content["seconds"] = math.nan if content["seconds"] is None else content["seconds"]

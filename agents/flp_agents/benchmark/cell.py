@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 import flp_envs
 from flp_agents import metrics, registry
+from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.evaluation import batches_of_episodes
 from flp_agents.lifetime_record import LifetimeRecord, record_lifetimes
-from flp_agents.results import Cell, CellResult
 from flp_datasets.errors import FLPError
 
 # In double precision, lifetimes that run alone and lifetimes that run in a batch agree in every digit that is shown.
@@ -78,7 +78,7 @@ def _run(cell: Cell, lifetimes_at_once: int | None) -> CellResult:
 
 
 def _scores(records: Sequence[LifetimeRecord]) -> dict[str, list[float]]:
-    """Every metric of every episode; see :data:`flp_agents.results.METRICS`."""
+    """Every metric of every episode; see :data:`flp_agents.benchmark.results.METRICS`."""
     rows: dict[str, list[float]] = {}
     for record in records:
         steps, tasks = record.support_losses.shape[1], record.query_losses.shape[2]

@@ -17,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from flp_agents import registry
-from flp_agents.benchmark import run_benchmark
-from flp_agents.benchmark_plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.benchmark.running import run_benchmark
 from flp_agents.commands import env_options, typed_command
 from flp_agents.conformance import check_learner as check
 from flp_agents.report.page import write_report
 from flp_agents.report.tables import summary_rows
-from flp_agents.results import METRICS, CellResult
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -165,4 +165,4 @@ def _figure(row: dict[str, Any] | None) -> str:
     if row is None:
         return ""
     error = row["standard_error_over_episodes"]
-    return f"{row['mean']:.4g}" + ("" if error is None else f" ({error:.2g})")
+    return f"{row['mean']:.3g}" + ("" if error is None else f" ({error:.2g})")

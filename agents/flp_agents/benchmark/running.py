@@ -16,12 +16,21 @@ import joblib
 from filelock import FileLock, Timeout
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from flp_agents.benchmark_cell import failed, run_cell
-from flp_agents.benchmark_plan import BenchmarkPlan, PlanError
+from flp_agents.benchmark.cell import failed, run_cell
+from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
+from flp_agents.benchmark.results import (
+    CELLS,
+    Cell,
+    CellResult,
+    cell_path,
+    read_result,
+    read_results,
+    write_result,
+    write_tables,
+)
 from flp_agents.processes import set_threads
 from flp_agents.registry import load_plugins
 from flp_agents.report.tables import summary_rows
-from flp_agents.results import CELLS, Cell, CellResult, cell_path, read_result, read_results, write_result, write_tables
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 from flp_datasets.files import remove_leftovers, write_atomically
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import flp_envs
 from flp_agents import registry
-from flp_agents.results import Cell
+from flp_agents.benchmark.results import Cell
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 
 if sys.version_info >= (3, 11):

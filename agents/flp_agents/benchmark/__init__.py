@@ -1,0 +1,1 @@
+"""``flp benchmark``: learners x environments x seeds, and what is kept of it."""
