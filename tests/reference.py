@@ -72,9 +72,11 @@ def query_loss(parameters, network_layers, plastic, episode, *, classes=None, **
         while f"pathways.{i}.weights.{len(pathway)}" in parameters:
             j = len(pathway)
             pathway.append((parameters[f"pathways.{i}.weights.{j}"], parameters[f"pathways.{i}.biases.{j}"]))
-        alpha = parameters[f"coefficients.{i}"] * options.get("coefficient_unit", 1.0)
+        stored = parameters[f"coefficients.{i}"]
+        in_units = np.exp(stored) if options.get("coefficient_scale") == "log" else stored
+        alpha = in_units * options.get("coefficient_unit", 1.0)
         parts.append((pathway, alpha, parameters[f"strengths.{i}"]))
-    step_options = {k: v for k, v in options.items() if k != "coefficient_unit"}
+    step_options = {k: v for k, v in options.items() if not k.startswith("coefficient_")}
 
     def through_trunk(x):
         for w, c in zip(weights[:trunk], biases[:trunk], strict=True):

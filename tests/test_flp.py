@@ -27,10 +27,12 @@ VARIANTS = [
     {"plastic": 1},
     {"plastic": 4},
     {"unit": 0.5},
+    {"scale": "log", "unit": 0.5},
+    {"scale": "log", "plastic": 4, "rule": "hebb", "granularity": "neuron"},
 ]
 
 
-def build(seed=0, plastic=2, rule="oja", granularity="synapse", presynaptic="before", unit=1.0, **rest):
+def build(seed=0, plastic=2, rule="oja", granularity="synapse", presynaptic="before", unit=1.0, scale="linear", **rest):
     multiplier = rest.pop("hidden_multiplier", 1.0)
     feedback = Feedback(hidden_width=3, **rest)
     learner = FLP(
@@ -42,6 +44,7 @@ def build(seed=0, plastic=2, rule="oja", granularity="synapse", presynaptic="bef
         presynaptic=presynaptic,
         initial_coefficient=0.004,
         coefficient_unit=unit,
+        coefficient_scale=scale,
         hidden_multiplier=multiplier,
         seed=seed,
     ).double()
@@ -49,7 +52,7 @@ def build(seed=0, plastic=2, rule="oja", granularity="synapse", presynaptic="bef
     with torch.no_grad():  # biases and coefficients that differ from each other, so that mistakes show
         for name, parameter in learner.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += noise * (0.002 if "coefficients" in name else 0.2)
+            parameter += noise * (0.002 if "coefficients" in name and scale == "linear" else 0.2)
     options = {
         "rule": rule,
         "signal": feedback.signal,
@@ -58,6 +61,7 @@ def build(seed=0, plastic=2, rule="oja", granularity="synapse", presynaptic="bef
         "output": feedback.output,
         "hidden_multiplier": multiplier,
         "coefficient_unit": unit,
+        "coefficient_scale": scale,
     }
     return learner, options
 
@@ -134,6 +138,13 @@ def test_a_learner_without_plasticity_keeps_its_weights(episode):
     state = run_lifetime(learner, episode).state
     for fast, initial in zip(state.weights, list(learner.layers.weights)[2:], strict=True):
         assert torch.equal(fast[0], initial)
+
+
+def test_a_coefficient_without_a_logarithm_is_refused():
+    with pytest.raises(InvalidSize, match="initial_coefficient must be above 0 on a log scale, got 0"):
+        FLP(Network(WIDTHS), 2, initial_coefficient=0.0, coefficient_scale="log")
+    with pytest.raises(InvalidChoice, match="coefficient scale"):
+        FLP(Network(WIDTHS), 2, coefficient_scale="logarithmic")
 
 
 @pytest.mark.parametrize("plastic", [0, 5, -1])

@@ -107,6 +107,7 @@ def _flp(network: Network, preset: Preset, objective: Objective, seed: int) -> F
         presynaptic=preset.presynaptic,
         initial_coefficient=preset.initial_coefficient,
         coefficient_unit=preset.coefficient_unit,
+        coefficient_scale=preset.coefficient_scale,
         initial_strength=preset.initial_strength,
         hidden_multiplier=preset.hidden_multiplier,
         objective=objective,

@@ -7,6 +7,7 @@ Lindsey & Litwin-Kumar (2020), "Learning to Learn with Feedback and Local Plasti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -19,10 +20,11 @@ from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
 from flp_agents.plasticity import Hebb, Oja, PlasticityRule
-from flp_datasets.errors import check_choice
+from flp_datasets.errors import InvalidSize, check_choice
 
 GRANULARITIES = ("synapse", "neuron", "layer")
 PRESYNAPTIC = ("before", "after")
+COEFFICIENT_SCALES = ("linear", "log")
 
 
 def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
@@ -47,6 +49,8 @@ class FLP(NetworkLearner):
         coefficient_unit: the size that the stored coefficients are multiplied by. Adam moves every meta-parameter by
             about its learning rate, whatever its gradient, so a coefficient of useful size 1e-5 wants either a tiny
             rate of its own or, as here, a unit.
+        coefficient_scale: whether coefficients are stored as they are, "linear", or as their natural logarithms,
+            "log": then they stay above 0, and an outer step changes them by a share of their size.
         initial_strength: feedback strength beta at the start of meta-training: 0 is no feedback, 1 nothing but.
         hidden_multiplier: what the updates of hidden layers are multiplied by (100 in the released code's
             classification).
@@ -54,8 +58,8 @@ class FLP(NetworkLearner):
         seed: of the initial weights.
 
     Raises:
-        InvalidSize: if ``plastic_layers`` lies outside 1..L.
-        InvalidChoice: for an unknown granularity or presynaptic activity.
+        InvalidSize: if ``plastic_layers`` lies outside 1..L, or a coefficient that has no logarithm is to have one.
+        InvalidChoice: for an unknown granularity, presynaptic activity or coefficient scale.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class FLP(NetworkLearner):
         presynaptic: str = "before",
         initial_coefficient: float = 0.0,
         coefficient_unit: float = 1.0,
+        coefficient_scale: str = "linear",
         initial_strength: float = 0.5,
         hidden_multiplier: float = 1.0,
         objective: Objective = SquaredError(),
@@ -77,6 +82,10 @@ class FLP(NetworkLearner):
         generator = torch.Generator().manual_seed(seed)
         super().__init__(network, plastic_layers, generator, objective)
         check_choice("presynaptic activity", presynaptic, PRESYNAPTIC)
+        self._in_logarithms = check_choice("coefficient scale", coefficient_scale, COEFFICIENT_SCALES) == "log"
+        if self._in_logarithms and not initial_coefficient > 0:
+            raise InvalidSize(f"initial_coefficient must be above 0 on a log scale, got {initial_coefficient}")
+        stored = math.log(initial_coefficient) if self._in_logarithms else float(initial_coefficient)
         self.settings = {
             "network": network,
             "plastic_layers": plastic_layers,
@@ -86,6 +95,7 @@ class FLP(NetworkLearner):
             "presynaptic": presynaptic,
             "initial_coefficient": initial_coefficient,
             "coefficient_unit": coefficient_unit,
+            "coefficient_scale": coefficient_scale,
             "initial_strength": initial_strength,
             "hidden_multiplier": hidden_multiplier,
             "objective": objective,
@@ -100,10 +110,7 @@ class FLP(NetworkLearner):
                 for weight in pathways[-1].weights:
                     weight.abs_()
         self.coefficients = nn.ParameterList(
-            [
-                nn.Parameter(torch.full(coefficient_shape(granularity, *shape), float(initial_coefficient)))
-                for shape in shapes
-            ]
+            [nn.Parameter(torch.full(coefficient_shape(granularity, *shape), stored)) for shape in shapes]
         )
         self.strengths = nn.ParameterList([nn.Parameter(torch.tensor(float(initial_strength))) for _ in shapes])
         self._units = [coefficient_unit * hidden_multiplier for _ in shapes[:-1]] + [coefficient_unit]
@@ -116,7 +123,7 @@ class FLP(NetworkLearner):
         weights = tuple(
             self.rule(weight, pre, post, coefficient, unit * self._lifetime_factor)
             for weight, pre, post, coefficient, unit in zip(
-                state.weights, pres, posts, self.coefficients, self._units, strict=True
+                state.weights, pres, posts, self._coefficients(), self._units, strict=True
             )
         )
         return state._replace(weights=weights)
@@ -140,7 +147,7 @@ class FLP(NetworkLearner):
         return form, ChainTensors(
             weights=state.weights,
             biases=state.biases,
-            coefficients=tuple(self.coefficients),
+            coefficients=self._coefficients(),
             strengths=tuple(self.strengths),
             feedback_weights=tuple(pathway.weights[0] for pathway in pathways),
             feedback_biases=tuple(pathway.biases[0] for pathway in pathways),
@@ -148,6 +155,10 @@ class FLP(NetworkLearner):
 
     def fit_lifetime(self, factor: float) -> None:
         self._lifetime_factor = float(factor)
+
+    def _coefficients(self) -> tuple[Tensor, ...]:
+        """Of every plastic layer, in units."""
+        return tuple(stored.exp() if self._in_logarithms else stored for stored in self.coefficients)
 
     def _after_feedback(self, activity: tuple[Tensor, ...], signal: Tensor, y: Tensor) -> list[Tensor]:
         """``(1 - beta_i) x_i + beta_i relu(B_i s + b_i)`` for every plastic layer."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from flp_agents.feedback import OUTPUTS, SIGNALS
-from flp_agents.flp import GRANULARITIES, PRESYNAPTIC
+from flp_agents.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
 from flp_agents.gradient_based import ORDERS
 from flp_agents.meta_gradient import STRATEGIES
 from flp_agents.meta_trainer import SCHEDULES
@@ -26,6 +26,7 @@ CHOICES: dict[str, Collection[str]] = {
     "rule": RULES,
     "granularity": GRANULARITIES,
     "presynaptic": PRESYNAPTIC,
+    "coefficient_scale": COEFFICIENT_SCALES,
     "signal": SIGNALS,
     "output_feedback": OUTPUTS,
     "order": ORDERS,
@@ -60,6 +61,7 @@ class Preset:
     positive_output_feedback: bool = option(False, "FLP: start the output's own feedback weights positive")
     initial_coefficient: float = option(0.0, "FLP: plasticity coefficients at the start, in coefficient units")
     coefficient_unit: float = option(1.0, "FLP: size of a plasticity coefficient of 1")
+    coefficient_scale: str = option("linear", "FLP: coefficients stored as they are, linear, or as logarithms, log")
     initial_strength: float = option(0.5, "FLP: feedback strength at the start")
     hidden_multiplier: float = option(1.0, "FLP: what updates of hidden layers are multiplied by")
 
