@@ -196,6 +196,8 @@ def test_two_in_one_folder_share_the_work(tmp_path):
     assert not list(folder.rglob("*.tmp"))
 
 
+# Ray forks, to start programs of its own, and JAX warns of every fork once another test has imported it.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.slow
 def test_on_a_local_ray(tmp_path):
     ray = pytest.importorskip("ray", reason="needs the extra ray: pip install 'flp-envs[ray]'")

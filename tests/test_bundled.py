@@ -87,6 +87,10 @@ def test_each_was_trained_to_its_end_with_todays_preset(name):
         # gradients, concerns others.
         unread = ("rectified", "initial_strength", "rate_strengths", "hidden_multiplier", "rate_unit", "inner_rate")
         settings = replace(settings, **{name: getattr(preset, name) for name in unread})
+    if name == "oml-3-sine-iid":
+        # At the preset's rate it diverges there, see docs/meta-training.md. Its command says so.
+        assert "--rate-weights 3e-5" in about["command"]
+        settings = replace(settings, rate_weights=preset.rate_weights)
     assert settings == preset
 
 

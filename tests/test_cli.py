@@ -315,7 +315,7 @@ def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
-    assert len(content["rows"]) == sum("-sine-" in name for name in bundled_checkpoints())
+    assert len(content["rows"]) == sum("-sine-continual" in name for name in bundled_checkpoints())
     assert len(content["glyphs"]) == sum("-omniglot-continual" in name for name in bundled_checkpoints())
     assert "FLPGlyph-Continual-v0" in out
     for row in content["rows"] + content["glyphs"]:

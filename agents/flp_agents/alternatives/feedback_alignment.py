@@ -7,14 +7,12 @@ Neural Networks". Both stand in figure 1 of Lindsey & Litwin-Kumar (2020).
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from flp_agents.alternatives.descent import Descent
-from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
-from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
+from flp_agents.alternatives.online_gradient import OnlineGradient
+from flp_agents.alternatives.whole_network import Hear, WholeNetwork
 from flp_agents.network import kaiming_normal
 from flp_agents.objective import Objective, SquaredError
 
@@ -34,22 +32,6 @@ class _ThroughFeedback(OnlineGradient):
         """Feedback weights."""
         raise NotImplementedError
 
-    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        """What the hidden layer before ``layer`` hears, ``(E, positions, units)``.
-
-        Args:
-            layer: its number.
-            delta: the pseudo-gradient in its sums, ``(E, positions, out)``.
-            error: the loss's gradient in the answers, ``(E, B, n_y)``.
-        """
-        raise NotImplementedError
-
-    def gradients(self, state: Descending, y: Tensor) -> Parameters:
-        (answered,) = state.answered
-        gradient = self.objective.gradient(answered.answers, y)
-        hear = partial(self.hear, error=gradient)
-        return self.network.gradients(state.parameters, answered, gradient, hear)
-
 
 class FeedbackAlignment(_ThroughFeedback):
     """Backpropagation with a fixed random matrix ``B_i`` in the place of each layer's transposed weights ``W_i^T``.
@@ -65,8 +47,11 @@ class FeedbackAlignment(_ThroughFeedback):
         # (out, in) like the weights, for every layer but the first, below which nothing learns.
         return [kaiming_normal(shape, generator) for shape in self.network.shapes[1:]]
 
-    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        return self.network.lead_back(layer, delta @ self.feedback[layer - 1].detach())
+    def hear_of(self, error: Tensor) -> Hear:
+        def hear(layer: int, delta: Tensor) -> Tensor:
+            return self.network.lead_back(layer, delta @ self.feedback[layer - 1].detach())
+
+        return hear
 
 
 class DirectFeedbackAlignment(_ThroughFeedback):
@@ -85,5 +70,8 @@ class DirectFeedbackAlignment(_ThroughFeedback):
             for size in self.network.hidden_sizes
         ]
 
-    def hear(self, layer: int, delta: Tensor, error: Tensor) -> Tensor:
-        return self.network.by_pixel(layer - 1, error @ self.feedback[layer - 1].detach().t())
+    def hear_of(self, error: Tensor) -> Hear:
+        def hear(layer: int, _: Tensor) -> Tensor:
+            return self.network.by_pixel(layer - 1, error @ self.feedback[layer - 1].detach().t())
+
+        return hear

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flp_agents.alternatives.alternative import Alternative
 from flp_agents.alternatives.descent import Descent, Moments
-from flp_agents.alternatives.whole_network import Answered, Parameters, WholeNetwork
+from flp_agents.alternatives.whole_network import Answered, Hear, Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
 
 
@@ -92,4 +92,9 @@ class OnlineGradient(Alternative[Descending]):
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
         """Of the loss of what was answered last, in all parameters."""
         (answered,) = state.answered
-        return self.network.gradients(state.parameters, answered, self.objective.gradient(answered.answers, y))
+        error = self.objective.gradient(answered.answers, y)
+        return self.network.gradients(state.parameters, answered, error, self.hear_of(error))
+
+    def hear_of(self, error: Tensor) -> Hear | None:
+        """How hidden layers hear of the loss's gradient in the answers, ``(E, B, n_y)``; none: by backpropagation."""
+        return None
