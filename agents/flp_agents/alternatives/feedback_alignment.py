@@ -7,6 +7,8 @@ Neural Networks". Both stand in figure 1 of Lindsey & Litwin-Kumar (2020).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from flp_agents.network import kaiming_normal
 from flp_agents.objective import Objective, SquaredError
 
 
-class _ThroughFeedback(OnlineGradient):
+class _ThroughFeedback(OnlineGradient, ABC):
     """Descends with feedback weights of its own."""
 
     def __init__(
@@ -28,9 +30,9 @@ class _ThroughFeedback(OnlineGradient):
         generator = torch.Generator().manual_seed(seed)
         self.feedback = nn.ParameterList(self.draw(generator))
 
+    @abstractmethod
     def draw(self, generator: torch.Generator) -> list[nn.Parameter]:
         """Feedback weights."""
-        raise NotImplementedError
 
 
 class FeedbackAlignment(_ThroughFeedback):
