@@ -19,7 +19,8 @@ import torch
 
 from flp_agents import MetaTrainingDiverged, get_preset
 from flp_agents.run_metrics import FILE
-from flp_agents.training import Plan, TrainingRun
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import Plan
 
 BASE: dict[str, Any] = {
     "short_outer_steps": 0,

@@ -34,7 +34,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import flp_envs
 from flp_agents import MetaTrainingDiverged, evaluate, get_preset
 from flp_agents.processes import set_threads
-from flp_agents.training import Plan, TrainingRun
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import Plan
 from flp_datasets.files import write_atomically
 
 ENV = "FLPSine-Continual-v0"

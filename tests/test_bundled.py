@@ -11,7 +11,7 @@ import flp_envs
 from flp_agents import Checkpointed, Full, Reversible, checkpoint, evaluate, get_preset, run_lifetime
 from flp_agents.bundled import bundled_checkpoints, describe_bundled, load_bundled
 from flp_agents.factory import kind_of
-from flp_agents.training import Plan
+from flp_agents.training_plan import Plan
 from flp_datasets.prepare import prepare
 from flp_envs import InvalidChoice
 from flp_envs.recording import draw_episodes, seed_env

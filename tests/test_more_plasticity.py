@@ -11,7 +11,8 @@ from flp_agents import FLP, GradientBased, Network, run_lifetime
 from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
 from flp_agents.checkpoint import Checkpoint, CheckpointError, load, save
 from flp_agents.presets import get_preset
-from flp_agents.training import Plan, TrainingRun
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import Plan
 from flp_datasets.errors import InvalidChoice
 from flp_envs import InvalidSize
 

@@ -13,7 +13,7 @@ from flp_agents.feedback import Feedback
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, SquaredError
 from flp_agents.presets import Preset, preset_env_options, preset_split_options
-from flp_agents.training import Plan
+from flp_agents.training_plan import Plan
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes
 
 # Protocol of the paper's appendix and released code: nine layers, 20,000 outer steps, a rate for each kind.

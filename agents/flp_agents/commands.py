@@ -29,7 +29,8 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import describe
 from flp_agents.processes import Processes, join_processes, own_device, set_threads
 from flp_agents.progress import show_progress
-from flp_agents.training import Plan, TrainingRun, finite_or_none
+from flp_agents.training import TrainingRun, finite_or_none
+from flp_agents.training_plan import Plan
 from flp_agents.watching import render_lifetime
 from flp_datasets import roots
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least

@@ -25,7 +25,8 @@ from flp_agents.evaluation import evaluate
 from flp_agents.learner import Learner
 from flp_agents.presets import get_preset
 from flp_agents.progress import show_progress
-from flp_agents.training import Plan, TrainingRun
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib

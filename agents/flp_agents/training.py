@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +17,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-import flp_envs
 from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
@@ -26,9 +24,10 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.objective import CrossEntropy
-from flp_agents.presets import Preset, preset_split_options
+from flp_agents.presets import Preset
 from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
+from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -38,43 +37,6 @@ except ImportError:  # Windows, where nothing keeps two runs out of one folder
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is: enough to begin it, and stored in its checkpoint, enough to go on with it."""
-
-    env: str
-    env_options: dict[str, Any]
-    learner: str
-    preset: str
-    settings: Preset
-    seed: int
-    command: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Plan:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            CheckpointError: if a field is missing or unknown.
-        """
-        try:
-            settings = dict(content["settings"])
-            settings["hidden_widths"] = tuple(settings["hidden_widths"])
-            names = ("env", "env_options", "learner", "preset", "seed", "command")
-            return cls(settings=Preset(**settings), **{name: content[name] for name in names})
-        except (KeyError, TypeError) as error:
-            raise checkpoint.CheckpointError(f"the checkpoint lacks what resuming needs: {error}") from None
-
-    def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
-        """The run's environment on one split, with some options changed."""
-        of_split = preset_split_options(self.preset, self.env, split)
-        return flp_envs.make(self.env, split=split, **{**of_split, **self.env_options, **changes})
 
 
 def finite_or_none(value: float) -> float | None:

@@ -22,7 +22,8 @@ from flp_agents.evaluation import evaluate
 from flp_agents.flp import FLP
 from flp_agents.meta_trainer import OuterStep
 from flp_agents.presets import Preset
-from flp_agents.training import Plan, make_trainer
+from flp_agents.training import make_trainer
+from flp_agents.training_plan import Plan
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 
 Array = NDArray[np.float64]
