@@ -13,9 +13,7 @@ from flp_agents.cli import _parser
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = sorted(
-    set(re.findall(r"`(flp (?:list|train|evaluate|export|render|bench|report|check|demo|data)[^`]*)`", README))
-)
+COMMANDS = sorted(set(re.findall(r"`(flp [a-z][^`]*)`", README)))
 LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
 
 
