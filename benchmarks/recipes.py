@@ -1,9 +1,10 @@
-"""Which recipe meta-trains FLP best in the same wall-clock time: ``python benchmarks/recipes.py --jobs 2``.
+"""Which recipe meta-trains FLP best in the same time: ``python benchmarks/recipes.py --jobs 2``.
 
 Every recipe gets the same time on one thread, over several seeds, and as many outer steps as fit into it: the cost of
-an outer step is measured first, so that schedules end when the time does. Along the way the learner is judged on
-standard lifetimes of 400 inner steps, of the meta-train split, with the clock stopped: recipes are not chosen on
-meta-test.
+an outer step is measured first, so that schedules end when the time does. Time is that of the processor, which on an
+idle core is the wall clock's, and which other work on the machine does not lengthen. Along the way the learner is
+judged on standard lifetimes of 400 inner steps, of the meta-train split, with the clock stopped: recipes are not
+chosen on meta-test.
 
 Each run's result is a file in ``results/recipes``; runs that are there are not run again. So it can be killed, but all
 of it should run on one machine. Writes ``results/recipes.csv`` and its picture, error over wall-clock time.
@@ -110,17 +111,25 @@ def plan_of(recipe: Recipe, outer_steps: int, seed: int) -> Plan:
     return Plan(ENV, {}, recipe.learner, recipe.preset, settings, seed, "benchmarks/recipes.py")
 
 
-def seconds_a_step(recipe: Recipe, steps: int = 8) -> float:
-    """Of an outer step, on average over both kinds of lifetimes."""
+def seconds_a_step(recipe: Recipe, seconds: float = 8.0) -> float:
+    """Of an outer step, on average over both kinds of lifetimes, each of which is tried for so long."""
+    set_threads(1)
     cost = 0.0
     for share, short in ((recipe.short, 1.0), (1.0 - recipe.short, 0.0)):
         if share:
             part = Recipe(recipe.changes, recipe.preset, recipe.learner, short)
             with tempfile.TemporaryDirectory() as folder:
-                run = TrainingRun(plan_of(part, steps + 2, 0), Path(folder))
+                run = TrainingRun(plan_of(part, 100_000, 0), Path(folder))
                 times: list[float] = []
-                run.run(save_every_seconds=3600, on_step=lambda _, times=times: times.append(time.monotonic()))
-            cost += share * statistics.median(b - a for a, b in pairwise(times))
+                run.run(
+                    save_every_seconds=3600,
+                    stop_after_seconds=seconds,
+                    on_step=lambda _, times=times: times.append(time.process_time()),
+                    clock=time.process_time,
+                )
+            # The first steps are slower: memory is found, and the other job begins.
+            later = times[len(times) // 3 :]
+            cost += share * (later[-1] - later[0]) / (len(later) - 1)
     return cost
 
 
@@ -132,11 +141,10 @@ def judge(learner: torch.nn.Module) -> float:
     return evaluate(judged, env, episodes=JUDGED_EPISODES, seed=JUDGED_SEED).mean
 
 
-def meta_train(name: str, seed: int, minutes: float) -> list[dict[str, Any]]:
+def meta_train(name: str, seed: int, minutes: float, outer_steps: int) -> list[dict[str, Any]]:
     """A row for each mark."""
     set_threads(1)
     recipe = RECIPES[name]
-    outer_steps = max(10, int(60 * minutes / seconds_a_step(recipe)))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         run = TrainingRun(plan_of(recipe, outer_steps, seed), Path(folder))
@@ -155,6 +163,7 @@ def meta_train(name: str, seed: int, minutes: float) -> list[dict[str, Any]]:
                     save_every_seconds=3600,
                     stop_after_seconds=None if last else max(0.1, remaining),
                     on_step=on_step,
+                    clock=time.process_time,
                 )
                 mse = judge(average.module if recipe.average else run.learner)
             except MetaTrainingDiverged:
@@ -174,11 +183,9 @@ def meta_train(name: str, seed: int, minutes: float) -> list[dict[str, Any]]:
     return rows
 
 
-def work(name: str, seed: int, minutes: float, path: Path) -> None:
-    """One run into its file, unless it is there."""
-    if path.exists():
-        return
-    rows = meta_train(name, seed, minutes)
+def work(name: str, seed: int, minutes: float, outer_steps: int, path: Path) -> None:
+    """One run into its file."""
+    rows = meta_train(name, seed, minutes, outer_steps)
     write_atomically(path, (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
     print(f"{name}, seed {seed}: {rows[-1]}", flush=True)
 
@@ -214,7 +221,7 @@ def draw(rows: Iterable[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Runs what is missing and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=6.0, help="for each run")
+    parser.add_argument("--minutes", type=float, default=3.0, help="for each run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=list(RECIPES))
@@ -227,8 +234,14 @@ def main() -> None:
         for seed in range(options.seeds)
         for name in options.recipes
     }
-    joblib.Parallel(n_jobs=options.jobs)(
-        joblib.delayed(work)(name, seed, options.minutes, path) for (name, seed), path in runs.items()
+    missing = {run: path for run, path in runs.items() if not path.exists()}
+    names = list(dict.fromkeys(name for name, _ in missing))
+    in_parallel = joblib.Parallel(n_jobs=options.jobs)
+    costs = dict(zip(names, in_parallel(joblib.delayed(seconds_a_step)(RECIPES[name]) for name in names), strict=True))
+    print({name: round(cost, 4) for name, cost in costs.items()}, flush=True)
+    in_parallel(
+        joblib.delayed(work)(name, seed, options.minutes, round(60 * options.minutes / costs[name]), path)
+        for (name, seed), path in missing.items()
     )
     rows = [row for path in runs.values() if path.exists() for row in json.loads(path.read_text())]
     with (options.output / "recipes.csv").open("w", newline="") as file:

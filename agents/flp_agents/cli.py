@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
 
     _add_analysis_command(commands)
+    _add_reproduce_command(commands)
     _add_policy_command(commands)
     _add_benchmark_commands(commands)
     _add_data_commands(commands)
@@ -149,6 +150,24 @@ def _add_analysis_command(commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
     _add_shared(command)
     _add_env_options(command)
+
+
+def _add_reproduce_command(commands: Any) -> None:
+    text = "the paper's tables and figures, made anew, beside its own numbers"
+    command = _add(commands, "reproduce", text, "reproduce", "reproduction.commands")
+    command.add_argument("what", metavar="WHAT", help="table1, table2, figure2, curves or section7.1")
+    command.add_argument("--scale", default="cpu", help="paper, half or cpu: the preset (default: %(default)s)")
+    command.add_argument("--retrain", action="store_true", help="meta-train what is missing; no bundled checkpoints")
+    command.add_argument("--methods", nargs="+", metavar="NAME", help="rows, such as flp-2 (default: all)")
+    command.add_argument("--networks", type=int, help="meta-trained for each cell (default: the paper's number)")
+    command.add_argument("--episodes", type=int, help="meta-test episodes of each network (default: as documented)")
+    command.add_argument("--jobs", type=int, help="processes of one thread (default: all cores)")
+    command.add_argument("--minutes", type=float, help="pause after so long; the same command goes on")
+    command.add_argument("--overwrite", action="store_true", help="judge networks anew whose results are there")
+    command.add_argument("--output", default="results", help="folder of results (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    _add_data_root(command)
 
 
 def _add_policy_command(commands: Any) -> None:

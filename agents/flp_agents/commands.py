@@ -29,15 +29,13 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import describe
 from flp_agents.processes import Processes, join_processes, own_device, set_threads
 from flp_agents.progress import show_progress
-from flp_agents.training import TrainingRun, finite_or_none
-from flp_agents.training_plan import Plan
+from flp_agents.training import FINAL_SEED, TrainingRun, finite_or_none
+from flp_agents.training_plan import make_plan
 from flp_agents.watching import render_lifetime
 from flp_datasets import roots
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
-# Meta-test episodes of the result that a run ends with; another seed than anybody's default.
-FINAL_SEED = 10_000
 MOST_THREADS = 1024
 # Keyword arguments of environments that the commands themselves give.
 RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps", "family", "data_root")
@@ -108,21 +106,16 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
 
 
 def _begin(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
-    env_id, learner = options.env or DEFAULT_ENV, options.learner or "flp"
-    preset, seed = options.preset or "cpu", options.seed or 0
-    of_env = {**presets.preset_env_options(preset, env_id), **env_options(options)}
-    env = flp_envs.make(env_id, **of_env)
-    settings = presets.get_preset(preset, learner, _preset_overrides(options), kind=factory.kind_of(env))
-    plan = Plan(
-        env=env.spec.id if env.spec else env_id,
-        env_options=of_env,
-        learner=learner,
-        preset=preset,
-        settings=settings,
-        seed=seed,
+    plan = make_plan(
+        options.env or DEFAULT_ENV,
+        options.learner or "flp",
+        preset=options.preset or "cpu",
+        seed=options.seed or 0,
+        overrides=_preset_overrides(options),
+        env_options=env_options(options),
         command=typed_command(options.arguments),
     )
-    folder = Path(options.output or f"runs/{plan.env}-{learner}-{preset}-{seed}")
+    folder = Path(options.output or f"runs/{plan.env}-{plan.learner}-{plan.preset}-{plan.seed}")
     if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
         raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
     return TrainingRun(plan, folder, device=device, processes=processes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flp_agents.commands import FINAL_SEED, env_options, named_values, prepare_torch, result_in_words, typed_command
+from flp_agents.commands import env_options, named_values, prepare_torch, result_in_words, typed_command
 from flp_agents.policy_training import PolicyPlan, PolicyTraining
 from flp_agents.progress import show_steps
+from flp_agents.training import FINAL_SEED
 from flp_datasets.errors import check_at_least
 
 

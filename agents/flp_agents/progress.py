@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -35,15 +36,19 @@ def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterS
 
 
 @contextmanager
-def show_steps(name: str, total: int | None, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+def show_steps(
+    name: str, total: int | None, done: int = 0, stream: TextIO | None = None
+) -> Iterator[Callable[[int, str], None]]:
     """Yields what to call after every step, with its number and a few words.
 
     Args:
         name: of a step.
         total: number of the last one, if that is known.
         done: how many are done already.
+        stream: where to; standard output, unless that is for results.
     """
-    console = Console(file=sys.stdout)
+    stream = stream or sys.stdout
+    console = Console(file=stream)
     if not console.is_terminal:
         last = time.monotonic()
 
@@ -51,7 +56,7 @@ def show_steps(name: str, total: int | None, done: int = 0) -> Iterator[Callable
             nonlocal last
             if time.monotonic() - last >= _LINE_EVERY_SECONDS or (total is not None and step >= total):
                 last = time.monotonic()
-                print(f"{name} {step}{f'/{total}' if total else ''}  {status}", flush=True)
+                print(f"{name} {step}{f'/{total}' if total else ''}  {status}", file=stream, flush=True)
 
         yield print_line
         return

@@ -18,6 +18,8 @@ from flp_datasets.files import remove_leftovers, write_atomically
 
 FILE = "metrics.csv"
 COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
+# Characters that surely hold a row.
+_LONGEST_ROWS = 1000
 
 
 class RunMetrics:
@@ -90,3 +92,19 @@ class RunMetrics:
 
     def _failed(self, error: OSError) -> FLPError:
         return FLPError(f"cannot write metrics to {self._folder}: {error.strerror or error}")
+
+
+def last_step(folder: Path) -> int:
+    """The last outer step that a run's metrics know of; 0 where there are none.
+
+    Cheap, and safe while another process is writing: it reads the end of the file.
+    """
+    try:
+        with (folder / FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_ROWS))
+            # The last line may be half written.
+            lines = file.read().decode("ascii", errors="replace").split("\n")[:-1]
+    except OSError:
+        return 0
+    steps = [line.partition(",")[0] for line in lines[-1:]]
+    return int(steps[0]) if steps and steps[0].isdigit() else 0

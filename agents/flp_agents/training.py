@@ -37,6 +37,8 @@ except ImportError:  # Windows, where nothing keeps two runs out of one folder
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
+# Of the meta-test episodes of the result that a run ends with; another one than anybody's default.
+FINAL_SEED = 10_000
 
 
 def finite_or_none(value: float) -> float | None:
@@ -120,6 +122,7 @@ class TrainingRun:
         save_every_seconds: float = 60.0,
         stop_after_seconds: float | None = None,
         on_step: Callable[[OuterStep], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> bool:
         """Trains until all outer steps are done, the time is up, or Ctrl-C; always saves.
 
@@ -127,6 +130,7 @@ class TrainingRun:
             save_every_seconds: how often to write the checkpoint.
             stop_after_seconds: pause after so long; the run can be resumed.
             on_step: told of every outer step.
+            clock: seconds, by which times are meant.
 
         Returns:
             Whether it was interrupted by a signal.
@@ -143,11 +147,11 @@ class TrainingRun:
                         self.save()
                     metrics = RunMetrics(self.folder, self.trainer.step_count)
                     try:
-                        self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step)
+                        self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
                     finally:
                         metrics.close()
             else:
-                self._train(lambda *_: None, interrupted, save_every_seconds, stop_after_seconds, on_step)
+                self._train(lambda *_: None, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
             return bool(interrupted)
 
     def _train(
@@ -157,13 +161,14 @@ class TrainingRun:
         save_every_seconds: float,
         stop_after_seconds: float | None,
         on_step: Callable[[OuterStep], None],
+        clock: Callable[[], float],
     ) -> None:
-        started = saved = time.monotonic()
+        started = saved = clock()
         before = self.seconds
         while not self.finished and not self.processes.any(bool(interrupted)):
             self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
             result = self.trainer.step()
-            now = time.monotonic()
+            now = clock()
             self.seconds = before + now - started
             # The row first: a checkpoint knows of no step that the metrics do not. But if there is no place for the
             # row, there may still be one for the weights.

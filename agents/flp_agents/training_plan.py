@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import gymnasium as gym
 
 import flp_envs
 from flp_agents.checkpoint import CheckpointError
-from flp_agents.presets import Preset, preset_split_options
+from flp_agents.factory import kind_of
+from flp_agents.presets import Preset, get_preset, preset_env_options, preset_split_options
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,34 @@ class Plan:
         """The run's environment on one split, with some options changed."""
         of_split = preset_split_options(self.preset, self.env, split)
         return flp_envs.make(self.env, split=split, **{**of_split, **self.env_options, **changes})
+
+
+def make_plan(
+    env_id: str,
+    learner: str,
+    *,
+    preset: str = "cpu",
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> Plan:
+    """A run that has not begun.
+
+    Args:
+        env_id: of the environment.
+        learner: its name.
+        preset: its name.
+        seed: of initial meta-parameters and of the stream of lifetimes.
+        overrides: preset fields and their values.
+        env_options: keyword arguments of the environment, beside those that the preset brings.
+        command: that began it.
+
+    Raises:
+        InvalidChoice: for an unknown name.
+        MissingPack: if the environment's data is not on this machine.
+    """
+    options = {**preset_env_options(preset, env_id), **(env_options or {})}
+    env = flp_envs.make(env_id, **options)
+    settings = get_preset(preset, learner, overrides, kind=kind_of(env))
+    return Plan(env.spec.id if env.spec else env_id, options, learner, preset, settings, seed, command)

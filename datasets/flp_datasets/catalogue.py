@@ -11,7 +11,7 @@ from pathlib import Path
 from flp_datasets.errors import check_at_least, check_choice
 from flp_datasets.mini_imagenet import find_mini_imagenet, read_mini_imagenet
 from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot
-from flp_datasets.pack import PackError
+from flp_datasets.pack import MissingPack
 from flp_datasets.packed_classes import PackedClasses
 from flp_datasets.roots import roots
 from flp_datasets.sources import SourceClass
@@ -102,7 +102,8 @@ def open_classes(
         data_root: where to look first; by default ``FLP_DATA_ROOT``. The user's cache is always looked in.
 
     Raises:
-        PackError: if there is no such pack, saying where it was looked for and how to make it, or if it is damaged.
+        MissingPack: if there is no such pack, saying where it was looked for and how to make it.
+        PackError: if it is damaged.
         InvalidChoice: for an unknown dataset or split.
     """
     dataset = get_dataset(name)
@@ -114,7 +115,7 @@ def open_classes(
         if os.path.lexists(place):
             return PackedClasses(place, split, image_size=image_size)
     option = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
-    raise PackError(
+    raise MissingPack(
         f"there is no {dataset.title} of {image_size} pixels: looked for {' and '.join(map(str, places))}; make it "
         f"with flp data prepare {name} --image-size {image_size}{option}"
     )

@@ -43,6 +43,10 @@ class PackError(SourceError):
     """A pack that is missing, damaged, or not the one that was asked for."""
 
 
+class MissingPack(PackError):
+    """A dataset that is not on this machine, or not packed."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What a pack says of itself.

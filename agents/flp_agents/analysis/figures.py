@@ -99,11 +99,13 @@ def draw_curves(
     axes.grid(alpha=0.3)
 
 
-def draw_analyses(learners: Sequence[Analysed]) -> Figure:
+def draw_analyses(learners: Sequence[Analysed], on_iid: Sequence[Analysed] = ()) -> Figure:
     """Panels A, B and E, then a panel for each plastic layer of C and of D; letters are those of the paper's figure 2.
 
     Args:
         learners: at least one, all of one environment.
+        on_iid: learners with the same titles, meta-trained on i.i.d. episodes and measured there: panel D shows these,
+            as the paper's does. None: it shows ``learners``.
 
     Raises:
         MissingDependency: if matplotlib is not installed.
@@ -132,7 +134,10 @@ def draw_analyses(learners: Sequence[Analysed]) -> Figure:
     by_layer = panels[1:].reshape(2, -1)
     directions, sizes = "cosine of update and\nnegative loss gradient", "norm of the update of weights"
     _draw_layers(by_layer[0][:layers], named, "C  Direction of updates,", directions, "cosines")
-    _draw_layers(by_layer[1][:layers], named, "D  Size of updates,", sizes, "magnitudes")
+    of_title = {of.title: of for of in on_iid}
+    named_iid = [(of_title[of.title], style, label) for of, style, label in named if of.title in of_title]
+    title = "D  Size of updates, i.i.d.," if named_iid else "D  Size of updates,"
+    _draw_layers(by_layer[1][:layers], named_iid or named, title, sizes, "magnitudes")
     handles = [first[2].get_lines()[i] for i in range(len(learners))]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(learners)), frameon=False)
     return figure

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from importlib import metadata
 from types import FrameType
 from typing import Any
 
@@ -23,12 +20,11 @@ from flp_agents import metrics, registry
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.evaluation import batches_of_episodes
 from flp_agents.lifetime_record import LifetimeRecord, record_lifetimes
+from flp_agents.provenance import stamp
 from flp_datasets.errors import FLPError
 
 # In double precision, lifetimes that run alone and lifetimes that run in a batch agree in every digit that is shown.
 PRECISION = torch.float64
-# Whose versions a result depends on.
-_DISTRIBUTIONS = ("flp-envs", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
 
 
 class OutOfTime(FLPError):
@@ -73,7 +69,7 @@ def _run(cell: Cell, lifetimes_at_once: int | None) -> CellResult:
         task_ends=records[0].task_ends,
         seconds=float(np.average([r.seconds for r in records], weights=[len(r.support_losses) for r in records])),
         state_bytes=max(record.state_bytes for record in records),
-        stamp={**stamp(), **_origin(contender)},
+        stamp={**_stamp(), **_origin(contender)},
     )
 
 
@@ -125,21 +121,8 @@ def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return error
 
 
-def stamp() -> dict[str, str]:
-    """Where and when numbers were made: versions and kind of machine, without its name."""
-    versions = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            versions[f"version_{name.replace('-', '_')}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        **versions,
-        "version_python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "precision": str(PRECISION).removeprefix("torch."),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+def _stamp() -> dict[str, str]:
+    return {**stamp(), "precision": str(PRECISION).removeprefix("torch.")}
 
 
 def _origin(contender: registry.Contender) -> dict[str, str]:
@@ -179,4 +162,4 @@ def _one_line(text: str) -> str:
 
 def failed(cell: Cell, reason: str) -> CellResult:
     """A cell without numbers."""
-    return CellResult(cell, cell.learner, stamp=stamp(), failure=_one_line(reason))
+    return CellResult(cell, cell.learner, stamp=_stamp(), failure=_one_line(reason))

@@ -1,0 +1,92 @@
+"""What the networks of the tables do within a lifetime, measured once each: for figure 2 and the learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from flp_agents import checkpoint
+from flp_agents.analysis import analyse
+from flp_agents.analysis.stored import read_analysis, write_analysis
+from flp_agents.analysis.tables import Analysed
+from flp_agents.reproduction.networks import find_network
+from flp_agents.reproduction.results import ReproductionError, weights_digest
+from flp_agents.reproduction.running import How, OnProgress, Work, work_at
+from flp_agents.reproduction.tables import Network
+from flp_agents.training import FINAL_SEED
+from flp_agents.training_plan import Plan
+
+
+@dataclass(frozen=True)
+class AnalysedNetwork:
+    """A network, and what was measured of it."""
+
+    network: Network
+    measured: Analysed
+
+
+def analyse_networks(
+    networks: Sequence[Network],
+    how: How,
+    *,
+    episodes: int,
+    overwrite: bool = False,
+    on_progress: OnProgress = lambda *_: None,
+) -> list[AnalysedNetwork]:
+    """Measures those that are meta-trained, each once: ``SCALE/analyses/NAME.npz`` keeps it.
+
+    Args:
+        networks: of columns whose data is here.
+        how: where, and in how many processes.
+        episodes: meta-test lifetimes of each.
+        overwrite: measures anew what is there.
+        on_progress: see :func:`flp_agents.reproduction.running.work_at`.
+
+    Raises:
+        FLPError: if a folder holds another network than its name says, cannot be written, or a process dies.
+    """
+    work = Work(
+        measure=partial(_measure, how, episodes),
+        diverged=_pass_over,
+        done=partial(_done, how, episodes, overwrite),
+    )
+    work_at(networks, work, how, on_progress)
+    found = []
+    for network in networks:
+        place = find_network(how.folder, network, here_only=how.retrain)
+        analysis = None if place is None else read_analysis(_path(how, network), _about(place, episodes))
+        if analysis is not None:
+            measured = Analysed(network.name, network.method.learner, network.method.title, analysis)
+            found.append(AnalysedNetwork(network, measured))
+    return found
+
+
+def _path(how: How, network: Network) -> Path:
+    return how.folder / network.scale / "analyses" / f"{network.name}.npz"
+
+
+def _about(place: Path, episodes: int) -> dict[str, str | int]:
+    return {"weights": weights_digest(place), "episodes": episodes, "seed": FINAL_SEED}
+
+
+def _done(how: How, episodes: int, overwrite: bool, network: Network, place: Path | None) -> bool:
+    if overwrite or place is None:
+        return False
+    return read_analysis(_path(how, network), _about(place, episodes)) is not None
+
+
+def _measure(how: How, episodes: int, network: Network, place: Path) -> None:
+    saved, path = checkpoint.load(place), _path(how, network)
+    env = Plan.from_json(saved.about).make_env("meta-test")
+    analysis = analyse(saved.learner.to(how.device), env, episodes=episodes, seed=FINAL_SEED)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_analysis(path, analysis, _about(place, episodes))
+    except OSError as error:
+        raise ReproductionError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None
+
+
+def _pass_over(_network: Network, _reason: str, _outer_steps: int) -> None:
+    """A network that diverged is left out: its table says so."""

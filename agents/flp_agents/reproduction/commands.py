@@ -1,0 +1,167 @@
+"""What ``flp reproduce`` does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as ShownTable
+
+from flp_agents.commands import prepare_torch, typed_command
+from flp_agents.progress import show_steps
+from flp_agents.reproduction.analysing import AnalysedNetwork, analyse_networks
+from flp_agents.reproduction.judging import part_of, reproduce_table
+from flp_agents.reproduction.pictures import write_curves, write_figure_2
+from flp_agents.reproduction.results import NO_DATA, figure, published_figure
+from flp_agents.reproduction.running import How, OnProgress, missing_data
+from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
+from flp_datasets.errors import FLPError, check_choice
+from flp_datasets.roots import VARIABLE, named_root
+
+ANALYSED_EPISODES = 16
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """``flp reproduce``."""
+    check_choice("scale", options.scale, SCALES)
+    check_choice("table or figure", options.what, WHAT)
+    if options.data_root is not None:
+        os.environ[VARIABLE] = str(named_root(options.data_root))
+    how = How(
+        folder=Path(options.output),
+        retrain=options.retrain,
+        jobs=options.jobs or (1 if options.device.startswith("cuda") else os.cpu_count() or 1),
+        device=prepare_torch(options.device, None),
+        stop_after_seconds=None if options.minutes is None else options.minutes * 60,
+    )
+    return WHAT[options.what](options, how)
+
+
+def _table(options: argparse.Namespace, how: How) -> int:
+    table = _chosen(TABLES[options.what], options)
+    with _bar(options.what) as on_progress:
+        made = reproduce_table(
+            table,
+            options.scale,
+            how,
+            overwrite=options.overwrite,
+            command=typed_command(options.arguments),
+            on_progress=on_progress,
+        )
+    if options.json:
+        print(json.dumps({"table": table.name, "scale": options.scale, "rows": made.rows}, allow_nan=False))
+        return 0
+    _print_table(table, options.scale, made.rows)
+    failures = [result for result in made.results if result.failure is not None]
+    for column in table.columns:
+        notes = {row[column.name]["note"] for row in made.rows}
+        if NO_DATA in notes:
+            print(f"{column.title}: {NO_DATA}; flp data list says what is")
+    for result in failures:
+        print(f"{result.name}: {result.failure}, after {result.outer_steps} outer steps")
+    print(f"in brackets: standard errors over networks, {table.networks} for each figure where all are there")
+    if made.missing:
+        names = ", ".join(network.name for network in made.missing[:3]) + (", ..." if len(made.missing) > 3 else "")
+        way = "the same command goes on" if options.retrain else "--retrain meta-trains them"
+        print(f"{len(made.missing)} networks are not meta-trained ({names}): {way}")
+    print(f"{', '.join(map(str, made.files))}")
+    return 0
+
+
+def _figure_2(options: argparse.Namespace, how: How) -> int:
+    table = replace(_chosen(TABLE_1, options), networks=1)
+    found = _analysed(list(table.cells(options.scale)), options, how)
+    by_column = {name: [of for of in found if of.network.column.name == name] for name in ("continual", "iid")}
+    folder = how.folder / options.scale / "figure2"
+    if not by_column["continual"]:
+        raise FLPError("figure 2 needs a network that was meta-trained on the continual episodes: add --retrain")
+    rows, files = write_figure_2(folder, by_column["continual"], by_column["iid"], typed_command(options.arguments))
+    return _say(options, rows, files)
+
+
+def _curves(options: argparse.Namespace, how: How) -> int:
+    networks = [
+        network
+        for table in (TABLE_1, TABLE_2)
+        for network in _chosen(table, options).cells(options.scale)
+        if network.column.name != "mini_imagenet"
+    ]
+    without_data = missing_data(networks)
+    found = _analysed([of for of in networks if of.column.name not in without_data], options, how)
+    if not found:
+        raise FLPError("learning curves need a network that is meta-trained: add --retrain")
+    for column in sorted(without_data):
+        print(f"{column}: data not available here", file=sys.stderr)
+    rows, files = write_curves(how.folder / options.scale / "curves", found, typed_command(options.arguments))
+    return _say(options, rows, files)
+
+
+def _analysed(networks: Sequence[Network], options: argparse.Namespace, how: How) -> list[AnalysedNetwork]:
+    episodes = options.episodes or ANALYSED_EPISODES
+    with _bar(options.what) as on_progress:
+        return analyse_networks(networks, how, episodes=episodes, overwrite=options.overwrite, on_progress=on_progress)
+
+
+def _say(options: argparse.Namespace, rows: Sequence[dict[str, Any]], files: Sequence[Path]) -> int:
+    if options.json:
+        print(json.dumps({"figure": options.what, "scale": options.scale, "rows": rows}, allow_nan=False))
+    else:
+        for file in files:
+            print(file)
+    return 0
+
+
+def _chosen(table: Table, options: argparse.Namespace) -> Table:
+    """The part of a table that was asked for."""
+    names = {method.name for of in TABLES.values() for method in of.methods}
+    for name in options.methods or ():
+        check_choice("method", name, names)
+    chosen = part_of(table, methods=options.methods or ())
+    return replace(
+        chosen,
+        networks=options.networks if options.networks is not None else table.networks,
+        episodes=options.episodes if options.episodes is not None else table.episodes,
+    )
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[OnProgress]:
+    """One bar over everything, on standard error, as standard output is for results."""
+    with ExitStack() as stack:
+        show: list[Callable[[int, str], None]] = []
+
+        def on_progress(steps: int, total: int, status: str) -> None:
+            if not show:
+                what = f"{name}, outer steps" if total else name
+                show.append(stack.enter_context(show_steps(what, total or None, steps, sys.stderr)))
+            show[0](steps, status)
+
+        yield on_progress
+
+
+def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> None:
+    shown = ShownTable(title=f"{table.title}, scale {scale}", box=None, padding=(0, 2, 0, 0), title_justify="left")
+    shown.add_column("method", no_wrap=True)
+    for column in table.columns:
+        shown.add_column(column.title, justify="right")
+        shown.add_column("published", justify="right", style="dim")
+    for row in rows:
+        cells = [row[column.name] for column in table.columns]
+        shown.add_row(row["method"], *(text for cell in cells for text in (figure(cell), published_figure(cell))))
+    Console().print(shown)
+
+
+WHAT: dict[str, Callable[[argparse.Namespace, How], int]] = {
+    "table1": _table,
+    "table2": _table,
+    "figure2": _figure_2,
+    "curves": _curves,
+}

@@ -1,0 +1,119 @@
+"""Where the networks of a table are: bundled, meta-trained here, or still to be meta-trained.
+
+A folder of results holds, for each scale, ``runs/NAME`` with all that resuming needs, and, when a run has ended,
+``networks/NAME`` with the network alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flp_agents import bundled, checkpoint
+from flp_agents.reproduction.tables import Network
+from flp_agents.run_metrics import last_step
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import Plan
+from flp_datasets.errors import FLPError
+
+# What a bundled network must have in common with the one that is looked for.
+_IDENTIFYING = {"env", "env_options", "learner", "preset", "seed", "hidden_widths", "plastic_layers", "outer_steps"}
+
+
+class OtherNetwork(FLPError, ValueError):
+    """A folder that holds another network than its name says."""
+
+
+def network_folder(folder: Path, network: Network) -> Path:
+    """Where a network is kept once it is meta-trained."""
+    return folder / network.scale / "networks" / network.name
+
+
+def run_folder(folder: Path, network: Network) -> Path:
+    """Where it is meta-trained."""
+    return folder / network.scale / "runs" / network.name
+
+
+def find_network(folder: Path, network: Network, *, here_only: bool = False) -> Path | None:
+    """Its checkpoint: of ``folder``, else bundled; none if it is still to be meta-trained.
+
+    Args:
+        folder: of results.
+        network: which.
+        here_only: leaves out bundled ones.
+
+    Raises:
+        OtherNetwork: if its folder holds another one.
+        MissingPack: if it is there, and the data of its environment is not.
+    """
+    here = network_folder(folder, network)
+    if (here / checkpoint.DESCRIPTION).exists():
+        _check_same(here, network)
+        return here
+    of_package = None if here_only else bundled.bundled_checkpoints().get(network.name)
+    # Fields that its learner does not read may have been others when it was made.
+    return of_package if of_package is not None and not _differing(of_package, network) & _IDENTIFYING else None
+
+
+def outer_steps_done(folder: Path, network: Network) -> int:
+    """How far its meta-training has come."""
+    if (network_folder(folder, network) / checkpoint.DESCRIPTION).exists():
+        return network.plan().settings.outer_steps
+    return last_step(run_folder(folder, network))
+
+
+def meta_train(
+    folder: Path, network: Network, *, device: str = "cpu", stop_after_seconds: float | None = None
+) -> Path | None:
+    """Begins its meta-training, or goes on with it.
+
+    Args:
+        folder: of results.
+        network: which.
+        device: that it is meta-trained on.
+        stop_after_seconds: pause after so long.
+
+    Returns:
+        Its checkpoint; none if it was paused.
+
+    Raises:
+        OtherNetwork: if its folder holds another one.
+        MetaTrainingDiverged: the last checkpoint is from before.
+        KeyboardInterrupt: after Ctrl-C, when the checkpoint is written.
+        MissingPack: if the data of its environment is not on this machine.
+    """
+    place = run_folder(folder, network)
+    if (place / checkpoint.DESCRIPTION).exists():
+        _check_same(place, network)
+        run = TrainingRun.resume(place, device=device)
+    else:
+        run = TrainingRun(network.plan(), place, device=device)
+    if run.run(stop_after_seconds=stop_after_seconds):
+        raise KeyboardInterrupt
+    if not run.finished:
+        return None
+    here = network_folder(folder, network)
+    saved = checkpoint.load(place)
+    checkpoint.save(here, saved.learner, saved.about)
+    return here
+
+
+def _check_same(place: Path, network: Network) -> None:
+    differing = sorted(_differing(place, network))
+    if differing:
+        raise OtherNetwork(
+            f"{place} holds a network that differs in {', '.join(differing)}: remove it, or choose another --output"
+        )
+
+
+def _differing(place: Path, network: Network) -> set[str]:
+    """In what a checkpoint was meta-trained otherwise than the network is to be."""
+    ours = _flat(network.plan())
+    theirs = _flat(Plan.from_json(checkpoint.read_description(place)["about"]))
+    return {name for name, value in ours.items() if theirs[name] != value}
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    named = {key: value for key, value in plan.to_json().items() if key not in ("settings", "command")}
+    return {**named, **asdict(plan.settings)}

@@ -1,0 +1,280 @@
+"""How good each network of a table is: a file for each, and the table made of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flp_agents import checkpoint
+from flp_agents.evaluation import evaluate
+from flp_agents.provenance import stamp
+from flp_agents.report.formats import UNKNOWN
+from flp_agents.reproduction.published import PUBLISHED
+from flp_agents.reproduction.tables import Network, Table
+from flp_agents.training import FINAL_SEED, finite_or_none
+from flp_agents.training_plan import Plan
+from flp_agents.uncertainty import standard_error
+from flp_datasets.errors import FLPError
+from flp_datasets.files import read_versioned_json, write_atomically
+
+FORMAT_VERSION = 1
+# Why there is no figure.
+NO_DATA, NOT_TRAINED = "data not available here", "not meta-trained"
+
+
+class ReproductionError(FLPError, ValueError):
+    """Results that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One network on meta-test episodes.
+
+    Attributes:
+        name: of the network.
+        method: its row.
+        column: its column.
+        seed: that it was meta-trained from.
+        command: that meta-trained it.
+        episodes: meta-test lifetimes.
+        episodes_seed: of them.
+        metric: "mse" or "error_percent"; empty after a failure.
+        mean: over episodes; none after a failure.
+        standard_error: of the mean, over episodes; it says nothing of other networks.
+        outer_steps: of its meta-training.
+        cost_seconds: the same.
+        threads: the same.
+        weights: SHA-256 of its file of weights.
+        stamp: versions, machine, time.
+        failure: why there are no numbers; none if there are.
+    """
+
+    name: str
+    method: str
+    column: str
+    seed: int
+    command: str
+    episodes: int
+    episodes_seed: int = FINAL_SEED
+    metric: str = ""
+    mean: float | None = None
+    standard_error: float | None = None
+    outer_steps: int = 0
+    cost_seconds: float = 0.0
+    threads: int = 0
+    weights: str = ""
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+def result_path(folder: Path, table: str, network: Network) -> Path:
+    """Where a network's result lies."""
+    return folder / network.scale / table / f"{network.name}.json"
+
+
+def judge(network: Network, place: Path, *, episodes: int, device: str = "cpu") -> NetworkResult:
+    """Lives through meta-test episodes of the environment that the network was meta-trained on.
+
+    Args:
+        network: which.
+        place: its checkpoint.
+        episodes: how many.
+        device: where.
+    """
+    saved = checkpoint.load(place)
+    about, env = saved.about, Plan.from_json(saved.about).make_env("meta-test")
+    found = evaluate(saved.learner.to(device), env, episodes=episodes, seed=FINAL_SEED)
+    return NetworkResult(
+        name=network.name,
+        method=network.method.title,
+        column=network.column.name,
+        seed=network.seed,
+        command=about["command"],
+        episodes=episodes,
+        metric=found.metric,
+        mean=finite_or_none(found.mean),
+        standard_error=finite_or_none(found.standard_error),
+        outer_steps=about["outer_steps_done"],
+        cost_seconds=about["cost_seconds"],
+        threads=about["threads"],
+        weights=weights_digest(place),
+        stamp=stamp(),
+        failure=None if np.isfinite(found.mean) else "its answers are not finite",
+    )
+
+
+def failed(network: Network, reason: str, *, episodes: int, outer_steps: int) -> NetworkResult:
+    """A network without numbers."""
+    return NetworkResult(
+        name=network.name,
+        method=network.method.title,
+        column=network.column.name,
+        seed=network.seed,
+        command=network.command,
+        episodes=episodes,
+        outer_steps=outer_steps,
+        stamp=stamp(),
+        failure=reason,
+    )
+
+
+def weights_digest(place: Path) -> str:
+    """SHA-256 of a checkpoint's weights, as its description states it."""
+    return str(checkpoint.read_description(place)["files"]["weights"]["sha256"])
+
+
+def write_result(path: Path, result: NetworkResult) -> None:
+    """Writes one network's file atomically.
+
+    Raises:
+        ReproductionError: if it cannot be written.
+    """
+    write_bytes(path, json_of({"format_version": FORMAT_VERSION, **asdict(result)}).encode())
+
+
+def read_result(path: Path) -> NetworkResult:
+    """Reads one network's file.
+
+    Raises:
+        ReproductionError: if it is missing, damaged or of another version.
+    """
+    content = read_versioned_json(
+        path,
+        FORMAT_VERSION,
+        error=ReproductionError,
+        missing=f"no result at {path}",
+        damaged="delete it, and the network is judged again",
+    )
+    try:
+        return NetworkResult(**{of.name: content[of.name] for of in fields(NetworkResult)})
+    except KeyError as error:
+        raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
+
+
+def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """A row for each method: for each column mean and standard error over networks, beside the paper's.
+
+    Args:
+        table: which.
+        results: of its networks, in any order.
+        missing_data: names of columns whose data is not on this machine.
+
+    Returns:
+        ``{"method": ..., COLUMN: {"mean", "standard_error", "networks", "failed", "published", "note"}, ...}``. The
+        standard error is over networks, and none for less than two. A column's ``note`` says why it is empty.
+    """
+    by_cell: dict[tuple[str, str], list[NetworkResult]] = {}
+    for result in results:
+        by_cell.setdefault((result.method, result.column), []).append(result)
+    rows = []
+    for method in table.methods:
+        row: dict[str, Any] = {"method": method.title}
+        for column in table.columns:
+            found = by_cell.get((method.title, column.name), [])
+            published = PUBLISHED.get(table.name, {}).get(method.title, {}).get(column.name)
+            row[column.name] = {
+                **_over_networks(found),
+                "published": None if published is None else published._asdict(),
+                "note": "" if found else NO_DATA if column.name in missing_data else NOT_TRAINED,
+            }
+        rows.append(row)
+    return rows
+
+
+def _over_networks(results: Sequence[NetworkResult]) -> dict[str, Any]:
+    means = np.array([result.mean for result in results if result.mean is not None and result.failure is None])
+    return {
+        "mean": float(means.mean()) if len(means) else None,
+        "standard_error": finite_or_none(standard_error(means)) if len(means) else None,
+        "networks": len(means),
+        "failed": len(results) - len(means),
+    }
+
+
+def csv_of(results: Iterable[NetworkResult]) -> str:
+    """Tidy: a row for each network."""
+    text = io.StringIO()
+    rows = [{**asdict(result), **result.stamp} for result in results]
+    columns = [of.name for of in fields(NetworkResult) if of.name != "stamp"]
+    columns += sorted({key for row in rows for key in row["stamp"]})
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_table(
+    folder: Path,
+    table: Table,
+    scale: str,
+    rows: Sequence[Mapping[str, Any]],
+    results: Sequence[NetworkResult],
+    command: str,
+) -> list[Path]:
+    """``TABLE.csv``, a row for each network; ``TABLE.json``, with all that is known; ``TABLE.md``, for people.
+
+    Raises:
+        ReproductionError: if one cannot be written.
+    """
+    content = {"title": table.title, "scale": scale, "command": command, "rows": rows, **stamp()}
+    content["networks"] = [asdict(result) for result in results]
+    texts = {"csv": csv_of(results), "json": json_of(content), "md": _markdown(table, scale, rows, command)}
+    paths = {kind: folder / scale / f"{table.name}.{kind}" for kind in texts}
+    for kind, text in texts.items():
+        write_bytes(paths[kind], text.encode())
+    return list(paths.values())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically, and its folder.
+
+    Raises:
+        ReproductionError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise ReproductionError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None
+
+
+def figure(cell: Mapping[str, Any]) -> str:
+    """``0.0016 (6e-05)``: what a cell of a table shows."""
+    if cell["mean"] is None:
+        return "diverged" if cell.get("failed") else {NO_DATA: "no data"}.get(cell["note"], UNKNOWN)
+    error = cell["standard_error"]
+    text = f"{cell['mean']:.3g}" + ("" if error is None else f" ({error:.1g})")
+    return text + (f", {cell['failed']} diverged" if cell.get("failed") else "")
+
+
+def _markdown(table: Table, scale: str, rows: Iterable[Mapping[str, Any]], command: str) -> str:
+    headings = [
+        "method",
+        *(f"{column.title}{of}" for column in table.columns for of in (", here", ", published")),
+    ]
+    lines = [headings, ["---"] * len(headings)]
+    for row in rows:
+        cells = (row[column.name] for column in table.columns)
+        lines.append([row["method"], *(text for cell in cells for text in (figure(cell), published_figure(cell)))])
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return (
+        f"# {table.title}\n\nScale `{scale}`; standard errors over networks in brackets; made with `{command}`.\n\n"
+        f"{body}\n"
+    )
+
+
+def published_figure(cell: Mapping[str, Any]) -> str:
+    """The same of what the paper says."""
+    return figure(cell["published"]) if cell["published"] else ""
+
+
+def json_of(content: Mapping[str, Any]) -> str:
+    """A file of it."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

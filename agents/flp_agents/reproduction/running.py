@@ -1,0 +1,156 @@
+"""Meta-trains and measures networks in parallel processes, each at most once, and shows how far all of it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from flp_agents.meta_trainer import MetaTrainingDiverged
+from flp_agents.processes import set_threads
+from flp_agents.reproduction.networks import find_network, meta_train, network_folder, run_folder
+from flp_agents.reproduction.tables import Network
+from flp_agents.run_metrics import last_step
+from flp_datasets.errors import FLPError, check_at_least
+from flp_datasets.pack import MissingPack
+
+# Told of how many outer steps are done, of how many, and how many networks are.
+OnProgress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with each network, once it is meta-trained. Sent to other processes.
+
+    Attributes:
+        measure: of a network and its checkpoint; writes what it finds.
+        diverged: writes that a network's meta-training diverged, after so many outer steps.
+        done: whether nothing is left to do for a network, whose checkpoint is given, if there is one.
+    """
+
+    measure: Callable[[Network, Path], None]
+    diverged: Callable[[Network, str, int], None]
+    done: Callable[[Network, Path | None], bool]
+
+
+@dataclass(frozen=True)
+class How:
+    """How networks are worked at.
+
+    Attributes:
+        folder: of results.
+        retrain: whether to meta-train those that are not in the folder; else bundled ones serve, and others are left.
+        jobs: processes, of one thread each.
+        device: cpu, cuda or cuda:N.
+        stop_after_seconds: pause after so long.
+    """
+
+    folder: Path
+    retrain: bool = False
+    jobs: int = 1
+    device: str = "cpu"
+    stop_after_seconds: float | None = None
+
+
+def missing_data(networks: Sequence[Network]) -> set[str]:
+    """Names of columns whose data is not on this machine."""
+    missing = set()
+    for network in {network.column.name: network for network in networks}.values():
+        try:
+            network.plan()
+        except MissingPack:
+            missing.add(network.column.name)
+    return missing
+
+
+def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnProgress = lambda *_: None) -> None:
+    """Does what is left to do, in the order given. What is killed goes on where it was when it is called again.
+
+    Args:
+        networks: of columns whose data is here.
+        work: what to do with each.
+        how: where, and in how many processes.
+        on_progress: told twice a second how far all of it is.
+
+    Raises:
+        FLPError: if a process dies, or a network's folder holds another one.
+    """
+    check_at_least("jobs", how.jobs, 1)
+    until = None if how.stop_after_seconds is None else time.time() + how.stop_after_seconds
+    todo, to_train = list[Network](), list[tuple[Network, int]]()
+    for network in networks:
+        place = find_network(how.folder, network, here_only=how.retrain)
+        if work.done(network, place):
+            continue
+        if place is None and how.retrain:
+            to_train.append((network, network.plan().settings.outer_steps))
+        if place is not None or how.retrain:
+            todo.append(network)
+    with _watching(to_train, len(todo), how.folder, on_progress) as finished:
+        calls = (joblib.delayed(_work)(network, work, how, until) for network in todo)
+        try:
+            for _ in joblib.Parallel(n_jobs=how.jobs, return_as="generator_unordered")(calls):
+                finished()
+        except TerminatedWorkerError:
+            raise FLPError(
+                "a process died, for want of memory or by a crash outside Python: the same command goes on; with "
+                "--jobs 1 there is more memory for each"
+            ) from None
+
+
+def _work(network: Network, work: Work, how: How, until: float | None) -> None:
+    if how.device == "cpu":
+        set_threads(1)
+    warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
+    place = find_network(how.folder, network, here_only=how.retrain)
+    if place is None:
+        remaining = None if until is None else until - time.time()
+        if remaining is not None and remaining <= 0:
+            return
+        try:
+            place = meta_train(how.folder, network, device=how.device, stop_after_seconds=remaining)
+        except MetaTrainingDiverged as error:
+            work.diverged(network, str(error), last_step(run_folder(how.folder, network)))
+            return
+    if place is not None:
+        work.measure(network, place)
+
+
+@contextmanager
+def _watching(
+    to_train: Sequence[tuple[Network, int]], networks: int, folder: Path, on_progress: OnProgress
+) -> Iterator[Callable[[], None]]:
+    """Tells, twice a second, what other processes have written; yields what to call when one more network is done."""
+    done = 0
+    over = threading.Event()
+
+    def tell() -> None:
+        steps = sum(
+            total if network_folder(folder, network).exists() else last_step(run_folder(folder, network))
+            for network, total in to_train
+        )
+        on_progress(steps, sum(total for _, total in to_train), f"{done} of {networks} networks")
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            tell()
+
+    def finished() -> None:
+        nonlocal done
+        done += 1
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield finished
+    finally:
+        over.set()
+        watcher.join()
+        tell()

@@ -1,0 +1,376 @@
+"""The paper's tables made anew: each network once, whatever happens on the way, and beside the paper's numbers."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flp_agents import checkpoint
+from flp_agents.bundled import bundled_checkpoints
+from flp_agents.cli import _parser
+from flp_agents.commands import _preset_overrides
+from flp_agents.meta_trainer import MetaTrainingDiverged
+from flp_agents.reproduction import running
+from flp_agents.reproduction.judging import part_of, reproduce_table
+from flp_agents.reproduction.networks import OtherNetwork, meta_train, network_folder, run_folder
+from flp_agents.reproduction.published import PUBLISHED
+from flp_agents.reproduction.results import (
+    NO_DATA,
+    NOT_TRAINED,
+    NetworkResult,
+    ReproductionError,
+    figure,
+    read_result,
+    result_path,
+    rows_of,
+    write_result,
+)
+from flp_agents.reproduction.running import How, missing_data
+from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
+from flp_agents.run_metrics import FILE, last_step
+from flp_datasets.errors import FLPError
+
+FAST = {"hidden_widths": (8, 8), "outer_steps": 6, "short_outer_steps": 2, "meta_batch": 2}
+SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 4, "query_size": 4}
+TINY = Table(
+    "table1",
+    "A small table",
+    (
+        Method("FLP (2)", "flp-2", "flp", FAST),
+        Method("Gradient-based (3), as released", "released-3", "gradient-based", {**FAST, "redraw_output": True}),
+    ),
+    (Column("continual", "continual", "FLPSine-Continual-v0", "sine-continual", SMALL),),
+    networks=2,
+    episodes=3,
+)
+NUMBER_OF_NETWORKS = 4
+
+
+def network_of(table=TINY, method=0, seed=0, scale="cpu"):
+    return Network(table.methods[method], table.columns[0], scale, seed)
+
+
+def contents(folder):
+    """Every result, and when it was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "cpu" / "table1").glob("*.json")}
+
+
+def result_of(method="FLP (2)", column="continual", seed=0, mean=1.0, failure=None):
+    return NetworkResult(f"{method}-{seed}", method, column, seed, "flp train", 3, mean=mean, failure=failure)
+
+
+# What the tables say
+
+
+def test_rows_and_columns_are_the_papers_and_two_more_forms_of_the_baseline():
+    for table, columns in (
+        (TABLE_1, ["iid", "continual"]),
+        (TABLE_2, ["omniglot", "omniglot_continual", "mini_imagenet"]),
+    ):
+        assert [column.name for column in table.columns] == columns
+        titles = [method.title for method in table.methods]
+        assert [title for title in titles if "order" not in title and "released" not in title] == list(
+            PUBLISHED[table.name]
+        )
+        assert all(list(row) == columns for row in PUBLISHED[table.name].values())
+    assert (TABLE_1.networks, TABLE_1.episodes) == (2, 200)
+    assert (TABLE_2.networks, TABLE_2.episodes) == (5, 1000)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_every_command_says_what_is_done(table, scale):
+    """Read by the command line itself, it comes out as the very plan."""
+    networks = list(table.cells(scale))
+    assert len({network.name for network in networks}) == len(networks)
+    for network in networks:
+        words = network.command.split()
+        options = _parser().parse_args(words[1:])
+        assert (words[0], options.env, options.learner) == ("flp", network.column.env, network.method.learner)
+        assert (options.preset, options.seed) == (scale, network.seed)
+        assert _preset_overrides(options) == network.options
+
+
+def test_forms_of_the_baseline_differ_in_what_they_say():
+    forms = {method.title: method.options for method in TABLE_1.methods if method.learner == "gradient-based"}
+    assert forms == {
+        "Gradient-based (3)": {},
+        "Gradient-based (3), first order": {"order": "first"},
+        "Gradient-based (3), as released": {"order": "first", "redraw_output": True},
+    }
+    settings = network_of(TABLE_1, 3).plan().settings
+    assert (settings.order, settings.redraw_output, settings.plastic_layers) == ("second", False, 3)
+
+
+def test_bundled_networks_are_those_of_the_tables():
+    first = {network.name: network for table in TABLES.values() for network in table.cells("cpu")}
+    for name, folder in bundled_checkpoints().items():
+        about, network = checkpoint.read_description(folder)["about"], first[name]
+        assert (about["env"], about["learner"], about["seed"]) == (
+            network.column.env,
+            network.method.learner,
+            network.seed,
+        )
+        assert about["settings"]["plastic_layers"] == network.plan().settings.plastic_layers
+
+
+def test_standard_errors_are_over_networks():
+    results = [result_of(seed=seed, mean=mean) for seed, mean in enumerate((1.0, 3.0))]
+    rows = rows_of(TINY, [*results, result_of("Gradient-based (3), as released", mean=5.0)])
+    assert rows[0]["method"] == "FLP (2)"
+    cell = rows[0]["continual"]
+    # The deviation of 1 and 3 is the square root of 2; of the mean of two, 1.
+    assert (cell["mean"], cell["standard_error"], cell["networks"], cell["failed"]) == (2.0, pytest.approx(1.0), 2, 0)
+    assert cell["published"] == {"mean": 0.0016, "standard_error": 6e-05}
+    assert rows[1]["continual"]["standard_error"] is None
+    assert rows[1]["continual"]["published"] is None
+    assert figure(cell) == "2 (1)"
+
+
+def test_what_is_missing_and_what_diverged_is_said():
+    rows = rows_of(TINY, [result_of(seed=0), result_of(seed=1, mean=None, failure="diverged")])
+    assert (rows[0]["continual"]["mean"], rows[0]["continual"]["failed"]) == (1.0, 1)
+    assert figure(rows[0]["continual"]) == "1, 1 diverged"
+    assert rows[1]["continual"]["note"] == NOT_TRAINED
+    assert rows_of(TINY, [], ["continual"])[0]["continual"]["note"] == NO_DATA
+    alone = rows_of(TINY, [result_of(mean=None, failure="diverged")])[0]["continual"]
+    assert (alone["mean"], figure(alone)) == (None, "diverged")
+    json.dumps(rows, allow_nan=False)
+
+
+def test_parts_of_a_table():
+    part = part_of(TABLE_1, methods=["flp-3"], columns=["iid"])
+    assert [(network.name, network.seed) for network in part.cells("cpu")] == [
+        ("flp-3-sine-iid", 0),
+        ("flp-3-sine-iid-seed-1", 1),
+    ]
+    assert part_of(TABLE_1) == TABLE_1
+
+
+# Making one
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small table, meta-trained at one go."""
+    folder = tmp_path_factory.mktemp("made")
+    told = []
+    found = reproduce_table(
+        TINY, "cpu", How(folder, retrain=True), command="flp reproduce", on_progress=lambda *of: told.append(of)
+    )
+    return folder, found, told
+
+
+def test_all_networks_are_meta_trained_and_judged(made):
+    folder, found, told = made
+    assert len(found.results) == NUMBER_OF_NETWORKS
+    assert found.missing == []
+    assert {(result.outer_steps, result.episodes, result.metric) for result in found.results} == {(6, 3, "mse")}
+    assert len({result.weights for result in found.results}) == NUMBER_OF_NETWORKS
+    assert all(math.isfinite(result.mean) and result.cost_seconds > 0 for result in found.results)
+    assert found.rows[0]["continual"]["networks"] == 2
+    assert found.rows[0]["continual"]["mean"] == pytest.approx(
+        sum(r.mean for r in found.results if "FLP" in r.method) / 2
+    )
+    assert told[-1] == (24, 24, "4 of 4 networks")
+    for result in found.results:
+        about = checkpoint.read_description(folder / "cpu" / "networks" / result.name)["about"]
+        assert about["command"] == result.command
+
+
+def test_its_files_hold_the_same(made):
+    folder, found, _ = made
+    assert {path.name for path in found.files} == {"table1.csv", "table1.json", "table1.md"}
+    with (folder / "cpu" / "table1.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["mean"]) for row in rows] == [result.mean for result in found.results]
+    assert all(row["version_torch"] and row["machine"] and row["command"].startswith("flp train") for row in rows)
+    content = json.loads((folder / "cpu" / "table1.json").read_text())
+    assert content["rows"] == found.rows
+    assert content["command"] == "flp reproduce"
+    assert len(content["networks"]) == NUMBER_OF_NETWORKS
+    page = (folder / "cpu" / "table1.md").read_text()
+    assert "| FLP (2) | " in page
+    assert "0.0016 (6e-05)" in page
+
+
+def test_nothing_is_done_twice(made):
+    folder, found, _ = made
+    before = contents(folder)
+    for retrain in (True, False):
+        again = reproduce_table(TINY, "cpu", How(folder, retrain=retrain))
+        assert again.results == found.results
+    assert contents(folder) == before
+
+
+def test_asked_to_it_judges_anew(made):
+    folder, found, _ = made
+    before = contents(folder)
+    again = reproduce_table(TINY, "cpu", How(folder, retrain=True), overwrite=True)
+    assert [result.mean for result in again.results] == [result.mean for result in found.results]
+    assert all(contents(folder)[name] > before[name] for name in before)
+
+
+def test_other_episodes_are_judged(made, tmp_path):
+    folder, found, _ = made
+    more = reproduce_table(replace(TINY, episodes=4), "cpu", How(folder, retrain=True))
+    assert {result.episodes for result in more.results} == {4}
+    assert [result.mean for result in more.results] != [result.mean for result in found.results]
+    reproduce_table(TINY, "cpu", How(folder, retrain=True))
+
+
+def test_in_processes_the_same_comes_out(made, tmp_path):
+    _, found, _ = made
+    parallel = reproduce_table(TINY, "cpu", How(tmp_path, retrain=True, jobs=2))
+    assert [(r.mean, r.weights) for r in parallel.results] == [(r.mean, r.weights) for r in found.results]
+
+
+def test_a_result_counts_without_its_network_until_that_is_meta_trained(made, tmp_path):
+    _, found, _ = made
+    network = network_of(seed=1)
+    recorded = replace(next(r for r in found.results if r.name == network.name), mean=0.25, weights="of elsewhere")
+    write_result(result_path(tmp_path, "table1", network), recorded)
+    one = replace(part_of(TINY, methods=["flp-2"]))
+    without = reproduce_table(one, "cpu", How(tmp_path))
+    assert recorded in without.results
+    trained = reproduce_table(one, "cpu", How(tmp_path, retrain=True))
+    assert recorded not in trained.results
+    assert len(trained.results) == 2
+
+
+def test_a_pause_loses_nothing(made, tmp_path, monkeypatch):
+    _, found, _ = made
+    paused = reproduce_table(TINY, "cpu", How(tmp_path, retrain=True, stop_after_seconds=0.001))
+    assert paused.missing
+    assert len(paused.missing) + len(paused.results) == NUMBER_OF_NETWORKS
+    whole = reproduce_table(TINY, "cpu", How(tmp_path, retrain=True))
+    assert [(r.mean, r.weights) for r in whole.results] == [(r.mean, r.weights) for r in found.results]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_killed_it_goes_on_where_it_was(tmp_path):
+    slow = replace(TINY, networks=1, methods=(replace(TINY.methods[0], options={**FAST, "outer_steps": 400}),))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from dataclasses import replace\n"
+        "from flp_agents.reproduction import networks\n"
+        "from flp_agents.training import TrainingRun\n"
+        "import test_reproduction as t\n"
+        "run = TrainingRun.run\n"
+        "TrainingRun.run = lambda self, **of: run(self, save_every_seconds=0.0, **of)\n"
+        "method = replace(t.TINY.methods[0], options={**t.FAST, 'outer_steps': 400})\n"
+        "networks.meta_train(Path(sys.argv[1]), replace(t.network_of(), method=method))\n"
+    )
+    network = Network(slow.methods[0], slow.columns[0], "cpu", 0)
+    here, tests = run_folder(tmp_path, network), str(Path(__file__).parent)
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), tests], env=os.environ)
+    until = time.time() + 120
+    while last_step(here) < 3 and time.time() < until and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    stopped = last_step(here)
+    assert 3 <= stopped < 400
+    assert reproduce_table(slow, "cpu", How(tmp_path)).results == []
+    found = reproduce_table(slow, "cpu", How(tmp_path, retrain=True))
+    assert [result.outer_steps for result in found.results] == [400]
+    whole = reproduce_table(slow, "cpu", How(tmp_path / "whole", retrain=True))
+    assert [result.weights for result in found.results] == [result.weights for result in whole.results]
+
+
+def test_meta_training_that_diverges_is_a_result(tmp_path, monkeypatch):
+    one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
+
+    def diverge(*_of, **_more):
+        raise MetaTrainingDiverged("no outer step was finite")
+
+    monkeypatch.setattr(running, "meta_train", diverge)
+    found = reproduce_table(one, "cpu", How(tmp_path, retrain=True))
+    assert [result.failure for result in found.results] == ["no outer step was finite"]
+    assert found.rows[0]["continual"]["failed"] == 1
+    assert found.missing == []
+    monkeypatch.setattr(running, "meta_train", pytest.fail)
+    assert reproduce_table(one, "cpu", How(tmp_path, retrain=True)).results == found.results
+
+
+def test_ctrl_c_ends_it_and_saves(tmp_path, monkeypatch):
+    from flp_agents.training import TrainingRun
+
+    run = TrainingRun.run
+
+    def interrupted(self, **options):
+        return run(self, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT), **options)
+
+    monkeypatch.setattr(TrainingRun, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(tmp_path, network_of())
+    about = checkpoint.read_description(run_folder(tmp_path, network_of()))["about"]
+    assert about["outer_steps_done"] == 1
+
+
+def test_another_network_in_its_place_is_refused(made, tmp_path):
+    other = replace(network_of(), method=replace(TINY.methods[0], options={**FAST, "rate_weights": 0.5}))
+    meta_train(tmp_path, other)
+    one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
+    with pytest.raises(OtherNetwork, match="differs in rate_weights: remove it, or choose another --output"):
+        reproduce_table(one, "cpu", How(tmp_path))
+    for path in sorted(network_folder(tmp_path, other).glob("*")):
+        path.unlink()
+    with pytest.raises(OtherNetwork, match="differs in rate_weights"):
+        reproduce_table(one, "cpu", How(tmp_path, retrain=True))
+
+
+def test_without_data_a_column_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    networks = list(replace(TABLE_2, networks=1).cells("cpu"))
+    assert missing_data(networks) == {"omniglot", "omniglot_continual", "mini_imagenet"}
+    assert missing_data(list(TABLE_1.cells("cpu"))) == set()
+    found = reproduce_table(TABLE_2, "cpu", How(tmp_path / "results", retrain=True))
+    assert found.results == found.missing == []
+    assert {row[column.name]["note"] for row in found.rows for column in TABLE_2.columns} == {NO_DATA}
+
+
+def test_mini_imagenet_runs_where_its_data_is(tmp_path):
+    options = {"outer_steps": 2, "short_outer_steps": 0, "channels": 4, "hidden_widths": (8,)}
+    method = Method("FLP (2)", "flp-2", "flp", options)
+    column = replace(TABLE_2.columns[2], env_options={"num_classes": 2, "shots": 1, "query_shots": 1})
+    table = replace(TABLE_2, methods=(method,), columns=(column,), networks=1, episodes=2)
+    found = reproduce_table(table, "cpu", How(tmp_path, retrain=True))
+    assert [result.metric for result in found.results] == ["error_percent"]
+    assert 0 <= found.rows[0]["mini_imagenet"]["mean"] <= 100
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"format_version": 1}', '{"format_version": 9}'])
+def test_a_damaged_result_is_named(tmp_path, content):
+    path = result_path(tmp_path, "table1", network_of())
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ReproductionError, match=str(path)):
+        read_result(path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FLPError, match="choose another --output"):
+        write_result(result_path(tmp_path / "file", "table1", network_of()), result_of())
+
+
+def test_the_last_step_is_read_while_it_is_written(tmp_path):
+    assert last_step(tmp_path) == 0
+    rows = "".join(f"{step},0.5,1.0,0,{step}.0\n" for step in range(1, 200))
+    (tmp_path / FILE).write_text("step,query_loss\n")
+    assert last_step(tmp_path) == 0
+    (tmp_path / FILE).write_text("step,query_loss\n" + rows)
+    assert last_step(tmp_path) == 199
+    (tmp_path / FILE).write_text("step,query_loss\n" + rows + "200,0.")
+    assert last_step(tmp_path) == 199
