@@ -11,11 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from test_cli import fails
 
-from flp_agents import checkpoint
+import flp_envs
+from flp_agents import checkpoint, load_bundled
+from flp_agents.analysis import analyse
+from flp_agents.analysis.stored import read_analysis, write_analysis
 from flp_agents.bundled import bundled_checkpoints
-from flp_agents.cli import _parser
+from flp_agents.cli import _parser, main
 from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.reproduction import running
@@ -374,3 +380,104 @@ def test_the_last_step_is_read_while_it_is_written(tmp_path):
     assert last_step(tmp_path) == 199
     (tmp_path / FILE).write_text("step,query_loss\n" + rows + "200,0.")
     assert last_step(tmp_path) == 199
+
+
+def test_an_analysis_is_read_as_it_was_written(tmp_path):
+    analysis = analyse(
+        load_bundled("flp-2-sine-continual"), flp_envs.make("FLPSine-Continual-v0", steps_per_function=2), episodes=2
+    )
+    about = {"weights": "abc", "episodes": 2}
+    path = tmp_path / "analysis.npz"
+    assert read_analysis(path, about) is None
+    write_analysis(path, analysis, about)
+    again = read_analysis(path, about)
+    assert again.metric == "mse"
+    for name in ("asked_at", "query_losses", "query_scores", "readout_scores", "task_ends", "changes"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(analysis, name))
+    np.testing.assert_array_equal(again.updates.cosines, analysis.updates.cosines)
+    assert read_analysis(path, {**about, "episodes": 3}) is None
+    assert read_analysis(path, {**about, "more": 1}) is None
+    path.write_bytes(path.read_bytes()[:-50])
+    assert read_analysis(path, about) is None
+
+
+# As it is typed
+
+
+def run(arguments, capsys):
+    """Runs a command that prints one JSON object on standard output, and nothing else there."""
+    assert main(["reproduce", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_table_1_of_bundled_networks(tmp_path, capsys):
+    content = run(["table1", "--methods", "flp-2", "oml-3", "--episodes=2", "--jobs=1", f"--output={tmp_path}"], capsys)
+    assert [row["method"] for row in content["rows"]] == ["FLP (2)", "Original OML (3)"]
+    for row in content["rows"]:
+        for column in ("iid", "continual"):
+            assert {"mean", "standard_error"} <= row[column].keys()
+            assert row[column]["networks"] >= 1
+    assert content["rows"][0]["continual"]["mean"] < 0.01
+    assert content["rows"][0]["continual"]["published"]["mean"] == 0.0016
+    assert main(["reproduce", "table1", "--methods", "flp-2", "oml-3", "--episodes=2", f"--output={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "FLP (2)" in shown
+    assert "0.069" not in shown
+    assert str(tmp_path / "cpu" / "table1.md") in shown
+
+
+def test_table_2_without_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    content = run(["table2", f"--output={tmp_path}"], capsys)
+    assert [row["method"] for row in content["rows"]] == [method.title for method in TABLE_2.methods]
+    cells = [row[name] for row in content["rows"] for name in ("omniglot", "omniglot_continual", "mini_imagenet")]
+    assert {(cell["mean"], cell["standard_error"], cell["note"]) for cell in cells} == {(None, None, NO_DATA)}
+    assert main(["reproduce", "table2", f"--output={tmp_path}"]) == 0
+    assert "Mini-ImageNet: data not available here" in capsys.readouterr().out
+
+
+def test_figure_2_and_curves_of_bundled_networks(tmp_path, capsys):
+    options = [
+        "--methods",
+        "flp-2",
+        "feature-reuse-1",
+        "--networks=1",
+        "--episodes=1",
+        "--jobs=1",
+        f"--output={tmp_path}",
+    ]
+    rows = run(["figure2", *options], capsys)["rows"]
+    assert [(row["method"], row["column"]) for row in rows] == [
+        (method, column) for column in ("continual", "iid") for method in ("Feature Reuse (1)", "FLP (2)")
+    ]
+    assert all(row["readout_score"] < row["score"] or row["method"] == "FLP (2)" for row in rows)
+    curves = run(["curves", *options], capsys)["rows"]
+    assert {row["column"] for row in curves} == {"iid", "continual", "omniglot", "omniglot_continual"}
+    first, last = (next(r for r in rows if r["column"] == "continual") for rows in (curves, curves[::-1]))
+    assert (first["inner_step"], last["inner_step"]) == (0, 400)
+    assert last["mean"] < 0.01 < first["mean"]
+    for name, files in (("figure2", ("readout.csv", "cosine.csv", "magnitude.csv")), ("curves", ("curves.csv",))):
+        folder = tmp_path / "cpu" / name
+        with Image.open(folder / f"{name}.png") as image:
+            assert min(image.size) > 500
+        assert {*files, f"{name}.json", f"{name}.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
+    output = f"--output={tmp_path / 'new'}"
+    assert "did you mean 'table1'" in fails(["reproduce", "tabel1", output], capsys)
+    assert "valid: cpu, half, paper" in fails(["reproduce", "table1", "--scale=huge", output], capsys)
+    assert "did you mean" in fails(["reproduce", "table1", "--methods=flp-5", output], capsys)
+    assert "at least" in fails(["reproduce", "table1", "--episodes=1", output], capsys)
+    assert "at least" in fails(["reproduce", "table1", "--networks=0", output], capsys)
+    assert "at least" in fails(["reproduce", "table1", "--jobs=-1", output], capsys)
+    assert "minutes" in fails(["reproduce", "table1", "--minutes=-1", output], capsys)
+    assert "is not there" in fails(["reproduce", "table1", "--device=cuda:77", output], capsys)
+    assert "add --retrain" in fails(["reproduce", "figure2", "--scale=paper", output], capsys)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    assert "choose another --output" in fails(
+        ["reproduce", "table1", "--methods=oml-3", "--networks=1", "--episodes=2", f"--output={tmp_path / 'file'}"],
+        capsys,
+    )

@@ -44,7 +44,7 @@ def read_analysis(path: Path, about: Mapping[str, str | int]) -> Analysis | None
         about: what it must have been measured of.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             content = dict(archive)
         if any(content[f"about_{key}"].item() != value for key, value in about.items()):
             return None

@@ -23,7 +23,7 @@ from flp_agents.reproduction.pictures import write_curves, write_figure_2
 from flp_agents.reproduction.results import NO_DATA, figure, published_figure
 from flp_agents.reproduction.running import How, OnProgress, missing_data
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
-from flp_datasets.errors import FLPError, check_choice
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_datasets.roots import VARIABLE, named_root
 
 ANALYSED_EPISODES = 16
@@ -33,6 +33,11 @@ def reproduce(options: argparse.Namespace) -> int:
     """``flp reproduce``."""
     check_choice("scale", options.scale, SCALES)
     check_choice("table or figure", options.what, WHAT)
+    if options.minutes is not None and not options.minutes > 0:
+        raise InvalidSize(f"minutes must be more than 0, got {options.minutes}")
+    for name in ("jobs", "episodes", "networks"):
+        if getattr(options, name) is not None:
+            check_at_least(name, getattr(options, name), 1)
     if options.data_root is not None:
         os.environ[VARIABLE] = str(named_root(options.data_root))
     how = How(
