@@ -120,7 +120,7 @@ def meta_train(name: str, recipe: Recipe, seed: int, minutes: float, outer_steps
                 average.update_parameters(run.learner)
 
         for mark in MARKS:
-            last = mark == MARKS[-1]
+            last, diverged = mark == MARKS[-1], False
             remaining = mark * 60 * minutes - run.seconds
             try:
                 # The last part takes what it takes: the schedule ends with it.
@@ -132,7 +132,7 @@ def meta_train(name: str, recipe: Recipe, seed: int, minutes: float, outer_steps
                 )
                 mse = judge(average.module if recipe.average else run.learner, recipe.env)
             except MetaTrainingDiverged:
-                mse = math.nan
+                mse, diverged = math.nan, True
             rows.append(
                 {
                     "recipe": name,
@@ -143,7 +143,8 @@ def meta_train(name: str, recipe: Recipe, seed: int, minutes: float, outer_steps
                     "skipped": run.trainer.skipped_total,
                 }
             )
-            if mse != mse or run.finished:
+            # One that is not fit for long lifetimes early on may become so.
+            if diverged or run.finished:
                 break
     return rows
 
@@ -174,10 +175,13 @@ def run_all(
         for name in recipes
     }
     missing = {run: path for run, path in runs.items() if not path.exists()}
-    names = list(dict.fromkeys(name for name, _ in missing))
     in_parallel = joblib.Parallel(n_jobs=jobs)
-    costs = dict(zip(names, in_parallel(joblib.delayed(seconds_a_step)(recipes[name]) for name in names), strict=True))
-    print({name: round(cost, 4) for name, cost in costs.items()}, flush=True)
+    # Kept, so that all seeds of a recipe get as many outer steps.
+    kept = folder / "seconds_a_step.json"
+    costs = json.loads(kept.read_text()) if kept.exists() else {}
+    names = [name for name in recipes if name not in costs]
+    costs |= dict(zip(names, in_parallel(joblib.delayed(seconds_a_step)(recipes[name]) for name in names), strict=True))
+    write_atomically(kept, (json.dumps(costs, indent=1) + "\n").encode())
     in_parallel(
         joblib.delayed(work)(name, recipes[name], seed, minutes, round(60 * minutes / costs[name]), path)
         for (name, seed), path in missing.items()

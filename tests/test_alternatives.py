@@ -88,7 +88,8 @@ def test_lifetimes_alone_and_in_a_batch_answer_the_same(name):
         assert all(answers.dtype == torch.float64 for answers in together)
         for i in range(4):
             for alone, beside in zip(lived(learner, episode[i : i + 1]), together, strict=True):
-                torch.testing.assert_close(alone[0], beside[i], rtol=1e-9, atol=1e-11)
+                # Ridge regression magnifies rounding errors, on some processors more than on others.
+                torch.testing.assert_close(alone[0], beside[i], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ALTERNATIVES)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import flp_envs
-from flp_agents import Checkpointed, Full, Reversible, checkpoint, evaluate, get_preset, run_lifetime
-from flp_agents.bundled import bundled_checkpoints, describe_bundled, load_bundled
+from flp_agents import Checkpointed, Full, Reversible, bundled, checkpoint, evaluate, get_preset, run_lifetime
+from flp_agents.bundled import bundled_checkpoints, bundled_for, describe_bundled, load_bundled, title
 from flp_agents.factory import kind_of
 from flp_agents.training_plan import Plan
 from flp_datasets.prepare import prepare
@@ -123,6 +123,29 @@ def test_flp_learns_five_characters(schedule, env_of):
 def test_what_was_learned_on_omniglot_serves_on_glyphs(name):
     env = flp_envs.make("FLPGlyph-Continual-v0", split="meta-test")
     assert evaluate(load_bundled(name), env, episodes=10, seed=0).mean < 60.0
+
+
+def test_variants_stand_for_no_learner(tmp_path, monkeypatch):
+    for name, path in bundled_checkpoints().items():
+        if "sine-continual" in name:
+            (tmp_path / name).symlink_to(path)
+    for name, of, changes in (
+        ("aaa-flp-3", "flp-2-sine-continual", {"plastic_layers": 3}),
+        ("aaa-first-order", "gradient-based-3-sine-continual", {"order": "first"}),
+        ("aaa-as-released", "gradient-based-3-sine-continual", {"order": "first", "redraw_output": True}),
+    ):
+        saved = checkpoint.load(bundled_checkpoints()[of])
+        about = {**saved.about, "settings": {**saved.about["settings"], **changes}}
+        checkpoint.save(tmp_path / name, saved.learner, about)
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    env = "FLPSine-Continual-v0"
+    assert len(bundled_checkpoints()) == 4 + 3
+    assert bundled_for(env, "flp") == ["flp-2-sine-continual"]
+    assert bundled_for(env, "gradient-based") == ["gradient-based-3-sine-continual"]
+    assert bundled_for("FLPSine-IID-v0", "flp") == []
+    found = (tmp_path / f"aaa-{name}" for name in ("flp-3", "first-order", "as-released"))
+    titles = [title(checkpoint.read_description(folder)["about"]) for folder in found]
+    assert titles == ["FLP (3)", "Gradient-based (3), first order", "Gradient-based (3), as released"]
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 
 from flp_agents import LEARNERS, PRESETS, Preset, checkpoint
-from flp_agents.bundled import bundled_checkpoints
+from flp_agents.bundled import bundled_checkpoints, bundled_for
 from flp_agents.cli import main
 from flp_envs import ENV_IDS
 
@@ -315,8 +315,8 @@ def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
     assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "results.json").read_text())
-    assert len(content["rows"]) == sum("-sine-continual" in name for name in bundled_checkpoints())
-    assert len(content["glyphs"]) == sum("-omniglot-continual" in name for name in bundled_checkpoints())
+    assert len(content["rows"]) == sum(len(bundled_for("FLPSine-Continual-v0", learner)) for learner in LEARNERS)
+    assert len(content["glyphs"]) == sum(len(bundled_for("FLPOmniglot-Continual-v0", learner)) for learner in LEARNERS)
     assert "FLPGlyph-Continual-v0" in out
     for row in content["rows"] + content["glyphs"]:
         assert row["learner"] in out

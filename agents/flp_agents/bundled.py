@@ -8,9 +8,12 @@ from typing import Any
 
 from flp_agents import checkpoint
 from flp_agents.learner import Learner
+from flp_agents.presets import get_preset
 from flp_datasets.errors import InvalidChoice, check_choice
 
 FOLDER = Path(__file__).parent / "checkpoints"
+# Settings by which a checkpoint is another learner than its preset's.
+_TELLING = ("plastic_layers", "order", "redraw_output")
 # Learners as the paper's tables write them, in their order.
 TITLES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
 
@@ -21,10 +24,16 @@ def bundled_checkpoints() -> dict[str, Path]:
 
 
 def title(about: Mapping[str, Any]) -> str:
-    """``FLP (2)``: a meta-trained learner and its number of plastic layers, by what its checkpoint says of itself."""
-    name = str(about.get("learner", ""))
-    layers = about.get("settings", {}).get("plastic_layers")
-    return TITLES.get(name, name) + (f" ({layers})" if layers else "")
+    """``FLP (2)``: a meta-trained learner and its number of plastic layers, by what its checkpoint says of itself.
+
+    The gradient-based learner's forms are named as in :mod:`flp_agents.reproduction.tables`.
+    """
+    name, settings = str(about.get("learner", "")), about.get("settings", {})
+    layers = settings.get("plastic_layers")
+    form = ""
+    if name == "gradient-based" and settings.get("order") == "first":
+        form = ", as released" if settings.get("redraw_output") else ", first order"
+    return TITLES.get(name, name) + (f" ({layers})" if layers else "") + form
 
 
 def describe_bundled() -> list[dict[str, Any]]:
@@ -35,6 +44,22 @@ def describe_bundled() -> list[dict[str, Any]]:
         keys = ("env", "learner", "preset", "command", "outer_steps_done", "cost_seconds", "threads", "result")
         rows.append({"name": name, **{key: about.get(key) for key in keys}})
     return rows
+
+
+def bundled_for(env_id: str, learner: str) -> list[str]:
+    """Names of the checkpoints of a learner that were meta-trained on an environment, as its preset has it.
+
+    Others, with more plastic layers or a meta-gradient of first order, are there to be named, and stand for no learner.
+    """
+    names = []
+    for name, folder in bundled_checkpoints().items():
+        description = checkpoint.read_description(folder)
+        about, network = description["about"], description["learner"]["network"]
+        if (about["env"], about["learner"]) == (env_id, learner):
+            usual = get_preset(about["preset"], learner, kind="images" if network.get("convolutions") else "sine")
+            if all(about["settings"][key] == getattr(usual, key) for key in _TELLING):
+                names.append(name)
+    return names
 
 
 def load_bundled(name: str) -> Learner[Any]:

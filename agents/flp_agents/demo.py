@@ -99,9 +99,9 @@ def _glyphs(console: Console, episodes: int, seed: int) -> list[Row]:
 
 
 def _bundled_for(env: str) -> list[checkpoint.Checkpoint]:
-    loaded = [checkpoint.load(path) for path in bundled.bundled_checkpoints().values()]
-    order = list(bundled.TITLES)
-    return sorted((c for c in loaded if c.about["env"] == env), key=lambda c: order.index(c.about["learner"]))
+    """In the order of the paper's tables."""
+    names = [name for learner in bundled.TITLES for name in bundled.bundled_for(env, learner)]
+    return [checkpoint.load(bundled.find_checkpoint(name)) for name in names]
 
 
 def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[list[int], Any, Any]:

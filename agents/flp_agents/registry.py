@@ -151,7 +151,7 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         if name not in META_TRAINED_START:
             return Contender(learner, name, f"seed {seed}")
         # Its own numbers are tuned, its weights are a checkpoint's.
-        of_start = _of_checkpoint(_all_bundled_for("gradient-based", _id_of(env))[0], env)
+        of_start = _of_checkpoint(bundled.bundled_for(_id_of(env), "gradient-based")[0], env)
         return replace(of_start, learner=learner, title=name)
     env_id = _id_of(env)
     if name in LEARNERS:
@@ -172,7 +172,7 @@ def weights_digest(name: str, env_id: str, seed: int) -> str:
         except FLPError:
             return ""
     if name in LEARNERS or name in META_TRAINED_START:
-        fitting = _all_bundled_for(name if name in LEARNERS else "gradient-based", env_id)
+        fitting = bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based")
         if not fitting:
             return ""
         name = fitting[seed % len(fitting) if name in LEARNERS else 0]
@@ -222,18 +222,13 @@ def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
 
 
 def _bundled_for(learner: str, env_id: str, seed: int) -> str:
-    fitting = _all_bundled_for(learner, env_id)
+    fitting = bundled.bundled_for(env_id, learner)
     if not fitting:
         raise FLPError(
             f"no bundled checkpoint of {learner} for {env_id}: meta-train one (flp train --env {env_id} --learner "
             f"{learner}) and name its folder as the learner"
         )
     return fitting[seed % len(fitting)]
-
-
-def _all_bundled_for(learner: str, env_id: str) -> list[str]:
-    rows = bundled.describe_bundled()
-    return [row["name"] for row in rows if row["learner"] == learner and row["env"] == env_id]
 
 
 def _id_of(env: gym.Env[Any, Any]) -> str:

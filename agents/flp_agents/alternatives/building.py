@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from flp_agents import bundled, checkpoint
+from flp_agents import bundled
 from flp_agents.alternatives.descent import SGD, Adam
 from flp_agents.alternatives.elastic_weights import ElasticWeights
 from flp_agents.alternatives.experience_replay import ExperienceReplay
@@ -56,13 +56,11 @@ def meta_trained_start(env: gym.Env[Any, Any]) -> tuple[str, WholeNetwork]:
         IncompatibleSpaces: if it does not fit the env's options.
     """
     env_id = env.spec.id if env.spec is not None else type(env).__name__
+    for name in bundled.bundled_for(env_id, "gradient-based"):
+        learner = bundled.load_bundled(name).fitted_to(env)
+        assert isinstance(learner, NetworkLearner)
+        return name, WholeNetwork(learner.layers)
     saved = [row["name"] for row in bundled.describe_bundled() if row["learner"] == "gradient-based"]
-    for name in saved:
-        found = checkpoint.load(bundled.find_checkpoint(name))
-        if found.about["env"] == env_id:
-            learner = found.learner.fitted_to(env)
-            assert isinstance(learner, NetworkLearner)
-            return name, WholeNetwork(learner.layers)
     raise FLPError(
         f"no bundled gradient-based checkpoint was meta-trained on {env_id}, there is {', '.join(saved) or 'none'}: "
         "use sgd or adam, which start from scratch"
