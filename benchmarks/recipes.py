@@ -38,13 +38,9 @@ RECIPES: dict[str, Recipe] = {
     "one lifetime a step": Recipe({"meta_batch": 1, **scaled(0.5)}),
     "sixteen lifetimes a step": Recipe({"meta_batch": 16, **scaled(2.0)}),
     "no clipping": Recipe({"gradient_clip": 0.0}),
-    "clipped at 0.1": Recipe({"gradient_clip": 0.1}),
-    "half the rates": Recipe(scaled(0.5)),
-    "twice the rates": Recipe(scaled(2.0)),
     "coefficients from 0": Recipe({"initial_coefficient": 0.0}),
     "coefficients from 3": Recipe({"initial_coefficient": 3.0}),
     "coefficients as logarithms": Recipe({"coefficient_scale": "log", "rate_coefficients": 0.02}),
-    "a coefficient a neuron": Recipe({"granularity": "neuron"}),
     "weights averaged, 0.99": Recipe(average=0.99),
     "rectified feedback": Recipe({"rectified": True}),
 }

@@ -9,7 +9,7 @@ from conftest import small_episode
 
 from flp_agents import FLP, GradientBased, Network, run_lifetime
 from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
-from flp_agents.checkpoint import Checkpoint, CheckpointError, load, save
+from flp_agents.checkpoint import Checkpoint, CheckpointError, load, parameters_digest, save
 from flp_agents.presets import get_preset
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
@@ -124,3 +124,51 @@ def test_only_flp_is_continued(saved):
         continue_with_more_plasticity(other, 2, outer_steps=1)
     with pytest.raises(CheckpointError, match="lacks what resuming needs"):
         continue_with_more_plasticity(Checkpoint(saved.learner, {}, None, {}), 2, outer_steps=1)
+
+
+def same(a, b):
+    assert a.judged_at.tolist() == b.judged_at.tolist()
+    for name in ("before", "scores", "query_losses"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert parameters_digest(a.learner) == parameters_digest(b.learner)
+
+
+def test_stopped_anywhere_it_goes_on_to_the_bit(saved, tmp_path):
+    how = {"outer_steps": 6, "judge_every": 2, "episodes": 3}
+    whole = continue_with_more_plasticity(saved, 2, **how)
+    assert whole.finished
+
+    def stop(step):
+        # As a kill would, but for the checkpoint of the step before.
+        if step.step in (3, 5):
+            raise RuntimeError("stopped")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="stopped"):
+            continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, save_every_seconds=0, on_step=stop)
+        paused = continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, stop_after_seconds=0)
+        assert not paused.finished
+        assert paused.judged_at[-1] <= len(paused.query_losses) < 6
+    resumed = continue_with_more_plasticity(saved, 2, **how, folder=tmp_path)
+    same(resumed, whole)
+    assert resumed.finished
+    for mine, its in zip(weights(resumed.learner), weights(saved.learner), strict=True):
+        assert torch.equal(mine, its)
+    # Nothing is done twice.
+    same(continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, on_step=pytest.fail), whole)
+
+
+def test_another_run_in_the_folder_is_refused(saved, tmp_path):
+    continue_with_more_plasticity(saved, 2, outer_steps=1, episodes=2, folder=tmp_path)
+    for changes in ({"outer_steps": 2}, {"episodes": 3}, {"seed": 1}, {"settings": {"rate_coefficients": 0.5}}):
+        how = {"outer_steps": 1, "episodes": 2, **changes}
+        with pytest.raises(CheckpointError, match="with other settings, or from another start"):
+            continue_with_more_plasticity(saved, 2, **how, folder=tmp_path)
+    other = copy.deepcopy(saved)
+    with torch.no_grad():
+        other.learner.coefficients[0].add_(1.0)
+    with pytest.raises(CheckpointError, match="from another start"):
+        continue_with_more_plasticity(other, 2, outer_steps=1, episodes=2, folder=tmp_path)
+    (tmp_path / "judged.json").unlink()
+    with pytest.raises(CheckpointError, match="a run of another kind"):
+        continue_with_more_plasticity(saved, 2, outer_steps=1, episodes=2, folder=tmp_path)

@@ -10,7 +10,8 @@ Letters are those of the paper's figure 2; see docs/analysis.md.
 - A to E together: :func:`analyse`
 """
 
-from flp_agents.analysis.more_plasticity import Continued, continue_with_more_plasticity, with_more_plasticity
+from flp_agents.analysis.continued import Continued, continue_with_more_plasticity
+from flp_agents.analysis.more_plasticity import with_more_plasticity
 from flp_agents.analysis.over_lifetime import (
     answers_over_lifetime,
     change_on_earlier_tasks,
