@@ -77,7 +77,7 @@ def _done(how: How, episodes: int, overwrite: bool, network: Network, place: Pat
     return read_analysis(_path(how, network), _about(place, episodes)) is not None
 
 
-def _measure(how: How, episodes: int, network: Network, place: Path) -> None:
+def _measure(how: How, episodes: int, network: Network, place: Path, _remaining: float | None) -> None:
     saved, path = checkpoint.load(place), _path(how, network)
     env = Plan.from_json(saved.about).make_env("meta-test")
     analysis = analyse(saved.learner.to(how.device), env, episodes=episodes, seed=FINAL_SEED)

@@ -22,9 +22,11 @@ from flp_agents.reproduction.judging import part_of, reproduce_table
 from flp_agents.reproduction.pictures import write_curves, write_figure_2
 from flp_agents.reproduction.results import NO_DATA, figure, published_figure
 from flp_agents.reproduction.running import How, OnProgress, missing_data
+from flp_agents.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1, rows_of, write_section_7_1
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_datasets.roots import VARIABLE, named_root
+from flp_envs.rendering import require_matplotlib
 
 ANALYSED_EPISODES = 16
 
@@ -109,6 +111,30 @@ def _curves(options: argparse.Namespace, how: How) -> int:
     return _say(options, rows, files)
 
 
+def _section_7_1(options: argparse.Namespace, how: How) -> int:
+    table = part_of(_chosen(TABLE_1, options), methods=[TABLE_1.methods[0].name])
+    protocol = PROTOCOLS[options.scale]
+    if options.episodes is not None:
+        protocol = replace(protocol, episodes=options.episodes)
+    require_matplotlib()
+    with _bar(options.what) as on_progress:
+        found = reproduce_section_7_1(
+            list(table.cells(options.scale)), protocol, how, overwrite=options.overwrite, on_progress=on_progress
+        )
+    rows = rows_of(table.columns, found)
+    folder, command = how.folder / options.scale, typed_command(options.arguments)
+    files = write_section_7_1(folder, table.columns, rows, found, command)
+    if options.json:
+        print(json.dumps({"section": "7.1", "scale": options.scale, "rows": rows}, allow_nan=False))
+        return 0
+    print(files[1].read_text())
+    for of in found:
+        if of.failure is not None:
+            print(f"{of.network}, {of.plastic_layers} plastic: {of.failure}, after {of.outer_steps} outer steps")
+    print(", ".join(map(str, files)))
+    return 0
+
+
 def _analysed(networks: Sequence[Network], options: argparse.Namespace, how: How) -> list[AnalysedNetwork]:
     episodes = options.episodes or ANALYSED_EPISODES
     with _bar(options.what) as on_progress:
@@ -169,4 +195,5 @@ WHAT: dict[str, Callable[[argparse.Namespace, How], int]] = {
     "table2": _table,
     "figure2": _figure_2,
     "curves": _curves,
+    "section7.1": _section_7_1,
 }

@@ -109,7 +109,7 @@ def _done(table: Table, how: How, overwrite: bool, network: Network, place: Path
     return not how.retrain or (result.failure is not None and result.command == network.command)
 
 
-def _judge(table: Table, how: How, network: Network, place: Path) -> None:
+def _judge(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:
     result = judge(network, place, episodes=table.episodes, device=how.device)
     write_result(result_path(how.folder, table.name, network), result)
 

@@ -180,7 +180,7 @@ def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterab
             found = by_cell.get((method.title, column.name), [])
             published = PUBLISHED.get(table.name, {}).get(method.title, {}).get(column.name)
             row[column.name] = {
-                **_over_networks(found),
+                **over_networks([result.mean if result.failure is None else None for result in found]),
                 "published": None if published is None else published._asdict(),
                 "note": "" if found else NO_DATA if column.name in missing_data else NOT_TRAINED,
             }
@@ -188,13 +188,14 @@ def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterab
     return rows
 
 
-def _over_networks(results: Sequence[NetworkResult]) -> dict[str, Any]:
-    means = np.array([result.mean for result in results if result.mean is not None and result.failure is None])
+def over_networks(found: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and standard error of networks' mean scores; none stands for one that failed."""
+    means = np.array([mean for mean in found if mean is not None])
     return {
         "mean": float(means.mean()) if len(means) else None,
         "standard_error": finite_or_none(standard_error(means)) if len(means) else None,
         "networks": len(means),
-        "failed": len(results) - len(means),
+        "failed": len(found) - len(means),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +30,18 @@ class Work:
     """What is done with each network, once it is meta-trained. Sent to other processes.
 
     Attributes:
-        measure: of a network and its checkpoint; writes what it finds.
+        measure: of a network, its checkpoint, and the seconds that are left, if there is a limit; writes what it finds.
         diverged: writes that a network's meta-training diverged, after so many outer steps.
         done: whether nothing is left to do for a network, whose checkpoint is given, if there is one.
+        steps: outer steps that measuring a network takes.
+        steps_done: how many of them are done.
     """
 
-    measure: Callable[[Network, Path], None]
+    measure: Callable[[Network, Path, float | None], None]
     diverged: Callable[[Network, str, int], None]
     done: Callable[[Network, Path | None], bool]
+    steps: int = 0
+    steps_done: Callable[[Network], int] = lambda _: 0
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,16 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
     """
     check_at_least("jobs", how.jobs, 1)
     until = None if how.stop_after_seconds is None else time.time() + how.stop_after_seconds
-    todo, to_train = list[Network](), list[tuple[Network, int]]()
+    todo, to_train = list[Network](), dict[str, int]()
     for network in networks:
         place = find_network(how.folder, network, here_only=how.retrain)
         if work.done(network, place):
             continue
         if place is None and how.retrain:
-            to_train.append((network, network.plan().settings.outer_steps))
+            to_train[network.name] = network.plan().settings.outer_steps
         if place is not None or how.retrain:
             todo.append(network)
-    with _watching(to_train, len(todo), how.folder, on_progress) as finished:
+    with _watching(todo, to_train, work, how.folder, on_progress) as finished:
         calls = (joblib.delayed(_work)(network, work, how, until) for network in todo)
         try:
             for _ in joblib.Parallel(n_jobs=how.jobs, return_as="generator_unordered")(calls):
@@ -106,37 +110,43 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
 
 
 def _work(network: Network, work: Work, how: How, until: float | None) -> None:
+    def remaining() -> float | None:
+        return None if until is None else max(0.0, until - time.time())
+
     if how.device == "cpu":
         set_threads(1)
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     place = find_network(how.folder, network, here_only=how.retrain)
     if place is None:
-        remaining = None if until is None else until - time.time()
-        if remaining is not None and remaining <= 0:
+        if remaining() == 0:
             return
         try:
-            place = meta_train(how.folder, network, device=how.device, stop_after_seconds=remaining)
+            place = meta_train(how.folder, network, device=how.device, stop_after_seconds=remaining())
         except MetaTrainingDiverged as error:
             work.diverged(network, str(error), last_step(run_folder(how.folder, network)))
             return
     if place is not None:
-        work.measure(network, place)
+        work.measure(network, place, remaining())
 
 
 @contextmanager
 def _watching(
-    to_train: Sequence[tuple[Network, int]], networks: int, folder: Path, on_progress: OnProgress
+    todo: Sequence[Network], to_train: Mapping[str, int], work: Work, folder: Path, on_progress: OnProgress
 ) -> Iterator[Callable[[], None]]:
     """Tells, twice a second, what other processes have written; yields what to call when one more network is done."""
     done = 0
     over = threading.Event()
 
+    total = sum(to_train.values()) + work.steps * len(todo)
+
+    def steps_of(network: Network) -> int:
+        steps = to_train.get(network.name, 0)
+        if steps and not network_folder(folder, network).exists():
+            return last_step(run_folder(folder, network))
+        return steps + work.steps_done(network)
+
     def tell() -> None:
-        steps = sum(
-            total if network_folder(folder, network).exists() else last_step(run_folder(folder, network))
-            for network, total in to_train
-        )
-        on_progress(steps, sum(total for _, total in to_train), f"{done} of {networks} networks")
+        on_progress(sum(map(steps_of, todo)), total, f"{done} of {len(todo)} networks")
 
     def watch() -> None:
         while not over.wait(0.5):

@@ -1,0 +1,321 @@
+"""Section 7.1's second experiment: do Feature Reuse networks improve when more of their layers become plastic?
+
+Each is meta-trained on with its initial weights frozen, with 1 plastic layer, the control, with 2 and with 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flp_agents import checkpoint
+from flp_agents.analysis import Continued, continue_with_more_plasticity
+from flp_agents.analysis.figures import Curve, draw_curves, png_of
+from flp_agents.meta_trainer import MetaTrainingDiverged
+from flp_agents.provenance import stamp
+from flp_agents.reproduction.networks import find_network
+from flp_agents.reproduction.results import (
+    NO_DATA,
+    NOT_TRAINED,
+    ReproductionError,
+    figure,
+    json_of,
+    over_networks,
+    weights_digest,
+    write_bytes,
+)
+from flp_agents.reproduction.running import How, OnProgress, Work, work_at
+from flp_agents.reproduction.tables import Column, Network
+from flp_agents.run_metrics import last_step
+from flp_agents.uncertainty import compare
+from flp_datasets.files import read_versioned_json
+from flp_envs.rendering import require_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT_VERSION = 1
+PLASTIC_LAYERS = (1, 2, 3)
+AS_IT_WAS = "Feature Reuse (1), as it was"
+_COLOURS = {1: "#E69F00", 2: "#0072B2", 3: "#D55E00"}
+_LINES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long, and how, meta-training goes on.
+
+    Attributes:
+        outer_steps: of full lifetimes.
+        episodes: meta-test lifetimes of each evaluation.
+        judgements: on the way.
+        settings: preset fields that differ from those that the network was meta-trained with.
+    """
+
+    outer_steps: int
+    episodes: int = 200
+    judgements: int = 10
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+# With the cpu preset's rate_coefficients, coefficients grow too fast for features as large as Feature Reuse's:
+# docs/analysis.md.
+PROTOCOLS = {
+    "cpu": Protocol(1000, settings={"rate_coefficients": 0.008}),
+    "half": Protocol(5000),
+    "paper": Protocol(5000),
+}
+
+
+@dataclass(frozen=True)
+class ContinuedNetwork:
+    """What came of one network with one number of plastic layers; scores are in the environment's metric.
+
+    Attributes:
+        network: its name.
+        column: where it was meta-trained.
+        seed: that it was meta-trained from.
+        plastic_layers: from now on.
+        outer_steps: done.
+        episodes: meta-test lifetimes, the same ones each time.
+        weights: SHA-256 of the weights that it began with.
+        before: mean score of the network as it was.
+        after: mean score in the end; none after a failure.
+        difference: after minus before, on average.
+        difference_error: standard error of that, over episodes.
+        judged_at: outer steps.
+        means: mean scores then.
+        stamp: versions, machine, time.
+        failure: why there are no numbers; none if there are.
+    """
+
+    network: str
+    column: str
+    seed: int
+    plastic_layers: int
+    outer_steps: int
+    episodes: int
+    weights: str
+    before: float | None = None
+    after: float | None = None
+    difference: float | None = None
+    difference_error: float | None = None
+    judged_at: Sequence[int] = ()
+    means: Sequence[float | None] = ()
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+def reproduce_section_7_1(
+    networks: Sequence[Network],
+    protocol: Protocol,
+    how: How,
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress = lambda *_: None,
+) -> list[ContinuedNetwork]:
+    """Meta-trains on what is left to do; each run once, resumed where it was stopped.
+
+    Args:
+        networks: Feature Reuse, of columns whose data is here.
+        protocol: how long.
+        how: where, and in how many processes.
+        overwrite: makes results anew, of runs that are there.
+        on_progress: see :func:`flp_agents.reproduction.running.work_at`.
+
+    Returns:
+        What is there, by network and number of plastic layers.
+
+    Raises:
+        FLPError: if a folder holds another run, cannot be written, or a process dies.
+    """
+    work = Work(
+        measure=partial(_go_on, protocol, how),
+        diverged=_pass_over,
+        done=partial(_done, protocol, how),
+        steps=protocol.outer_steps * len(PLASTIC_LAYERS),
+        steps_done=partial(_steps_done, how),
+    )
+    if overwrite:
+        for network in networks:
+            for layers in PLASTIC_LAYERS:
+                _result_path(how, network, layers).unlink(missing_ok=True)
+    work_at(networks, work, how, on_progress)
+    places = {network.name: find_network(how.folder, network, here_only=how.retrain) for network in networks}
+    found = [
+        _result_of(protocol, how, network, places[network.name], layers)
+        for network in networks
+        for layers in PLASTIC_LAYERS
+    ]
+    return [result for result in found if result is not None]
+
+
+def rows_of(
+    columns: Sequence[Column], results: Iterable[ContinuedNetwork], missing_data: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Like a table's: a row for the networks as they were, and one for each number of plastic layers."""
+    results = list(results)
+    titles = {1: "1 plastic layer, the control", **{n: f"{n} plastic layers" for n in PLASTIC_LAYERS[1:]}}
+    rows: list[dict[str, Any]] = [{"method": AS_IT_WAS}, *({"method": titles[n]} for n in PLASTIC_LAYERS)]
+    for column in columns:
+        note = NO_DATA if column.name in missing_data else NOT_TRAINED
+        for row, layers in zip(rows, (1, *PLASTIC_LAYERS), strict=True):
+            there = [of for of in results if (of.column, of.plastic_layers) == (column.name, layers)]
+            values = [of.before if row["method"] == AS_IT_WAS else of.after for of in there]
+            row[column.name] = {**over_networks(values), "note": "" if there else note}
+    return rows
+
+
+def write_section_7_1(
+    folder: Path,
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, Any]],
+    results: Sequence[ContinuedNetwork],
+    command: str,
+) -> list[Path]:
+    """``section7.1.json``, with all that is known, ``.md`` and ``.png``.
+
+    Raises:
+        ReproductionError: if something cannot be written.
+        MissingDependency: if matplotlib is not installed.
+    """
+    lines = [["", *(column.title for column in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[str(row["method"]), *(figure(row[column.name]) for column in columns)] for row in rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    page = (
+        "# Section 7.1: Feature Reuse networks, meta-trained on with more plasticity\n\n"
+        f"Standard errors over networks in brackets; made with `{command}`.\n\n{table}\n"
+    )
+    content = {"command": command, "rows": list(rows), "networks": [asdict(of) for of in results], **stamp()}
+    contents = {"json": json_of(content).encode(), "md": page.encode()}
+    if any(of.failure is None for of in results):
+        contents["png"] = png_of(_draw(columns, results))
+    paths = {kind: folder / f"section7.1.{kind}" for kind in contents}
+    for kind, path in paths.items():
+        write_bytes(path, contents[kind])
+    return list(paths.values())
+
+
+def _draw(columns: Sequence[Column], results: Sequence[ContinuedNetwork]) -> Figure:
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    shown = [column for column in columns if any(of.column == column.name for of in results)]
+    figure = Figure(figsize=(4.6 * len(shown), 3.6), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, column in zip(panels, shown, strict=True):
+        curves = [
+            Curve(
+                of.judged_at,
+                np.array([np.nan if mean is None else mean for mean in of.means]),
+                (_COLOURS[of.plastic_layers], _LINES[of.seed % len(_LINES)]),
+                f"{of.plastic_layers} plastic, seed {of.seed}",
+            )
+            for of in results
+            if of.column == column.name and of.failure is None
+        ]
+        draw_curves(
+            axes,
+            curves,
+            title=column.env.removesuffix("-v0"),
+            xlabel="further outer steps",
+            ylabel="query mean squared error" if axes is panels[0] else "",
+            marked=True,
+        )
+    panels[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _go_on(protocol: Protocol, how: How, network: Network, place: Path, remaining: float | None) -> None:
+    saved = checkpoint.load(place)
+    for layers in PLASTIC_LAYERS:
+        if _result_of(protocol, how, network, place, layers) is not None:
+            continue
+        shared: dict[str, Any] = {
+            "network": network.name,
+            "column": network.column.name,
+            "seed": network.seed,
+            "plastic_layers": layers,
+            "episodes": protocol.episodes,
+            "weights": weights_digest(place),
+        }
+        run = _run_folder(how, network, layers)
+        try:
+            found = continue_with_more_plasticity(
+                saved,
+                layers,
+                outer_steps=protocol.outer_steps,
+                judge_every=max(1, protocol.outer_steps // protocol.judgements),
+                episodes=protocol.episodes,
+                seed=network.seed,
+                settings=protocol.settings,
+                folder=run,
+                stop_after_seconds=remaining,
+            )
+        except MetaTrainingDiverged as error:
+            result = ContinuedNetwork(**shared, outer_steps=last_step(run), stamp=stamp(), failure=str(error))
+        else:
+            if not found.finished:
+                return
+            result = ContinuedNetwork(**shared, outer_steps=protocol.outer_steps, stamp=stamp(), **_numbers(found))
+        content = json_of({"format_version": FORMAT_VERSION, **asdict(result)})
+        write_bytes(_result_path(how, network, layers), content.encode())
+
+
+def _numbers(found: Continued) -> dict[str, Any]:
+    means = [float(mean) if np.isfinite(mean) else None for mean in found.scores.mean(1)]
+    numbers = {"before": float(found.before.mean()), "judged_at": found.judged_at.tolist(), "means": means}
+    if means[-1] is None:
+        return {**numbers, "failure": "its answers are not finite"}
+    change = compare(found.scores[-1], found.before)
+    return {
+        **numbers,
+        "after": means[-1],
+        "difference": change.mean_difference,
+        "difference_error": change.standard_error,
+    }
+
+
+def _done(protocol: Protocol, how: How, network: Network, place: Path | None) -> bool:
+    return all(_result_of(protocol, how, network, place, layers) is not None for layers in PLASTIC_LAYERS)
+
+
+def _result_of(
+    protocol: Protocol, how: How, network: Network, place: Path | None, layers: int
+) -> ContinuedNetwork | None:
+    """What is there, of this network; what came with the repository counts where its network is not here."""
+    path = _result_path(how, network, layers)
+    if not path.exists():
+        return None
+    content = read_versioned_json(
+        path, FORMAT_VERSION, error=ReproductionError, missing="", damaged="delete it, and it is made again"
+    )
+    try:
+        result = ContinuedNetwork(**{of.name: content[of.name] for of in fields(ContinuedNetwork)})
+    except KeyError as error:
+        raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
+    same = result.failure is not None or result.outer_steps == protocol.outer_steps
+    same = same and result.episodes == protocol.episodes
+    of_network = result.weights == weights_digest(place) if place is not None else not how.retrain
+    return result if same and of_network else None
+
+
+def _result_path(how: How, network: Network, layers: int) -> Path:
+    return how.folder / network.scale / "section7.1" / f"{network.name}-plastic-{layers}.json"
+
+
+def _run_folder(how: How, network: Network, layers: int) -> Path:
+    return how.folder / network.scale / "runs" / f"{network.name}-plastic-{layers}"
+
+
+def _steps_done(how: How, network: Network) -> int:
+    return sum(last_step(_run_folder(how, network, layers)) for layers in PLASTIC_LAYERS)
+
+
+def _pass_over(_network: Network, _reason: str, _outer_steps: int) -> None:
+    """A network that diverged cannot go on: it is left out."""
