@@ -24,7 +24,7 @@ from flp_agents.bundled import bundled_checkpoints
 from flp_agents.cli import _parser, main
 from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
-from flp_agents.reproduction import running, section_7_1
+from flp_agents.reproduction import running
 from flp_agents.reproduction.judging import part_of, reproduce_table
 from flp_agents.reproduction.networks import OtherNetwork, meta_train, network_folder, run_folder
 from flp_agents.reproduction.published import PUBLISHED
@@ -40,8 +40,6 @@ from flp_agents.reproduction.results import (
     write_result,
 )
 from flp_agents.reproduction.running import How, missing_data
-from flp_agents.reproduction.section_7_1 import Protocol, reproduce_section_7_1, write_section_7_1
-from flp_agents.reproduction.section_7_1 import rows_of as rows_of_section
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
 from flp_agents.run_metrics import FILE, last_step
 from flp_datasets.errors import FLPError
@@ -483,71 +481,3 @@ def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
         ["reproduce", "table1", "--methods=oml-3", "--networks=1", "--episodes=2", f"--output={tmp_path / 'file'}"],
         capsys,
     )
-
-
-# Section 7.1
-
-FEATURE_REUSE = replace(
-    TINY,
-    methods=(Method("Feature Reuse (1)", "feature-reuse-1", "feature-reuse", {**FAST, "hidden_widths": (8, 8)}),),
-)
-SHORT = Protocol(outer_steps=4, episodes=3, judgements=2, settings={"warm_up": 0})
-
-
-def test_section_7_1_goes_on_from_every_network(tmp_path):
-    networks, how = list(FEATURE_REUSE.cells("cpu")), How(tmp_path, retrain=True)
-    told = []
-    found = reproduce_section_7_1(networks, SHORT, how, on_progress=lambda *of: told.append(of))
-    assert [(of.seed, of.plastic_layers) for of in found] == [(seed, n) for seed in (0, 1) for n in (1, 2, 3)]
-    assert told[-1] == (2 * (6 + 3 * 4), 2 * (6 + 3 * 4), "2 of 2 networks")
-    for of in found:
-        assert of.judged_at == [0, 2, 4]
-        assert of.after == of.means[-1]
-        assert of.difference == pytest.approx(of.after - of.before)
-        assert of.difference_error > 0
-    # All begin with what the network was.
-    assert len({of.before for of in found}) == 2
-    assert all(of.means[0] == pytest.approx(of.before, rel=1e-4) for of in found)
-    assert reproduce_section_7_1(networks, SHORT, how, on_progress=lambda *of: told.append(of)) == found
-    assert told[-1] == (0, 0, "0 of 0 networks")
-    rows = rows_of_section(FEATURE_REUSE.columns, found)
-    cells = [row["continual"] for row in rows]
-    assert [cell["networks"] for cell in cells] == [2, 2, 2, 2]
-    assert cells[0]["mean"] == pytest.approx(np.mean([of.before for of in found]))
-    assert cells[2]["mean"] == pytest.approx(np.mean([of.after for of in found if of.plastic_layers == 2]))
-    files = write_section_7_1(tmp_path, FEATURE_REUSE.columns, rows, found, "flp reproduce section7.1")
-    assert {path.name for path in files} == {f"section7.1.{kind}" for kind in ("json", "md", "png")}
-    assert "the control | " in files[1].read_text()
-    # Results count where networks are not; other lengths do not.
-    networks_here = tmp_path / "cpu" / "networks"
-    networks_here.rename(tmp_path / "away")
-    assert reproduce_section_7_1(networks, SHORT, How(tmp_path)) == found
-    assert reproduce_section_7_1(networks, replace(SHORT, outer_steps=5), How(tmp_path)) == []
-
-
-def test_section_7_1_paused_and_diverged(tmp_path, monkeypatch):
-    networks = list(replace(FEATURE_REUSE, networks=1).cells("cpu"))
-    assert reproduce_section_7_1(networks, SHORT, How(tmp_path)) == []
-    meta_train(tmp_path, networks[0])
-    paused = How(tmp_path, stop_after_seconds=1e-3)
-    assert len(reproduce_section_7_1(networks, SHORT, paused)) < 3
-
-    def diverge(*_of, **_more):
-        raise MetaTrainingDiverged("no outer step was finite")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(section_7_1, "continue_with_more_plasticity", diverge)
-        found = reproduce_section_7_1(networks, SHORT, How(tmp_path))
-    assert {of.failure for of in found} <= {None, "no outer step was finite"}
-    rows = rows_of_section(FEATURE_REUSE.columns, found)
-    assert rows[3]["continual"]["failed"] == 1
-    assert len(reproduce_section_7_1(networks, SHORT, How(tmp_path), overwrite=True)) == 3
-
-
-def test_section_7_1_as_it_is_typed(tmp_path, capsys):
-    content = run(["section7.1", "--scale=half", f"--output={tmp_path}"], capsys)
-    assert [row["method"] for row in content["rows"]][:2] == [
-        "Feature Reuse (1), as it was",
-        "1 plastic layer, the control",
-    ]
-    assert {row[column]["note"] for row in content["rows"] for column in ("iid", "continual")} == {NOT_TRAINED}

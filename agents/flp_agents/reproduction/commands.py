@@ -22,7 +22,8 @@ from flp_agents.reproduction.judging import part_of, reproduce_table
 from flp_agents.reproduction.pictures import write_curves, write_figure_2
 from flp_agents.reproduction.results import NO_DATA, figure, published_figure
 from flp_agents.reproduction.running import How, OnProgress, missing_data
-from flp_agents.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1, rows_of, write_section_7_1
+from flp_agents.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1
+from flp_agents.reproduction.section_7_1_report import rows_of, write_section_7_1
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
 from flp_datasets.roots import VARIABLE, named_root

@@ -1,0 +1,97 @@
+"""What came of section 7.1's experiment: rows, files and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flp_agents.analysis.figures import Curve, draw_curves, png_of
+from flp_agents.provenance import stamp
+from flp_agents.reproduction.results import NOT_TRAINED, figure, json_of, over_networks, write_bytes
+from flp_agents.reproduction.section_7_1 import PLASTIC_LAYERS, ContinuedNetwork
+from flp_agents.reproduction.tables import Column
+from flp_envs.rendering import require_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AS_IT_WAS = "Feature Reuse (1), as it was"
+_COLOURS = {1: "#E69F00", 2: "#0072B2", 3: "#D55E00"}
+_LINES = ("-", "--", "-.", ":")
+
+
+def rows_of(columns: Sequence[Column], results: Iterable[ContinuedNetwork]) -> list[dict[str, Any]]:
+    """Like a table's: a row for the networks as they were, and one for each number of plastic layers."""
+    results = list(results)
+    titles = {1: "1 plastic layer, the control", **{n: f"{n} plastic layers" for n in PLASTIC_LAYERS[1:]}}
+    rows: list[dict[str, Any]] = [{"method": AS_IT_WAS}, *({"method": titles[n]} for n in PLASTIC_LAYERS)]
+    for column in columns:
+        for row, layers in zip(rows, (1, *PLASTIC_LAYERS), strict=True):
+            there = [of for of in results if (of.column, of.plastic_layers) == (column.name, layers)]
+            values = [of.before if row["method"] == AS_IT_WAS else of.after for of in there]
+            row[column.name] = {**over_networks(values), "note": "" if there else NOT_TRAINED}
+    return rows
+
+
+def write_section_7_1(
+    folder: Path,
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, Any]],
+    results: Sequence[ContinuedNetwork],
+    command: str,
+) -> list[Path]:
+    """``section7.1.json``, with all that is known, ``.md`` and ``.png``.
+
+    Raises:
+        ReproductionError: if something cannot be written.
+        MissingDependency: if matplotlib is not installed.
+    """
+    lines = [["", *(column.title for column in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[str(row["method"]), *(figure(row[column.name]) for column in columns)] for row in rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    page = (
+        "# Section 7.1: Feature Reuse networks, meta-trained on with more plasticity\n\n"
+        f"Standard errors over networks in brackets; made with `{command}`.\n\n{table}\n"
+    )
+    content = {"command": command, "rows": list(rows), "networks": [asdict(of) for of in results], **stamp()}
+    contents = {"json": json_of(content).encode(), "md": page.encode()}
+    if any(of.failure is None for of in results):
+        contents["png"] = png_of(_draw(columns, results))
+    paths = {kind: folder / f"section7.1.{kind}" for kind in contents}
+    for kind, path in paths.items():
+        write_bytes(path, contents[kind])
+    return list(paths.values())
+
+
+def _draw(columns: Sequence[Column], results: Sequence[ContinuedNetwork]) -> Figure:
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    shown = [column for column in columns if any(of.column == column.name for of in results)]
+    figure = Figure(figsize=(4.6 * len(shown), 3.6), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, column in zip(panels, shown, strict=True):
+        curves = [
+            Curve(
+                of.judged_at,
+                np.array([np.nan if mean is None else mean for mean in of.means]),
+                (_COLOURS[of.plastic_layers], _LINES[of.seed % len(_LINES)]),
+                f"{of.plastic_layers} plastic, seed {of.seed}",
+            )
+            for of in results
+            if of.column == column.name and of.failure is None
+        ]
+        draw_curves(
+            axes,
+            curves,
+            title=column.env.removesuffix("-v0"),
+            xlabel="further outer steps",
+            ylabel="query mean squared error" if axes is panels[0] else "",
+            marked=True,
+        )
+    panels[0].legend(fontsize=7, frameon=False)
+    return figure
