@@ -151,3 +151,8 @@ def test_the_example_of_the_docs_prints_what_they_say(capsys):
     exec(code, {})
     assert capsys.readouterr().out == printed
     assert not more
+
+
+def test_it_is_spelled_either_way(trained, tmp_path, capsys):
+    assert main(["analyze", str(trained["oml"]), "--episodes=1", f"--output={tmp_path}"]) == 0
+    assert "cosines" in capsys.readouterr().out

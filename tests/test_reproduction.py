@@ -208,6 +208,15 @@ def test_its_files_hold_the_same(made):
     assert "0.0016 (6e-05)" in page
 
 
+def test_a_part_leaves_the_whole_in_the_files(made):
+    folder, found, _ = made
+    part = replace(part_of(TINY, methods=["flp-2"]), networks=1)
+    of_part = reproduce_table(TINY, "cpu", How(folder), part=part)
+    assert [result.name for result in of_part.results] == ["flp-2-sine-continual"]
+    assert of_part.rows[0]["continual"]["networks"] == 1
+    assert json.loads((folder / "cpu" / "table1.json").read_text())["rows"] == found.rows
+
+
 def test_nothing_is_done_twice(made):
     folder, found, _ = made
     before = contents(folder)

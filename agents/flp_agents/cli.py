@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_analysis_command(commands: Any) -> None:
     text = "what meta-trained learners do within a lifetime"
-    command = _add(commands, "analyse", text, "analyse", "analysis_commands")
+    command = _add(commands, "analyse", text, "analyse", "analysis_commands", ["analyze"])
     command.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="name of a bundled one, or a folder")
     command.add_argument("--env", help="environment id (default: the one that the first was meta-trained on)")
     command.add_argument("--transfer", action="store_true", help="allow another env than they were meta-trained on")
@@ -264,7 +264,9 @@ def _add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", metavar="FOLDER", help="of image data (default: FLP_DATA_ROOT, then the cache)")
 
 
-def _add(commands: Any, name: str, text: str, function: str, module: str = "commands") -> argparse.ArgumentParser:
+def _add(
+    commands: Any, name: str, text: str, function: str, module: str = "commands", aliases: Sequence[str] = ()
+) -> argparse.ArgumentParser:
     """A subcommand whose function is imported only when it runs, so that ``--help`` comes at once."""
 
     def run(options: argparse.Namespace) -> int:
@@ -272,7 +274,7 @@ def _add(commands: Any, name: str, text: str, function: str, module: str = "comm
         run_command: Callable[[argparse.Namespace], int] = getattr(implementation, function)
         return run_command(options)
 
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, aliases=list(aliases))
     parser.set_defaults(run=run)
     return parser
 

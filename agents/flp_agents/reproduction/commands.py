@@ -57,9 +57,10 @@ def _table(options: argparse.Namespace, how: How) -> int:
     table = _chosen(TABLES[options.what], options)
     with _bar(options.what) as on_progress:
         made = reproduce_table(
-            table,
+            TABLES[options.what],
             options.scale,
             how,
+            part=table,
             overwrite=options.overwrite,
             command=typed_command(options.arguments),
             on_progress=on_progress,

@@ -46,6 +46,7 @@ def reproduce_table(
     scale: str,
     how: How,
     *,
+    part: Table | None = None,
     overwrite: bool = False,
     command: str = "",
     on_progress: OnProgress = lambda *_: None,
@@ -57,9 +58,10 @@ def reproduce_table(
     here.
 
     Args:
-        table: which, or a part of it.
+        table: which.
         scale: a preset's name.
         how: where, and in how many processes.
+        part: of the table, that is worked at and returned; none: all of it. The files are of the whole table.
         overwrite: judges networks anew whose results are there.
         command: what was typed.
         on_progress: see :func:`flp_agents.reproduction.running.work_at`.
@@ -67,22 +69,26 @@ def reproduce_table(
     Raises:
         FLPError: if a folder holds another network than its name says, cannot be written, or a process dies.
     """
-    check_at_least("networks", table.networks, 1)
-    check_at_least("episodes", table.episodes, 2)
-    networks = list(table.cells(scale))
+    part = part or table
+    check_at_least("networks", part.networks, 1)
+    check_at_least("episodes", part.episodes, 2)
+    networks = list(part.cells(scale))
     without_data = missing_data(networks)
     here = [network for network in networks if network.column.name not in without_data]
     work = Work(
-        measure=partial(_judge, table, how),
-        diverged=partial(_diverged, table, how.folder),
-        done=partial(_done, table, how, overwrite),
+        measure=partial(_judge, part, how),
+        diverged=partial(_diverged, part, how.folder),
+        done=partial(_done, part, how, overwrite),
     )
     work_at(here, work, how, on_progress)
-    found = {network.name: _result_of(table, how.folder, network) for network in networks}
+    whole = replace(table, episodes=part.episodes)
+    of_whole = {network.name: _result_of(whole, how.folder, network) for network in whole.cells(scale)}
+    results = [result for result in of_whole.values() if result is not None]
+    files = write_table(how.folder, whole, scale, rows_of(whole, results, without_data), results, command)
+    found = {network.name: _result_of(part, how.folder, network) for network in networks}
     results = [result for result in found.values() if result is not None]
-    rows = rows_of(table, results, without_data)
-    files = write_table(how.folder, table, scale, rows, results, command)
-    return Reproduced(rows, results, files, [network for network in here if found[network.name] is None])
+    missing = [network for network in here if found[network.name] is None]
+    return Reproduced(rows_of(part, results, without_data), results, files, missing)
 
 
 def part_of(table: Table, *, methods: Sequence[str] = (), columns: Sequence[str] = ()) -> Table:
