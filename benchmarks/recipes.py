@@ -81,16 +81,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=list(RECIPES))
-    parser.add_argument("--output", type=Path, default=Path("results"))
+    parser.add_argument("--output", type=Path, default=Path("results/recipes"), help="folder; .csv and .png beside it")
     options = parser.parse_args()
     rows = run_all(
         {name: RECIPES[name] for name in options.recipes},
         seeds=options.seeds,
         minutes=options.minutes,
         jobs=options.jobs,
-        folder=options.output / "recipes",
+        folder=options.output,
     )
-    draw((row for of_run in rows.values() for row in of_run), options.output / "recipes.png")
+    draw((row for of_run in rows.values() for row in of_run), options.output.with_suffix(".png"))
     print_table(rows)
 
 
