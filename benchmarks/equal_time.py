@@ -199,7 +199,8 @@ def print_table(rows: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]) -> 
     print("| recipe | outer steps | mean squared error: mean, and each seed |\n| --- | --- | --- |")
     for name in dict.fromkeys(name for name, _ in rows):
         ends = [of_run[-1] for (of, _), of_run in rows.items() if of == name]
-        errors = [math.nan if end["mse"] is None else end["mse"] for end in ends]
+        errors = [end["mse"] for end in ends]
         steps = statistics.mean(end["outer_steps"] for end in ends)
-        each = ", ".join(f"{error:.2g}" for error in errors)
-        print(f"| {name} | {steps:.0f} | {statistics.mean(errors):.2g}: {each} |")
+        each = ", ".join("diverged" if error is None else f"{error:.2g}" for error in errors)
+        mean = "" if None in errors else f"{statistics.mean(errors):.2g}: "
+        print(f"| {name} | {steps:.0f} | {mean}{each} |")

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 from equal_time import Recipe, print_table, run_all
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flp_agents import get_preset
 
@@ -66,6 +67,11 @@ def draw(rows: Iterable[dict[str, Any]], path: Path) -> None:
             axes.loglog(*zip(*known, strict=True), color=colour, linewidth=1.6 if own else 0.8, zorder=2 + own)
         axes.set_title(name, fontsize=10)
         axes.grid(True, which="major", alpha=0.3)
+    # All panels share this axis: a few whole numbers, where logarithmic ticks would run into each other.
+    longest = max(point["minutes"] for points in by_run.values() for point in points)
+    panels[0, 0].xaxis.set_major_locator(FixedLocator([m for m in (0.2, 0.5, 1, 2, 5, 10, 20) if m < longest]))
+    panels[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[0, 0].xaxis.set_minor_locator(NullLocator())
     for axes in list(panels.flat)[len(names) :]:
         axes.set_visible(False)
     figure.supxlabel("minutes of meta-training on one thread (orange: cpu; grey: all others)")
