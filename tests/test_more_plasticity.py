@@ -1,6 +1,11 @@
 """Section 7.1's second experiment, on learners small enough to be meta-trained for some outer steps here."""
 
 import copy
+import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +13,13 @@ import torch
 from conftest import small_episode
 
 from flp_agents import FLP, GradientBased, Network, run_lifetime
-from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
-from flp_agents.checkpoint import Checkpoint, CheckpointError, load, parameters_digest, save
+from flp_agents.analysis import continue_with_more_plasticity, judged, with_more_plasticity
+from flp_agents.checkpoint import DESCRIPTION, Checkpoint, CheckpointError, load, parameters_digest, save
 from flp_agents.presets import get_preset
+from flp_agents.run_metrics import RunMetrics, last_step
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
-from flp_datasets.errors import InvalidChoice
+from flp_datasets.errors import FLPError, InvalidChoice
 from flp_envs import InvalidSize
 
 SIZES = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
@@ -21,12 +27,17 @@ SETTINGS = {"hidden_widths": (8, 8), "outer_steps": 3, "short_outer_steps": 0, "
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Checkpoint:
-    """A Feature-Reuse network after three outer steps."""
+def feature_reuse(tmp_path_factory) -> Path:
+    """A folder with a Feature-Reuse network after three outer steps."""
     folder = tmp_path_factory.mktemp("feature-reuse")
     settings = get_preset("cpu", "feature-reuse", SETTINGS)
     TrainingRun(Plan("FLPSine-Continual-v0", SIZES, "feature-reuse", "cpu", settings, 0, "a test"), folder).run()
-    return load(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(feature_reuse) -> Checkpoint:
+    return load(feature_reuse)
 
 
 def weights(learner):
@@ -115,6 +126,18 @@ def test_settings_of_the_outer_loop_can_be_changed(saved):
     np.testing.assert_allclose(continued.scores[-1], continued.before, rtol=1e-4)
     with pytest.raises(InvalidChoice, match="meta_batch"):
         continue_with_more_plasticity(saved, 2, outer_steps=1, settings={"meta_batches": 2})
+    for field in ("rectified", "coefficient_unit", "rate_weights", "outer_steps"):
+        with pytest.raises(InvalidChoice, match=f"unknown preset field of the outer loop '{field}'"):
+            continue_with_more_plasticity(saved, 2, outer_steps=1, settings={field: 1})
+
+
+def test_whatever_the_precision_of_training_scores_are_of_float32(saved):
+    how = {"outer_steps": 2, "judge_every": 1, "episodes": 3}
+    continued = continue_with_more_plasticity(saved, 1, **how, settings={"precision": "bfloat16"})
+    np.testing.assert_array_equal(continued.scores[0], continued.before)
+    assert continued.learner.layers.precision == "float32"
+    exact = continue_with_more_plasticity(saved, 1, **how)
+    assert (continued.query_losses != exact.query_losses).all()
 
 
 def test_only_flp_is_continued(saved):
@@ -158,6 +181,99 @@ def test_stopped_anywhere_it_goes_on_to_the_bit(saved, tmp_path):
     same(continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, on_step=pytest.fail), whole)
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from flp_agents.analysis import continue_with_more_plasticity
+from flp_agents.checkpoint import load
+
+start, folder, threads, name, time = sys.argv[1:]
+torch.set_num_threads(int(threads))
+replace, left = os.replace, int(time)
+
+def kill(of, by):
+    global left
+    left -= Path(by).name == name
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(of, by)
+
+os.replace = kill
+how = {"outer_steps": 6, "judge_every": 2, "episodes": 3, "save_every_seconds": 0.0}
+continue_with_more_plasticity(load(Path(start)), 2, **how, folder=Path(folder))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_killed_it_goes_on_to_the_bit(feature_reuse, saved, tmp_path):
+    """``kill -9`` as the scores of step 2 are written; then between those of step 4 and the checkpoint of step 4."""
+    for name, time in ((judged.FILE, 3), (DESCRIPTION, 3)):
+        arguments = [feature_reuse, tmp_path, torch.get_num_threads(), name, time]
+        killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)])
+        assert killed.returncode == -signal.SIGKILL
+        assert list(tmp_path.glob(f".{name}.*.tmp"))
+    assert last_step(tmp_path) == 4
+    how, told = {"outer_steps": 6, "judge_every": 2, "episodes": 3}, []
+    resumed = continue_with_more_plasticity(
+        saved, 2, **how, folder=tmp_path, on_step=lambda step: told.append(step.step)
+    )
+    assert told == [4, 5, 6]
+    same(resumed, continue_with_more_plasticity(saved, 2, **how))
+    for mine, its in zip(weights(resumed.learner), weights(saved.learner), strict=True):
+        assert torch.equal(mine, its)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_stopped_before_the_first_outer_step_it_keeps_what_was_judged(saved, tmp_path, monkeypatch):
+    how = {"outer_steps": 2, "episodes": 2, "folder": tmp_path}
+    evaluate, judged_learners = judged.evaluate, []
+
+    def stop(learner, *of, **more):
+        judged_learners.append(learner)
+        if len(judged_learners) == 2:
+            raise RuntimeError("stopped")
+        return evaluate(learner, *of, **more)
+
+    monkeypatch.setattr(judged, "evaluate", stop)
+    with pytest.raises(RuntimeError, match="stopped"):
+        continue_with_more_plasticity(saved, 2, **how)
+    with pytest.raises(CheckpointError, match="with other settings"):
+        continue_with_more_plasticity(saved, 2, **{**how, "outer_steps": 3})
+    resumed = continue_with_more_plasticity(saved, 2, **how)
+    assert len(judged_learners) == 4
+    assert saved.learner not in judged_learners[1:]
+    same(resumed, continue_with_more_plasticity(saved, 2, outer_steps=2, episodes=2))
+
+
+def test_without_outer_steps_it_is_kept_as_well(saved, tmp_path, monkeypatch):
+    found = continue_with_more_plasticity(saved, 2, outer_steps=0, episodes=2, folder=tmp_path)
+    monkeypatch.setattr(judged, "evaluate", pytest.fail)
+    again = continue_with_more_plasticity(saved, 2, outer_steps=0, episodes=2, folder=tmp_path)
+    same(again, found)
+    assert again.finished
+
+
+def test_what_a_full_disk_kept_from_being_written_is_made_up_for(saved, tmp_path, monkeypatch):
+    how = {"outer_steps": 4, "judge_every": 2, "episodes": 2}
+    write = RunMetrics.write
+
+    def full(self, result, seconds):
+        if result.step in (2, 4):
+            raise FLPError("no space left")
+        write(self, result, seconds)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunMetrics, "write", full)
+        for _ in range(2):
+            with pytest.raises(FLPError, match="no space left"):
+                continue_with_more_plasticity(saved, 2, **how, folder=tmp_path)
+    resumed, whole = (continue_with_more_plasticity(saved, 2, **how, folder=of) for of in (tmp_path, None))
+    assert np.isnan(resumed.query_losses).tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(resumed.query_losses[::2], whole.query_losses[::2])
+    same(dataclasses.replace(resumed, query_losses=whole.query_losses), whole)
+
+
 def test_another_run_in_the_folder_is_refused(saved, tmp_path):
     continue_with_more_plasticity(saved, 2, outer_steps=1, episodes=2, folder=tmp_path)
     for changes in ({"outer_steps": 2}, {"episodes": 3}, {"seed": 1}, {"settings": {"rate_coefficients": 0.5}}):
@@ -172,3 +288,9 @@ def test_another_run_in_the_folder_is_refused(saved, tmp_path):
     (tmp_path / "judged.json").unlink()
     with pytest.raises(CheckpointError, match="a run of another kind"):
         continue_with_more_plasticity(saved, 2, outer_steps=1, episodes=2, folder=tmp_path)
+
+
+def test_a_place_that_is_no_folder_is_refused(saved, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"cannot write scores to .*file: "):
+        continue_with_more_plasticity(saved, 2, outer_steps=1, episodes=2, folder=tmp_path / "file")

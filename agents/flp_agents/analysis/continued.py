@@ -7,35 +7,47 @@ beyond the performance of a feature reuse network."
 from __future__ import annotations
 
 import csv
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from flp_agents import checkpoint
+from flp_agents.analysis.judged import Judged
 from flp_agents.analysis.more_plasticity import with_more_plasticity
 from flp_agents.checkpoint import Checkpoint, CheckpointError
-from flp_agents.evaluation import evaluate
 from flp_agents.flp import FLP
 from flp_agents.meta_trainer import OuterStep
-from flp_agents.presets import Preset
 from flp_agents.run_metrics import FILE as METRICS
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
 from flp_datasets.errors import check_at_least, check_choice
-from flp_datasets.files import read_versioned_json, write_atomically
 
 Array = NDArray[np.float64]
-JUDGED = "judged.json"
-_FORMAT_VERSION = 1
+# Where scores are kept by outer steps: those of the learner that was begun with.
+BEFORE = -1
+# What may be changed. The other preset fields make the network, which is given, or are what the experiment is.
+OUTER_LOOP = (
+    "meta_batch",
+    "gradient_clip",
+    "schedule",
+    "warm_up",
+    "restart_adam_every",
+    "meta_gradient",
+    "gradient_steps",
+    "precision",
+    "device_data",
+    "cuda_graph",
+    "rate_feedback",
+    "rate_coefficients",
+    "rate_strengths",
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +55,13 @@ class Continued:
     """What came of meta-training with more plasticity; scores are in the learner's metric, on the same episodes.
 
     Attributes:
-        learner: as it ended.
+        learner: as it ended, or was when paused; computes in float32.
         metric: "mse" or "error_percent".
         before: ``(episodes,)`` meta-test scores of the learner that it began with.
         judged_at: ``(P,)`` numbers of outer steps, from 0 to the last.
         scores: ``(P, episodes)`` meta-test scores then.
-        query_losses: ``(outer steps,)`` mean loss of every meta-batch; NaN where it was not finite.
+        query_losses: ``(outer steps done,)`` mean loss of every meta-batch; NaN where it was not finite, or could not
+            be written.
         finished: whether all outer steps are done; else it was paused.
     """
 
@@ -104,8 +117,8 @@ def continue_with_more_plasticity(
 
     Raises:
         CheckpointError: if ``saved`` holds no FLP, or does not say how it was meta-trained, or if ``folder`` holds
-            another run.
-        InvalidChoice: for an unknown preset field.
+            another run or cannot be written.
+        InvalidChoice: for a preset field that is not in :data:`OUTER_LOOP`.
         InvalidSize: for sizes out of range.
         MetaTrainingDiverged: see :class:`flp_agents.meta_trainer.MetaTrainer`.
         KeyboardInterrupt: after Ctrl-C, when the checkpoint is written.
@@ -116,7 +129,7 @@ def continue_with_more_plasticity(
     every = check_at_least("judge_every", judge_every, 0) or max(1, outer_steps)
     begun = Plan.from_json(saved.about)
     for name in settings or {}:
-        check_choice("preset field", name, [field.name for field in fields(Preset)])
+        check_choice("preset field of the outer loop", name, OUTER_LOOP)
     fixed = {
         "plastic_layers": plastic_layers,
         "rate_weights": 0.0,
@@ -141,79 +154,55 @@ def continue_with_more_plasticity(
         "judge_every": every,
         "episodes": episodes,
     }
+    device = str(next(saved.learner.parameters()).device)
     with _place(folder) as place:
+        judged = Judged(place, about, plan.make_env("meta-test"), episodes=episodes, seed=seed)
         if (place / checkpoint.DESCRIPTION).exists():
-            run, judged = TrainingRun.resume(place), _Judged.read(place, about)
-            judged.forget_after(run.trainer.step_count)
+            run = TrainingRun.resume(place, device=device)
         else:
-            run = TrainingRun(plan, place)
+            run = TrainingRun(plan, place, device=device)
             run.learner.load_state_dict(start.state_dict())
-            judged = _Judged(place, about, plan.make_env("meta-test"))
-            judged.add(-1, saved.learner)
-            judged.add(0, run.learner)
         learner = run.learner
         assert isinstance(learner, FLP)
 
-        def judge(step: OuterStep) -> None:
-            on_step(step)
-            if step.step % every == 0 or step.step == outer_steps:
-                judged.add(step.step, learner)
+        def judge(step: int) -> None:
+            if (step % every == 0 or step == outer_steps) and step not in judged.scores:
+                judged.add(step, learner)
 
+        def judge_after(step: OuterStep) -> None:
+            on_step(step)
+            judge(step.step)
+
+        judged.forget_after(run.trainer.step_count)
+        if BEFORE not in judged.scores:
+            judged.add(BEFORE, saved.learner)
+        # Of a new run; or of one that was stopped between its last checkpoint and the scores that belong to it.
+        judge(run.trainer.step_count)
         if run.trainer.step_count < outer_steps:
             with _frozen(learner.parameter_groups()["weights"]):
-                if run.run(save_every_seconds=save_every_seconds, stop_after_seconds=stop_after_seconds, on_step=judge):
+                if run.run(
+                    save_every_seconds=save_every_seconds, stop_after_seconds=stop_after_seconds, on_step=judge_after
+                ):
                     raise KeyboardInterrupt
+        learner.set_precision("float32")
         return Continued(
             learner=learner.eval(),
             metric=learner.objective.metric,
-            before=np.asarray(judged.scores[-1]),
-            judged_at=np.asarray([step for step in judged.scores if step >= 0]),
-            scores=np.stack([np.asarray(scores) for step, scores in judged.scores.items() if step >= 0]),
-            query_losses=_query_losses(place),
+            before=np.asarray(judged.scores[BEFORE]),
+            judged_at=np.asarray([step for step in judged.scores if step != BEFORE]),
+            scores=np.stack([np.asarray(scores) for step, scores in judged.scores.items() if step != BEFORE]),
+            query_losses=_query_losses(place, run.trainer.step_count),
             finished=run.trainer.step_count >= outer_steps,
         )
 
 
-class _Judged:
-    """Scores after some outer steps, kept beside the run's checkpoint; -1 stands for the learner that it began with."""
-
-    def __init__(self, folder: Path, about: dict[str, Any], env: gym.Env[Any, Any]) -> None:
-        self.folder, self.about, self.env = folder, about, env
-        self.scores: dict[int, list[float]] = {}
-
-    @classmethod
-    def read(cls, folder: Path, about: dict[str, Any]) -> _Judged:
-        content = read_versioned_json(
-            folder / JUDGED,
-            _FORMAT_VERSION,
-            error=CheckpointError,
-            missing=f"{folder} holds a run of another kind: choose another folder",
-            damaged="remove its folder",
-        )
-        if content["about"] != json.loads(json.dumps(about)):
-            raise CheckpointError(f"{folder} holds a run with other settings, or from another start: choose another")
-        judged = cls(folder, about, Plan.from_json(about).make_env("meta-test"))
-        judged.scores = {int(step): scores for step, scores in content["scores"].items()}
-        return judged
-
-    def add(self, step: int, learner: Any) -> None:
-        found = evaluate(learner, self.env, episodes=self.about["episodes"], seed=self.about["seed"])
-        self.scores[step] = found.scores.tolist()
-        content = {"format_version": _FORMAT_VERSION, "about": self.about, "scores": self.scores}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / JUDGED, (json.dumps(content) + "\n").encode())
-
-    def forget_after(self, step: int) -> None:
-        """What was judged later than the checkpoint will be judged again."""
-        self.scores = {of: scores for of, scores in self.scores.items() if of <= step}
-
-
-def _query_losses(folder: Path) -> Array:
-    path = folder / METRICS
-    if not path.exists():
-        return np.empty(0)
-    with path.open(newline="") as file:
-        return np.asarray([float(row["query_loss"]) for row in csv.DictReader(file)], dtype=np.float64)
+def _query_losses(folder: Path, steps: int) -> Array:
+    losses = np.full(steps, np.nan)
+    if steps:
+        with (folder / METRICS).open(newline="") as file:
+            for row in csv.DictReader(file):
+                losses[int(row["step"]) - 1] = float(row["query_loss"])
+    return losses
 
 
 @contextmanager

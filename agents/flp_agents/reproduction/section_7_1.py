@@ -5,6 +5,7 @@ Each is meta-trained on with its initial weights frozen, with 1 plastic layer, t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -140,6 +141,7 @@ def reproduce_section_7_1(
 
 def _go_on(protocol: Protocol, how: How, network: Network, place: Path, remaining: float | None) -> None:
     saved = checkpoint.load(place)
+    until = None if remaining is None else time.monotonic() + remaining
     for layers in PLASTIC_LAYERS:
         if _result_of(protocol, how, network, place, layers) is not None:
             continue
@@ -162,7 +164,7 @@ def _go_on(protocol: Protocol, how: How, network: Network, place: Path, remainin
                 seed=network.seed,
                 settings=protocol.settings,
                 folder=run,
-                stop_after_seconds=remaining,
+                stop_after_seconds=None if until is None else max(0.0, until - time.monotonic()),
             )
         except MetaTrainingDiverged as error:
             result = ContinuedNetwork(**shared, outer_steps=last_step(run), stamp=stamp(), failure=str(error))
