@@ -26,7 +26,7 @@ from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.reproduction import running
 from flp_agents.reproduction.judging import part_of, reproduce_table
-from flp_agents.reproduction.networks import OtherNetwork, meta_train, network_folder, run_folder
+from flp_agents.reproduction.networks import OtherNetwork, find_network, meta_train, network_folder, run_folder
 from flp_agents.reproduction.published import PUBLISHED
 from flp_agents.reproduction.results import (
     NO_DATA,
@@ -70,7 +70,7 @@ def contents(folder):
 
 
 def result_of(method="FLP (2)", column="continual", seed=0, mean=1.0, failure=None):
-    return NetworkResult(f"{method}-{seed}", method, column, seed, "flp train", 3, mean=mean, failure=failure)
+    return NetworkResult(f"{method}-{seed}", method, column, seed, "flp train", "plan", 3, mean=mean, failure=failure)
 
 
 # What the tables say
@@ -116,16 +116,11 @@ def test_forms_of_the_baseline_differ_in_what_they_say():
     assert (settings.order, settings.redraw_output, settings.plastic_layers) == ("second", False, 3)
 
 
-def test_bundled_networks_are_those_of_the_tables():
+def test_bundled_networks_are_those_of_the_tables(tmp_path):
     first = {network.name: network for table in TABLES.values() for network in table.cells("cpu")}
     for name, folder in bundled_checkpoints().items():
-        about, network = checkpoint.read_description(folder)["about"], first[name]
-        assert (about["env"], about["learner"], about["seed"]) == (
-            network.column.env,
-            network.method.learner,
-            network.seed,
-        )
-        assert about["settings"]["plastic_layers"] == network.plan().settings.plastic_layers
+        assert find_network(tmp_path, first[name]) == folder
+        assert find_network(tmp_path, first[name], here_only=True) is None
 
 
 def test_standard_errors_are_over_networks():
@@ -234,12 +229,72 @@ def test_asked_to_it_judges_anew(made):
     assert all(contents(folder)[name] > before[name] for name in before)
 
 
-def test_other_episodes_are_judged(made, tmp_path):
+def test_other_episodes_are_judged_and_kept_apart(made):
     folder, found, _ = made
-    more = reproduce_table(replace(TINY, episodes=4), "cpu", How(folder, retrain=True))
-    assert {result.episodes for result in more.results} == {4}
-    assert [result.mean for result in more.results] != [result.mean for result in found.results]
+    before = contents(folder)
+    part = replace(part_of(TINY, methods=["flp-2"]), networks=1, episodes=4)
+    more = reproduce_table(TINY, "cpu", How(folder, retrain=True), part=part)
+    assert [result.episodes for result in more.results] == [4]
+    assert more.results[0].mean != found.results[0].mean
+    assert more.rows[0]["continual"]["published"] == found.rows[0]["continual"]["published"]
+    assert {path.name for path in more.files} == {f"table1-4-episodes.{kind}" for kind in ("csv", "json", "md")}
+    assert contents(folder) == before
+
+
+def test_more_networks_than_the_papers_are_in_the_files(made, tmp_path):
+    folder, _, _ = made
+    one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
+    more = reproduce_table(one, "cpu", How(folder, retrain=True), part=replace(one, networks=2))
+    assert len(more.results) == 2
+    assert len(json.loads((folder / "cpu" / "table1.json").read_text())["networks"]) == 2
     reproduce_table(TINY, "cpu", How(folder, retrain=True))
+
+
+def test_a_result_of_another_plan_does_not_count(made, tmp_path):
+    _, found, _ = made
+    write_result(result_path(tmp_path, "table1", network_of()), replace(found.results[0], plan="another"))
+    one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
+    assert reproduce_table(one, "cpu", How(tmp_path)).results == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "import test_reproduction as t\n"
+        "slow = {**t.FAST, 'outer_steps': 100_000}\n"
+        "table = replace(t.TINY, methods=tuple(replace(m, options=slow) for m in t.TINY.methods))\n"
+        "t.reproduce_table(table, 'cpu', t.How(Path(sys.argv[1]), retrain=True, jobs=2))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    runs = tmp_path / "cpu" / "runs"
+    until = time.time() + 120
+    while time.time() < until and not (
+        len(found := list(runs.glob("*"))) == 2 and all(last_step(run) > 3 for run in found)
+    ):
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait(60)
+    # Of processes that outlive their parent nothing comes through its pipe any more.
+    with process.stderr:
+        assert number == signal.SIGKILL or "KeyboardInterrupt" in process.stderr.read()
+    # Another process can go on at once, and nothing is lost.
+    until = time.time() + 60
+    stopped = {run.name: last_step(run) for run in runs.glob("*")}
+    while time.time() < until:
+        saved = {run.name: checkpoint.read_description(run)["about"]["outer_steps_done"] for run in runs.glob("*")}
+        if saved == (stopped := {run.name: last_step(run) for run in runs.glob("*")}):
+            break
+        time.sleep(0.2)
+    assert saved == stopped
+    assert len(saved) == 2
+    assert min(saved.values()) > 3
+    time.sleep(1.0)
+    assert stopped == {run.name: last_step(run) for run in runs.glob("*")}
 
 
 def test_in_processes_the_same_comes_out(made, tmp_path):
@@ -340,7 +395,7 @@ def test_another_network_in_its_place_is_refused(made, tmp_path):
         reproduce_table(one, "cpu", How(tmp_path))
     for path in sorted(network_folder(tmp_path, other).glob("*")):
         path.unlink()
-    with pytest.raises(OtherNetwork, match="differs in rate_weights"):
+    with pytest.raises(FLPError, match="differs in rate_weights"):
         reproduce_table(one, "cpu", How(tmp_path, retrain=True))
 
 
@@ -432,7 +487,7 @@ def test_table_1_of_bundled_networks(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "FLP (2)" in shown
     assert "0.069" not in shown
-    assert str(tmp_path / "cpu" / "table1.md") in shown
+    assert str(tmp_path / "cpu" / "table1-2-episodes.md") in shown
 
 
 def test_table_2_without_data(tmp_path, capsys, monkeypatch):
@@ -466,7 +521,7 @@ def test_figure_2_and_curves_of_bundled_networks(tmp_path, capsys):
     first, last = (next(r for r in rows if r["column"] == "continual") for rows in (curves, curves[::-1]))
     assert (first["inner_step"], last["inner_step"]) == (0, 400)
     assert last["mean"] < 0.01 < first["mean"]
-    for name, files in (("figure2", ("readout.csv", "cosine.csv", "magnitude.csv")), ("curves", ("curves.csv",))):
+    for name, files in (("figure2", ("readout.csv", "cosine.csv", "magnitude_iid.csv")), ("curves", ("curves.csv",))):
         folder = tmp_path / "cpu" / name
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 500

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_cli import fails
 from test_reproduction import FAST, TINY, run
 
 from flp_agents.meta_trainer import MetaTrainingDiverged
@@ -44,8 +45,10 @@ def test_it_goes_on_from_every_network(tmp_path):
     assert cells[0]["mean"] == pytest.approx(np.mean([of.before for of in found]))
     assert cells[2]["mean"] == pytest.approx(np.mean([of.after for of in found if of.plastic_layers == 2]))
     files = write_section_7_1(tmp_path, FEATURE_REUSE.columns, rows, found, "flp reproduce section7.1")
-    assert {path.name for path in files} == {f"section7.1.{kind}" for kind in ("json", "md", "png")}
-    assert "the control | " in files[1].read_text()
+    assert {path.name for path in files} == {f"section7.1.{kind}" for kind in ("json", "md", "csv", "png")}
+    pages = {path.suffix: path.read_text() for path in files if path.suffix != ".png"}
+    assert "the control | " in pages[".md"]
+    assert pages[".csv"].count("\n") == 1 + 6 * 3
     # Results count where networks are not; other lengths do not.
     networks_here = tmp_path / "cpu" / "networks"
     networks_here.rename(tmp_path / "away")
@@ -79,3 +82,23 @@ def test_as_it_is_typed(tmp_path, capsys):
         "1 plastic layer, the control",
     ]
     assert {row[column]["note"] for row in content["rows"] for column in ("iid", "continual")} == {NOT_TRAINED}
+
+
+def test_other_episodes_begin_anew_and_replace_nothing_at_first(tmp_path):
+    networks = list(replace(FEATURE_REUSE, networks=1).cells("cpu"))
+    meta_train(tmp_path, networks[0])
+    first = reproduce_section_7_1(networks, SHORT, How(tmp_path))
+    more = reproduce_section_7_1(networks, replace(SHORT, episodes=4), How(tmp_path))
+    assert len(more) == 3
+    assert [of.before for of in more] != [of.before for of in first]
+    assert (
+        reproduce_section_7_1(networks, replace(SHORT, episodes=4), How(tmp_path), overwrite=True)[0].after
+        == more[0].after
+    )
+
+
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
+    assert "leave out --methods" in fails(
+        ["reproduce", "section7.1", "--methods=flp-2", f"--output={tmp_path}"], capsys
+    )
+    assert "at least 2" in fails(["reproduce", "section7.1", "--episodes=1", f"--output={tmp_path}"], capsys)

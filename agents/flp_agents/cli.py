@@ -15,7 +15,10 @@ from flp_datasets.errors import FLPError
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line. Options are written out: what was typed is recorded, and read again."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"flp: error: {message} (see {self.prog} --help)\n")

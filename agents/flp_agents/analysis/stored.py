@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,8 @@ from flp_agents.analysis.together import Analysis
 from flp_agents.analysis.updates import Updates
 from flp_datasets.files import write_atomically
 
+# Of what is measured, and how.
+_FORMAT_VERSION = 1
 _OPTIONAL = ("task_ends", "changes")
 
 
@@ -30,7 +33,7 @@ def write_analysis(path: Path, analysis: Analysis, about: Mapping[str, str | int
     """
     arrays = {of.name: getattr(analysis, of.name) for of in fields(Analysis) if of.name != "updates"}
     arrays |= {f"updates_{of.name}": getattr(analysis.updates, of.name) for of in fields(Updates)}
-    arrays |= {f"about_{key}": value for key, value in about.items()}
+    arrays |= {f"about_{key}": value for key, value in {**about, "format_version": _FORMAT_VERSION}.items()}
     data = io.BytesIO()
     np.savez_compressed(data, **{name: value for name, value in arrays.items() if value is not None})
     write_atomically(path, data.getvalue())
@@ -46,12 +49,13 @@ def read_analysis(path: Path, about: Mapping[str, str | int]) -> Analysis | None
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             content = dict(archive)
-        if any(content[f"about_{key}"].item() != value for key, value in about.items()):
+        wanted = {**about, "format_version": _FORMAT_VERSION}
+        if any(content[f"about_{key}"].item() != value for key, value in wanted.items()):
             return None
         updates = Updates(**{of.name: content[f"updates_{of.name}"] for of in fields(Updates)})
         arrays = {of.name: content.get(of.name) for of in fields(Analysis) if of.name not in ("updates", "metric")}
         if any(value is None for name, value in arrays.items() if name not in _OPTIONAL):
             return None
         return Analysis(metric=content["metric"].item(), updates=updates, **arrays)  # type: ignore[arg-type]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return None  # it is measured again

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flp_agents import checkpoint
 from flp_agents.analysis import analyse
@@ -21,10 +22,17 @@ from flp_agents.training_plan import Plan
 
 @dataclass(frozen=True)
 class AnalysedNetwork:
-    """A network, and what was measured of it."""
+    """A network, and what was measured of it.
+
+    Attributes:
+        network: which.
+        measured: on meta-test episodes.
+        origin: command and cost of its meta-training, SHA-256 of its weights.
+    """
 
     network: Network
     measured: Analysed
+    origin: Mapping[str, Any]
 
 
 def analyse_networks(
@@ -57,9 +65,11 @@ def analyse_networks(
     for network in networks:
         place = find_network(how.folder, network, here_only=how.retrain)
         analysis = None if place is None else read_analysis(_path(how, network), _about(place, episodes))
-        if analysis is not None:
+        if place is not None and analysis is not None:
+            about = checkpoint.read_description(place)["about"]
+            origin = {key: about[key] for key in ("command", "cost_seconds", "threads", "outer_steps_done")}
             measured = Analysed(network.name, network.method.learner, network.method.title, analysis)
-            found.append(AnalysedNetwork(network, measured))
+            found.append(AnalysedNetwork(network, measured, {**origin, "weights": weights_digest(place)}))
     return found
 
 

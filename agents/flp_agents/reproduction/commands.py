@@ -86,6 +86,7 @@ def _table(options: argparse.Namespace, how: How) -> int:
 
 
 def _figure_2(options: argparse.Namespace, how: How) -> int:
+    require_matplotlib()
     table = replace(_chosen(TABLE_1, options), networks=1)
     found = _analysed(list(table.cells(options.scale)), options, how)
     by_column = {name: [of for of in found if of.network.column.name == name] for name in ("continual", "iid")}
@@ -97,10 +98,11 @@ def _figure_2(options: argparse.Namespace, how: How) -> int:
 
 
 def _curves(options: argparse.Namespace, how: How) -> int:
+    require_matplotlib()
     networks = [
         network
         for table in (TABLE_1, TABLE_2)
-        for network in _chosen(table, options).cells(options.scale)
+        for network in _chosen(table, options, (TABLE_1, TABLE_2)).cells(options.scale)
         if network.column.name != "mini_imagenet"
     ]
     without_data = missing_data(networks)
@@ -114,6 +116,8 @@ def _curves(options: argparse.Namespace, how: How) -> int:
 
 
 def _section_7_1(options: argparse.Namespace, how: How) -> int:
+    if options.methods is not None:
+        raise FLPError(f"section 7.1 is about {TABLE_1.methods[0].name} alone: leave out --methods")
     table = part_of(_chosen(TABLE_1, options), methods=[TABLE_1.methods[0].name])
     protocol = PROTOCOLS[options.scale]
     if options.episodes is not None:
@@ -129,7 +133,7 @@ def _section_7_1(options: argparse.Namespace, how: How) -> int:
     if options.json:
         print(json.dumps({"section": "7.1", "scale": options.scale, "rows": rows}, allow_nan=False))
         return 0
-    print(files[1].read_text())
+    print(next(file for file in files if file.suffix == ".md").read_text())
     for of in found:
         if of.failure is not None:
             print(f"{of.network}, {of.plastic_layers} plastic: {of.failure}, after {of.outer_steps} outer steps")
@@ -152,11 +156,10 @@ def _say(options: argparse.Namespace, rows: Sequence[dict[str, Any]], files: Seq
     return 0
 
 
-def _chosen(table: Table, options: argparse.Namespace) -> Table:
-    """The part of a table that was asked for."""
-    names = {method.name for of in TABLES.values() for method in of.methods}
+def _chosen(table: Table, options: argparse.Namespace, of_which: Sequence[Table] = ()) -> Table:
+    """The part of a table that was asked for, by names that it has, or that one of ``of_which`` has."""
     for name in options.methods or ():
-        check_choice("method", name, names)
+        check_choice("method", name, [method.name for of in of_which or (table,) for method in of.methods])
     chosen = part_of(table, methods=options.methods or ())
     return replace(
         chosen,

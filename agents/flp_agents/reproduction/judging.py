@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flp_agents.reproduction.networks import find_network, plan_digest
 from flp_agents.reproduction.results import (
     NetworkResult,
     failed,
@@ -72,6 +73,10 @@ def reproduce_table(
     part = part or table
     check_at_least("networks", part.networks, 1)
     check_at_least("episodes", part.episodes, 2)
+    if part.episodes != table.episodes:
+        # Quick looks do not replace what took long.
+        part = replace(part, name=f"{table.name}-{part.episodes}-episodes")
+    whole = replace(table, name=part.name, networks=max(table.networks, part.networks), episodes=part.episodes)
     networks = list(part.cells(scale))
     without_data = missing_data(networks)
     here = [network for network in networks if network.column.name not in without_data]
@@ -80,15 +85,16 @@ def reproduce_table(
         diverged=partial(_diverged, part, how.folder),
         done=partial(_done, part, how, overwrite),
     )
-    work_at(here, work, how, on_progress)
-    whole = replace(table, episodes=part.episodes)
-    of_whole = {network.name: _result_of(whole, how.folder, network) for network in whole.cells(scale)}
-    results = [result for result in of_whole.values() if result is not None]
-    files = write_table(how.folder, whole, scale, rows_of(whole, results, without_data), results, command)
-    found = {network.name: _result_of(part, how.folder, network) for network in networks}
-    results = [result for result in found.values() if result is not None]
-    missing = [network for network in here if found[network.name] is None]
-    return Reproduced(rows_of(part, results, without_data), results, files, missing)
+    try:
+        work_at(here, work, how, on_progress)
+    finally:
+        # Also when it is stopped: what is there is worth a table.
+        results = _results_of(whole, scale, how)
+        files = write_table(how.folder, whole, scale, rows_of(whole, results, without_data), results, command)
+    names = {network.name for network in networks}
+    of_part = [result for result in results if result.name in names]
+    missing = [network for network in here if network.name not in {result.name for result in of_part}]
+    return Reproduced(rows_of(part, of_part, without_data), of_part, files, missing)
 
 
 def part_of(table: Table, *, methods: Sequence[str] = (), columns: Sequence[str] = ()) -> Table:
@@ -100,19 +106,36 @@ def part_of(table: Table, *, methods: Sequence[str] = (), columns: Sequence[str]
     )
 
 
+def _results_of(table: Table, scale: str, how: How) -> list[NetworkResult]:
+    """Of all networks of a table, those that count."""
+    found = []
+    for network in table.cells(scale):
+        result = _result_of(table, how.folder, network)
+        # Of a column without data nothing here is newer.
+        if result is not None and (network.column.name in missing_data([network]) or _counts(result, how, network)):
+            found.append(result)
+    return found
+
+
 def _result_of(table: Table, folder: Path, network: Network) -> NetworkResult | None:
     path = result_path(folder, table.name, network)
     result = read_result(path) if path.exists() else None
     return result if result is not None and result.episodes == table.episodes else None
 
 
-def _done(table: Table, how: How, overwrite: bool, network: Network, place: Path | None) -> bool:
-    result = None if overwrite else _result_of(table, how.folder, network)
-    if result is None:
+def _counts(result: NetworkResult, how: How, network: Network) -> bool:
+    """Whether a result is of the network as it is to be meta-trained, and of the one that is here, if there is one."""
+    if result.plan != plan_digest(network):
         return False
+    place = find_network(how.folder, network, here_only=how.retrain)
     if place is not None:
         return result.weights == weights_digest(place)
-    return not how.retrain or (result.failure is not None and result.command == network.command)
+    return not how.retrain or result.failure is not None
+
+
+def _done(table: Table, how: How, overwrite: bool, network: Network, _place: Path | None) -> bool:
+    result = None if overwrite else _result_of(table, how.folder, network)
+    return result is not None and _counts(result, how, network)
 
 
 def _judge(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:

@@ -6,6 +6,8 @@ A folder of results holds, for each scale, ``runs/NAME`` with all that resuming 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,12 @@ from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
 
-# What a bundled network must have in common with the one that is looked for.
-_IDENTIFYING = {"env", "env_options", "learner", "preset", "seed", "hidden_widths", "plastic_layers", "outer_steps"}
+# In what a bundled network must be the one that is looked for. Fields that its learner does not read may have been
+# others when it was made, and options of the environment may have become the preset's.
+_TELLING = {
+    *("env", "learner", "preset", "seed", "hidden_widths", "outer_steps"),
+    *("plastic_layers", "order", "redraw_output"),
+}
 
 
 class OtherNetwork(FLPError, ValueError):
@@ -52,8 +58,7 @@ def find_network(folder: Path, network: Network, *, here_only: bool = False) -> 
         _check_same(here, network)
         return here
     of_package = None if here_only else bundled.bundled_checkpoints().get(network.name)
-    # Fields that its learner does not read may have been others when it was made.
-    return of_package if of_package is not None and not _differing(of_package, network) & _IDENTIFYING else None
+    return of_package if of_package is not None and not _differing(of_package, network) & _TELLING else None
 
 
 def outer_steps_done(folder: Path, network: Network) -> int:
@@ -99,8 +104,21 @@ def meta_train(
     return here
 
 
+def plan_digest(network: Network) -> str:
+    """Names how it is meta-trained: equal for equal plans only.
+
+    Raises:
+        MissingPack: if the data of its environment is not on this machine.
+    """
+    canonical = json.dumps(_flat(network.plan()), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
 def _check_same(place: Path, network: Network) -> None:
-    differing = sorted(_differing(place, network))
+    try:
+        differing = sorted(_differing(place, network))
+    except checkpoint.CheckpointError as error:
+        raise OtherNetwork(f"{error}; remove {place}, and it is meta-trained again") from None
     if differing:
         raise OtherNetwork(
             f"{place} holds a network that differs in {', '.join(differing)}: remove it, or choose another --output"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from flp_agents.analysis.figures import LOSSES, Curve, draw_analyses, draw_curves, png_of, styles_of
 from flp_agents.analysis.tables import LOSS_UNITS, csv_of, over_episodes, summary_of, tables_of
+from flp_agents.provenance import stamp
 from flp_agents.reproduction.analysing import AnalysedNetwork
 from flp_agents.reproduction.results import json_of, write_bytes
 from flp_envs.rendering import require_matplotlib
@@ -51,9 +52,10 @@ def write_figure_2(
         for of in (*continual, *iid)
     ]
     contents = {f"{name}.csv": csv_of(table) for name, table in tables_of(measured).items() if name != "magnitude"}
-    contents["magnitude.csv"] = csv_of(tables_of(measured_iid or measured)["magnitude"])
+    if measured_iid:
+        contents["magnitude_iid.csv"] = csv_of(tables_of(measured_iid)["magnitude"])
     contents["figure2.png"] = png_of(draw_analyses(measured, measured_iid))
-    contents["figure2.json"] = json_of({"command": command, "rows": rows}).encode()
+    contents["figure2.json"] = _record(command, rows, (*continual, *iid))
     return rows, _write(folder, contents)
 
 
@@ -81,7 +83,7 @@ def write_curves(folder: Path, networks: Sequence[AnalysedNetwork], command: str
     contents = {
         "curves.csv": text.getvalue().encode(),
         "curves.png": png_of(_draw_curves(networks)),
-        "curves.json": json_of({"command": command, "rows": rows}).encode(),
+        "curves.json": _record(command, rows, networks),
     }
     return rows, _write(folder, contents)
 
@@ -143,6 +145,12 @@ def _steps(networks: Sequence[AnalysedNetwork]) -> NDArray[np.int64]:
 def _mean_losses(networks: Sequence[AnalysedNetwork]) -> Array:
     losses: Array = np.mean([over_episodes(of.measured.analysis.query_losses).mean for of in networks], axis=0)
     return losses
+
+
+def _record(command: str, rows: Sequence[Row], networks: Sequence[AnalysedNetwork]) -> bytes:
+    """All that is known, and where it comes from."""
+    meta_trained = [{"name": of.network.name, "seed": of.network.seed, **of.origin} for of in networks]
+    return json_of({"command": command, "rows": rows, "networks": meta_trained, **stamp()}).encode()
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:

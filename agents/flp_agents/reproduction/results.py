@@ -16,13 +16,14 @@ from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.provenance import stamp
 from flp_agents.report.formats import UNKNOWN
+from flp_agents.reproduction.networks import plan_digest
 from flp_agents.reproduction.published import PUBLISHED
 from flp_agents.reproduction.tables import Network, Table
 from flp_agents.training import FINAL_SEED, finite_or_none
 from flp_agents.training_plan import Plan
 from flp_agents.uncertainty import standard_error
 from flp_datasets.errors import FLPError
-from flp_datasets.files import read_versioned_json, write_atomically
+from flp_datasets.files import read_versioned_json, remove_leftovers, write_atomically
 
 FORMAT_VERSION = 1
 # Why there is no figure.
@@ -43,6 +44,7 @@ class NetworkResult:
         column: its column.
         seed: that it was meta-trained from.
         command: that meta-trained it.
+        plan: names how it was to be meta-trained, see :func:`flp_agents.reproduction.networks.plan_digest`.
         episodes: meta-test lifetimes.
         episodes_seed: of them.
         metric: "mse" or "error_percent"; empty after a failure.
@@ -61,6 +63,7 @@ class NetworkResult:
     column: str
     seed: int
     command: str
+    plan: str
     episodes: int
     episodes_seed: int = FINAL_SEED
     metric: str = ""
@@ -97,6 +100,7 @@ def judge(network: Network, place: Path, *, episodes: int, device: str = "cpu") 
         column=network.column.name,
         seed=network.seed,
         command=about["command"],
+        plan=plan_digest(network),
         episodes=episodes,
         metric=found.metric,
         mean=finite_or_none(found.mean),
@@ -118,6 +122,7 @@ def failed(network: Network, reason: str, *, episodes: int, outer_steps: int) ->
         column=network.column.name,
         seed=network.seed,
         command=network.command,
+        plan=plan_digest(network),
         episodes=episodes,
         outer_steps=outer_steps,
         stamp=stamp(),
@@ -178,7 +183,7 @@ def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterab
         row: dict[str, Any] = {"method": method.title}
         for column in table.columns:
             found = by_cell.get((method.title, column.name), [])
-            published = PUBLISHED.get(table.name, {}).get(method.title, {}).get(column.name)
+            published = PUBLISHED.get(table.name.partition("-")[0], {}).get(method.title, {}).get(column.name)
             row[column.name] = {
                 **over_networks([result.mean if result.failure is None else None for result in found]),
                 "published": None if published is None else published._asdict(),
@@ -241,6 +246,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         write_atomically(path, content)
     except OSError as error:
         raise ReproductionError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None

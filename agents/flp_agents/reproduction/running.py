@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.processes import set_threads
 from flp_agents.reproduction.networks import find_network, meta_train, network_folder, run_folder
+from flp_agents.reproduction.stopping import Others, heeding, others
 from flp_agents.reproduction.tables import Network
 from flp_agents.run_metrics import last_step
 from flp_datasets.errors import FLPError, check_at_least
@@ -75,7 +76,9 @@ def missing_data(networks: Sequence[Network]) -> set[str]:
 
 
 def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnProgress = lambda *_: None) -> None:
-    """Does what is left to do, in the order given. What is killed goes on where it was when it is called again.
+    """Does what is left to do, in the order given. What is stopped goes on where it was when it is called again.
+
+    A network that fails, or that another process is meta-training, does not keep the others from being worked at.
 
     Args:
         networks: of columns whose data is here.
@@ -84,7 +87,9 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
         on_progress: told twice a second how far all of it is.
 
     Raises:
-        FLPError: if a process dies, or a network's folder holds another one.
+        FLPError: if a network's folder holds another one; or, when all that can be done is done, if a network failed
+            or a process died.
+        KeyboardInterrupt: after Ctrl-C or a request to end, when all checkpoints are written.
     """
     check_at_least("jobs", how.jobs, 1)
     until = None if how.stop_after_seconds is None else time.time() + how.stop_after_seconds
@@ -97,19 +102,46 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
             to_train[network.name] = network.plan().settings.outer_steps
         if place is not None or how.retrain:
             todo.append(network)
-    with _watching(todo, to_train, work, how.folder, on_progress) as finished:
-        calls = (joblib.delayed(_work)(network, work, how, until) for network in todo)
+    failures = []
+    alone = how.jobs == 1
+    with (
+        _watching(todo, to_train, work, how.folder, on_progress) as finished,
+        nullcontext() if alone else others() as of,
+    ):
+        calls = (joblib.delayed(_work)(network, work, how, until, of) for network in todo)
         try:
-            for _ in joblib.Parallel(n_jobs=how.jobs, return_as="generator_unordered")(calls):
+            for failure in joblib.Parallel(n_jobs=how.jobs, return_as="generator_unordered")(calls):
                 finished()
+                failures += [failure] if failure else []
         except TerminatedWorkerError:
             raise FLPError(
                 "a process died, for want of memory or by a crash outside Python: the same command goes on; with "
                 "--jobs 1 there is more memory for each"
             ) from None
+        if of is not None and of.stop.exists():
+            raise KeyboardInterrupt
+    if failures:
+        raise FLPError("; ".join(failures))
 
 
-def _work(network: Network, work: Work, how: How, until: float | None) -> None:
+def _work(network: Network, work: Work, how: How, until: float | None, of: Others | None) -> str:
+    """Works at one network, in a process of its own if there are others; returns what went wrong, if anything did."""
+    try:
+        if of is None:
+            _work_here(network, work, how, until)
+        elif not of.asked_to_stop:
+            with heeding(of):
+                _work_here(network, work, how, until)
+    except KeyboardInterrupt:
+        if of is None:
+            raise
+        of.stop.touch()  # Ctrl-C reaches all processes of a terminal
+    except FLPError as error:
+        return f"{network.name}: {error}"
+    return ""
+
+
+def _work_here(network: Network, work: Work, how: How, until: float | None) -> None:
     def remaining() -> float | None:
         return None if until is None else max(0.0, until - time.time())
 
@@ -117,15 +149,13 @@ def _work(network: Network, work: Work, how: How, until: float | None) -> None:
         set_threads(1)
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     place = find_network(how.folder, network, here_only=how.retrain)
-    if place is None:
-        if remaining() == 0:
-            return
+    if place is None and remaining() != 0:
         try:
             place = meta_train(how.folder, network, device=how.device, stop_after_seconds=remaining())
         except MetaTrainingDiverged as error:
             work.diverged(network, str(error), last_step(run_folder(how.folder, network)))
             return
-    if place is not None:
+    if place is not None and remaining() != 0:
         work.measure(network, place, remaining())
 
 

@@ -5,14 +5,14 @@ Each is meta-trained on with its initial weights frozen, with 1 plastic layer, t
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from flp_agents import checkpoint
 from flp_agents.analysis import Continued, continue_with_more_plasticity
@@ -23,7 +23,9 @@ from flp_agents.reproduction.results import ReproductionError, json_of, weights_
 from flp_agents.reproduction.running import How, OnProgress, Work, work_at
 from flp_agents.reproduction.tables import Network
 from flp_agents.run_metrics import last_step
+from flp_agents.training import finite_or_none
 from flp_agents.uncertainty import compare
+from flp_datasets.errors import check_at_least
 from flp_datasets.files import read_versioned_json
 
 FORMAT_VERSION = 1
@@ -66,7 +68,7 @@ class ContinuedNetwork:
         seed: that it was meta-trained from.
         plastic_layers: from now on.
         outer_steps: done.
-        episodes: meta-test lifetimes, the same ones each time.
+        protocol: how it was meta-trained on, the fields of :class:`Protocol`.
         weights: SHA-256 of the weights that it began with.
         before: mean score of the network as it was.
         after: mean score in the end; none after a failure.
@@ -83,7 +85,7 @@ class ContinuedNetwork:
     seed: int
     plastic_layers: int
     outer_steps: int
-    episodes: int
+    protocol: Mapping[str, Any]
     weights: str
     before: float | None = None
     after: float | None = None
@@ -119,16 +121,13 @@ def reproduce_section_7_1(
         FLPError: if a folder holds another run, cannot be written, or a process dies.
     """
     work = Work(
-        measure=partial(_go_on, protocol, how),
+        measure=partial(_go_on, protocol, how, overwrite),
         diverged=_pass_over,
-        done=partial(_done, protocol, how),
+        done=partial(_done, protocol, how, overwrite),
         steps=protocol.outer_steps * len(PLASTIC_LAYERS),
-        steps_done=partial(_steps_done, how),
+        steps_done=partial(_steps_done, protocol, how),
     )
-    if overwrite:
-        for network in networks:
-            for layers in PLASTIC_LAYERS:
-                _result_path(how, network, layers).unlink(missing_ok=True)
+    check_at_least("episodes", protocol.episodes, 2)
     work_at(networks, work, how, on_progress)
     places = {network.name: find_network(how.folder, network, here_only=how.retrain) for network in networks}
     found = [
@@ -139,21 +138,24 @@ def reproduce_section_7_1(
     return [result for result in found if result is not None]
 
 
-def _go_on(protocol: Protocol, how: How, network: Network, place: Path, remaining: float | None) -> None:
+def _go_on(
+    protocol: Protocol, how: How, overwrite: bool, network: Network, place: Path, remaining: float | None
+) -> None:
     saved = checkpoint.load(place)
+    saved.learner.to(how.device)
     until = None if remaining is None else time.monotonic() + remaining
     for layers in PLASTIC_LAYERS:
-        if _result_of(protocol, how, network, place, layers) is not None:
+        if not overwrite and _result_of(protocol, how, network, place, layers) is not None:
             continue
         shared: dict[str, Any] = {
             "network": network.name,
             "column": network.column.name,
             "seed": network.seed,
             "plastic_layers": layers,
-            "episodes": protocol.episodes,
+            "protocol": asdict(protocol),
             "weights": weights_digest(place),
         }
-        run = _run_folder(how, network, layers)
+        run = _run_folder(how, protocol, place, network, layers)
         try:
             found = continue_with_more_plasticity(
                 saved,
@@ -177,9 +179,9 @@ def _go_on(protocol: Protocol, how: How, network: Network, place: Path, remainin
 
 
 def _numbers(found: Continued) -> dict[str, Any]:
-    means = [float(mean) if np.isfinite(mean) else None for mean in found.scores.mean(1)]
-    numbers = {"before": float(found.before.mean()), "judged_at": found.judged_at.tolist(), "means": means}
-    if means[-1] is None:
+    before, means = finite_or_none(float(found.before.mean())), [finite_or_none(float(m)) for m in found.scores.mean(1)]
+    numbers = {"before": before, "judged_at": found.judged_at.tolist(), "means": means}
+    if before is None or means[-1] is None:
         return {**numbers, "failure": "its answers are not finite"}
     change = compare(found.scores[-1], found.before)
     return {
@@ -190,8 +192,10 @@ def _numbers(found: Continued) -> dict[str, Any]:
     }
 
 
-def _done(protocol: Protocol, how: How, network: Network, place: Path | None) -> bool:
-    return all(_result_of(protocol, how, network, place, layers) is not None for layers in PLASTIC_LAYERS)
+def _done(protocol: Protocol, how: How, overwrite: bool, network: Network, place: Path | None) -> bool:
+    return not overwrite and all(
+        _result_of(protocol, how, network, place, layers) is not None for layers in PLASTIC_LAYERS
+    )
 
 
 def _result_of(
@@ -208,8 +212,7 @@ def _result_of(
         result = ContinuedNetwork(**{of.name: content[of.name] for of in fields(ContinuedNetwork)})
     except KeyError as error:
         raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
-    same = result.failure is not None or result.outer_steps == protocol.outer_steps
-    same = same and result.episodes == protocol.episodes
+    same = result.protocol == json.loads(json.dumps(asdict(protocol)))
     of_network = result.weights == weights_digest(place) if place is not None else not how.retrain
     return result if same and of_network else None
 
@@ -218,12 +221,18 @@ def _result_path(how: How, network: Network, layers: int) -> Path:
     return how.folder / network.scale / "section7.1" / f"{network.name}-plastic-{layers}.json"
 
 
-def _run_folder(how: How, network: Network, layers: int) -> Path:
-    return how.folder / network.scale / "runs" / f"{network.name}-plastic-{layers}"
+def _run_folder(how: How, protocol: Protocol, place: Path, network: Network, layers: int) -> Path:
+    """Of its own for each start and protocol: a run goes on as it was begun."""
+    canonical = json.dumps([weights_digest(place), asdict(protocol)], sort_keys=True)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return how.folder / network.scale / "runs" / f"{network.name}-plastic-{layers}-{digest}"
 
 
-def _steps_done(how: How, network: Network) -> int:
-    return sum(last_step(_run_folder(how, network, layers)) for layers in PLASTIC_LAYERS)
+def _steps_done(protocol: Protocol, how: How, network: Network) -> int:
+    place = find_network(how.folder, network, here_only=how.retrain)
+    if place is None:
+        return 0
+    return sum(last_step(_run_folder(how, protocol, place, network, layers)) for layers in PLASTIC_LAYERS)
 
 
 def _pass_over(_network: Network, _reason: str, _outer_steps: int) -> None:

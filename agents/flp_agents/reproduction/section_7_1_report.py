@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +32,12 @@ def rows_of(columns: Sequence[Column], results: Iterable[ContinuedNetwork]) -> l
     titles = {1: "1 plastic layer, the control", **{n: f"{n} plastic layers" for n in PLASTIC_LAYERS[1:]}}
     rows: list[dict[str, Any]] = [{"method": AS_IT_WAS}, *({"method": titles[n]} for n in PLASTIC_LAYERS)]
     for column in columns:
-        for row, layers in zip(rows, (1, *PLASTIC_LAYERS), strict=True):
-            there = [of for of in results if (of.column, of.plastic_layers) == (column.name, layers)]
-            values = [of.before if row["method"] == AS_IT_WAS else of.after for of in there]
-            row[column.name] = {**over_networks(values), "note": "" if there else NOT_TRAINED}
+        of_column = [of for of in results if of.column == column.name]
+        as_they_were = {of.network: of.before for of in of_column if of.before is not None}
+        for row, layers in zip(rows, (None, *PLASTIC_LAYERS), strict=True):
+            there = [of.after for of in of_column if of.plastic_layers == layers]
+            found = list(as_they_were.values()) if layers is None else there
+            row[column.name] = {**over_networks(found), "note": "" if found else NOT_TRAINED}
     return rows
 
 
@@ -44,7 +48,7 @@ def write_section_7_1(
     results: Sequence[ContinuedNetwork],
     command: str,
 ) -> list[Path]:
-    """``section7.1.json``, with all that is known, ``.md`` and ``.png``.
+    """``section7.1.json``, with all that is known, ``.csv``, a row for each judgement, ``.md`` and ``.png``.
 
     Raises:
         ReproductionError: if something cannot be written.
@@ -57,14 +61,42 @@ def write_section_7_1(
         "# Section 7.1: Feature Reuse networks, meta-trained on with more plasticity\n\n"
         f"Standard errors over networks in brackets; made with `{command}`.\n\n{table}\n"
     )
+    changes = [
+        f"| {of.network} | {of.plastic_layers} | {of.before:.3g} | {of.after:.3g} | "
+        f"{of.difference:.2g} ({of.difference_error:.1g}) |"
+        for of in results
+        if of.after is not None
+    ]
+    if changes:
+        page += (
+            (
+                "\nEach network, on the same episodes before and after; standard errors over episodes in brackets.\n\n"
+                "| network | plastic layers | before | after | difference |\n| --- | --- | --- | --- | --- |\n"
+            )
+            + "\n".join(changes)
+            + "\n"
+        )
     content = {"command": command, "rows": list(rows), "networks": [asdict(of) for of in results], **stamp()}
-    contents = {"json": json_of(content).encode(), "md": page.encode()}
+    contents = {"json": json_of(content).encode(), "md": page.encode(), "csv": _judgements(results)}
     if any(of.failure is None for of in results):
         contents["png"] = png_of(_draw(columns, results))
     paths = {kind: folder / f"section7.1.{kind}" for kind in contents}
     for kind, path in paths.items():
         write_bytes(path, contents[kind])
     return list(paths.values())
+
+
+def _judgements(results: Sequence[ContinuedNetwork]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("network", "column", "seed", "plastic_layers", "outer_step", "mean", "failure"))
+    for of in results:
+        shared = (of.network, of.column, of.seed, of.plastic_layers)
+        for step, mean in zip(of.judged_at, of.means, strict=True):
+            writer.writerow((*shared, step, mean, ""))
+        if of.failure is not None:
+            writer.writerow((*shared, of.outer_steps, "", of.failure))
+    return text.getvalue().encode()
 
 
 def _draw(columns: Sequence[Column], results: Sequence[ContinuedNetwork]) -> Figure:
