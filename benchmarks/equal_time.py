@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import math
 import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,29 +170,50 @@ def run_all(
         folder: of the files of single runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = {
-        (name, seed): folder / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
-        for seed in range(seeds)
-        for name in recipes
-    }
-    missing = {run: path for run, path in runs.items() if not path.exists()}
     in_parallel = joblib.Parallel(n_jobs=jobs)
-    # Kept, so that all seeds of a recipe get as many outer steps.
-    kept = folder / "seconds_a_step.json"
-    costs = json.loads(kept.read_text()) if kept.exists() else {}
-    names = [name for name in recipes if name not in costs]
-    costs |= dict(zip(names, in_parallel(joblib.delayed(seconds_a_step)(recipes[name]) for name in names), strict=True))
-    write_atomically(kept, (json.dumps(costs, indent=1) + "\n").encode())
+    protocol = _protocol(recipes, minutes, folder, in_parallel)
+    runs = {(name, seed): _run_path(folder, name, seed) for seed in range(seeds) for name in recipes}
     in_parallel(
-        joblib.delayed(work)(name, recipes[name], seed, minutes, round(60 * minutes / costs[name]), path)
-        for (name, seed), path in missing.items()
+        joblib.delayed(work)(
+            name, recipes[name], seed, minutes, round(60 * minutes / protocol[name]["seconds_a_step"]), path
+        )
+        for (name, seed), path in runs.items()
+        if not path.exists()
     )
-    rows = {run: json.loads(path.read_text()) for run, path in runs.items()}
-    with folder.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for of_run in rows.values() for row in of_run)
-    return rows
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    # All that the folder holds, also of recipes that were not asked for this time.
+    paths = {_run_path(folder, name, seed): seed for name in protocol for seed in range(100)}
+    for path in sorted((path for path in paths if path.exists()), key=lambda path: paths[path]):
+        writer.writerows(json.loads(path.read_text()))
+    write_atomically(folder.with_suffix(".csv"), text.getvalue().encode())
+    return {run: json.loads(path.read_text()) for run, path in runs.items()}
+
+
+def _run_path(folder: Path, name: str, seed: int) -> Path:
+    return folder / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}.json"
+
+
+def _protocol(
+    recipes: Mapping[str, Recipe], minutes: float, folder: Path, in_parallel: joblib.Parallel
+) -> dict[str, dict[str, Any]]:
+    """What each recipe is and costs, kept: all its seeds get as many outer steps, and old runs serve no other recipe."""
+    path = folder / "protocol.json"
+    kept = json.loads(path.read_text()) if path.exists() else {"minutes": minutes, "recipes": {}}
+    if kept["minutes"] != minutes:
+        raise SystemExit(f"{folder} holds runs of {kept['minutes']} minutes, not of {minutes}: choose another --output")
+    described = {name: json.loads(json.dumps(asdict(recipe))) for name, recipe in recipes.items()}
+    for name, recipe in described.items():
+        if name in kept["recipes"] and kept["recipes"][name]["recipe"] != recipe:
+            raise SystemExit(f"{folder} holds runs of another recipe {name!r}: choose another --output")
+    names = [name for name in recipes if name not in kept["recipes"]]
+    costs = in_parallel(joblib.delayed(seconds_a_step)(recipes[name]) for name in names)
+    for name, cost in zip(names, costs, strict=True):
+        kept["recipes"][name] = {"recipe": described[name], "seconds_a_step": cost}
+    write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+    found: dict[str, dict[str, Any]] = kept["recipes"]
+    return found
 
 
 def print_table(rows: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]) -> None:
