@@ -198,7 +198,7 @@ def _run_path(folder: Path, name: str, seed: int) -> Path:
 def _protocol(
     recipes: Mapping[str, Recipe], minutes: float, folder: Path, in_parallel: joblib.Parallel
 ) -> dict[str, dict[str, Any]]:
-    """What each recipe is and costs, kept: all its seeds get as many outer steps, and old runs serve no other recipe."""
+    """What each recipe is and costs, kept: all its seeds get as many outer steps, and runs serve no other recipe."""
     path = folder / "protocol.json"
     kept = json.loads(path.read_text()) if path.exists() else {"minutes": minutes, "recipes": {}}
     if kept["minutes"] != minutes:
