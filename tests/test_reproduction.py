@@ -19,12 +19,13 @@ from test_cli import fails
 import flp_envs
 from flp_agents import checkpoint, load_bundled
 from flp_agents.analysis import analyse
-from flp_agents.analysis.stored import read_analysis, write_analysis
+from flp_agents.analysis.stored import archive_of, read_analysis
 from flp_agents.bundled import bundled_checkpoints
 from flp_agents.cli import _parser, main
 from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.reproduction import running
+from flp_agents.reproduction.files import ReproductionError, read_record, write_record
 from flp_agents.reproduction.judging import part_of, reproduce_table
 from flp_agents.reproduction.networks import OtherNetwork, find_network, meta_train, network_folder, run_folder
 from flp_agents.reproduction.published import PUBLISHED
@@ -32,12 +33,9 @@ from flp_agents.reproduction.results import (
     NO_DATA,
     NOT_TRAINED,
     NetworkResult,
-    ReproductionError,
     figure,
-    read_result,
     result_path,
     rows_of,
-    write_result,
 )
 from flp_agents.reproduction.running import How, missing_data
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
@@ -252,7 +250,7 @@ def test_more_networks_than_the_papers_are_in_the_files(made, tmp_path):
 
 def test_a_result_of_another_plan_does_not_count(made, tmp_path):
     _, found, _ = made
-    write_result(result_path(tmp_path, "table1", network_of()), replace(found.results[0], plan="another"))
+    write_record(result_path(tmp_path, "table1", network_of()), replace(found.results[0], plan="another"))
     one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
     assert reproduce_table(one, "cpu", How(tmp_path)).results == []
 
@@ -307,7 +305,7 @@ def test_a_result_counts_without_its_network_until_that_is_meta_trained(made, tm
     _, found, _ = made
     network = network_of(seed=1)
     recorded = replace(next(r for r in found.results if r.name == network.name), mean=0.25, weights="of elsewhere")
-    write_result(result_path(tmp_path, "table1", network), recorded)
+    write_record(result_path(tmp_path, "table1", network), recorded)
     one = replace(part_of(TINY, methods=["flp-2"]))
     without = reproduce_table(one, "cpu", How(tmp_path))
     assert recorded in without.results
@@ -428,13 +426,13 @@ def test_a_damaged_result_is_named(tmp_path, content):
     path.parent.mkdir(parents=True)
     path.write_text(content)
     with pytest.raises(ReproductionError, match=str(path)):
-        read_result(path)
+        read_record(path, NetworkResult)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FLPError, match="choose another --output"):
-        write_result(result_path(tmp_path / "file", "table1", network_of()), result_of())
+        write_record(result_path(tmp_path / "file", "table1", network_of()), result_of())
 
 
 def test_the_last_step_is_read_while_it_is_written(tmp_path):
@@ -455,7 +453,7 @@ def test_an_analysis_is_read_as_it_was_written(tmp_path):
     about = {"weights": "abc", "episodes": 2}
     path = tmp_path / "analysis.npz"
     assert read_analysis(path, about) is None
-    write_analysis(path, analysis, about)
+    path.write_bytes(archive_of(analysis, about))
     again = read_analysis(path, about)
     assert again.metric == "mse"
     for name in ("asked_at", "query_losses", "query_scores", "readout_scores", "task_ends", "changes"):

@@ -13,7 +13,7 @@ from flp_datasets.errors import InvalidChoice, check_choice
 
 FOLDER = Path(__file__).parent / "checkpoints"
 # Settings by which a checkpoint is another learner than its preset's.
-_TELLING = ("plastic_layers", "order", "redraw_output")
+TELLING = ("plastic_layers", "order", "redraw_output")
 # Learners as the paper's tables write them, in their order.
 TITLES = {"flp": "FLP", "feature-reuse": "Feature Reuse", "gradient-based": "Gradient-based", "oml": "Original OML"}
 
@@ -57,7 +57,7 @@ def bundled_for(env_id: str, learner: str) -> list[str]:
         about, network = description["about"], description["learner"]["network"]
         if (about["env"], about["learner"]) == (env_id, learner):
             usual = get_preset(about["preset"], learner, kind="images" if network.get("convolutions") else "sine")
-            if all(about["settings"][key] == getattr(usual, key) for key in _TELLING):
+            if all(about["settings"][key] == getattr(usual, key) for key in TELLING):
                 names.append(name)
     return names
 

@@ -13,30 +13,25 @@ import numpy as np
 
 from flp_agents.analysis.together import Analysis
 from flp_agents.analysis.updates import Updates
-from flp_datasets.files import write_atomically
 
 # Of what is measured, and how.
 _FORMAT_VERSION = 1
 _OPTIONAL = ("task_ends", "changes")
 
 
-def write_analysis(path: Path, analysis: Analysis, about: Mapping[str, str | int]) -> None:
-    """Writes it atomically.
+def archive_of(analysis: Analysis, about: Mapping[str, str | int]) -> bytes:
+    """A file's content.
 
     Args:
-        path: of the file.
         analysis: what was measured.
         about: what it was measured of, to be asked for when it is read.
-
-    Raises:
-        OSError: if it cannot be written.
     """
     arrays = {of.name: getattr(analysis, of.name) for of in fields(Analysis) if of.name != "updates"}
     arrays |= {f"updates_{of.name}": getattr(analysis.updates, of.name) for of in fields(Updates)}
     arrays |= {f"about_{key}": value for key, value in {**about, "format_version": _FORMAT_VERSION}.items()}
     data = io.BytesIO()
     np.savez_compressed(data, **{name: value for name, value in arrays.items() if value is not None})
-    write_atomically(path, data.getvalue())
+    return data.getvalue()
 
 
 def read_analysis(path: Path, about: Mapping[str, str | int]) -> Analysis | None:
@@ -58,4 +53,5 @@ def read_analysis(path: Path, about: Mapping[str, str | int]) -> Analysis | None
             return None
         return Analysis(metric=content["metric"].item(), updates=updates, **arrays)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        return None  # it is measured again
+        # What a damaged archive may raise, the third when a byte names a way of compression that there is not.
+        return None

@@ -10,10 +10,11 @@ from typing import Any
 
 from flp_agents import checkpoint
 from flp_agents.analysis import analyse
-from flp_agents.analysis.stored import read_analysis, write_analysis
+from flp_agents.analysis.stored import archive_of, read_analysis
 from flp_agents.analysis.tables import Analysed
+from flp_agents.reproduction.files import write_bytes
 from flp_agents.reproduction.networks import find_network
-from flp_agents.reproduction.results import ReproductionError, weights_digest
+from flp_agents.reproduction.results import weights_digest
 from flp_agents.reproduction.running import How, OnProgress, Work, work_at
 from flp_agents.reproduction.tables import Network
 from flp_agents.training import FINAL_SEED
@@ -57,7 +58,6 @@ def analyse_networks(
     """
     work = Work(
         measure=partial(_measure, how, episodes),
-        diverged=_pass_over,
         done=partial(_done, how, episodes, overwrite),
     )
     work_at(networks, work, how, on_progress)
@@ -91,12 +91,4 @@ def _measure(how: How, episodes: int, network: Network, place: Path, _remaining:
     saved, path = checkpoint.load(place), _path(how, network)
     env = Plan.from_json(saved.about).make_env("meta-test")
     analysis = analyse(saved.learner.to(how.device), env, episodes=episodes, seed=FINAL_SEED)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_analysis(path, analysis, _about(place, episodes))
-    except OSError as error:
-        raise ReproductionError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None
-
-
-def _pass_over(_network: Network, _reason: str, _outer_steps: int) -> None:
-    """A network that diverged is left out: its table says so."""
+    write_bytes(path, archive_of(analysis, _about(place, episodes)))

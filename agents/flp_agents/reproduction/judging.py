@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flp_agents.reproduction.files import read_record, write_record
 from flp_agents.reproduction.networks import find_network, plan_digest
 from flp_agents.reproduction.results import (
     NetworkResult,
     failed,
     judge,
-    read_result,
     result_path,
     rows_of,
     weights_digest,
-    write_result,
     write_table,
 )
 from flp_agents.reproduction.running import How, OnProgress, Work, missing_data, work_at
@@ -78,7 +77,7 @@ def reproduce_table(
         part = replace(part, name=f"{table.name}-{part.episodes}-episodes")
     whole = replace(table, name=part.name, networks=max(table.networks, part.networks), episodes=part.episodes)
     networks = list(part.cells(scale))
-    without_data = missing_data(networks)
+    without_data = missing_data([*networks, *whole.cells(scale)])
     here = [network for network in networks if network.column.name not in without_data]
     work = Work(
         measure=partial(_judge, part, how),
@@ -89,7 +88,7 @@ def reproduce_table(
         work_at(here, work, how, on_progress)
     finally:
         # Also when it is stopped: what is there is worth a table.
-        results = _results_of(whole, scale, how)
+        results = _results_of(whole, scale, how, without_data)
         files = write_table(how.folder, whole, scale, rows_of(whole, results, without_data), results, command)
     names = {network.name for network in networks}
     of_part = [result for result in results if result.name in names]
@@ -106,20 +105,19 @@ def part_of(table: Table, *, methods: Sequence[str] = (), columns: Sequence[str]
     )
 
 
-def _results_of(table: Table, scale: str, how: How) -> list[NetworkResult]:
+def _results_of(table: Table, scale: str, how: How, without_data: Collection[str]) -> list[NetworkResult]:
     """Of all networks of a table, those that count."""
     found = []
     for network in table.cells(scale):
         result = _result_of(table, how.folder, network)
         # Of a column without data nothing here is newer.
-        if result is not None and (network.column.name in missing_data([network]) or _counts(result, how, network)):
+        if result is not None and (network.column.name in without_data or _counts(result, how, network)):
             found.append(result)
     return found
 
 
 def _result_of(table: Table, folder: Path, network: Network) -> NetworkResult | None:
-    path = result_path(folder, table.name, network)
-    result = read_result(path) if path.exists() else None
+    result = read_record(result_path(folder, table.name, network), NetworkResult)
     return result if result is not None and result.episodes == table.episodes else None
 
 
@@ -140,9 +138,9 @@ def _done(table: Table, how: How, overwrite: bool, network: Network, _place: Pat
 
 def _judge(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:
     result = judge(network, place, episodes=table.episodes, device=how.device)
-    write_result(result_path(how.folder, table.name, network), result)
+    write_record(result_path(how.folder, table.name, network), result)
 
 
 def _diverged(table: Table, folder: Path, network: Network, reason: str, outer_steps: int) -> None:
     result = failed(network, reason, episodes=table.episodes, outer_steps=outer_steps)
-    write_result(result_path(folder, table.name, network), result)
+    write_record(result_path(folder, table.name, network), result)

@@ -21,10 +21,7 @@ from flp_datasets.errors import FLPError
 
 # In what a bundled network must be the one that is looked for. Fields that its learner does not read may have been
 # others when it was made, and options of the environment may have become the preset's.
-_TELLING = {
-    *("env", "learner", "preset", "seed", "hidden_widths", "outer_steps"),
-    *("plastic_layers", "order", "redraw_output"),
-}
+_TELLING = {*bundled.TELLING, "env", "learner", "preset", "seed", "hidden_widths", "outer_steps"}
 
 
 class OtherNetwork(FLPError, ValueError):

@@ -16,7 +16,7 @@ from flp_agents.analysis.figures import LOSSES, Curve, draw_analyses, draw_curve
 from flp_agents.analysis.tables import LOSS_UNITS, csv_of, over_episodes, summary_of, tables_of
 from flp_agents.provenance import stamp
 from flp_agents.reproduction.analysing import AnalysedNetwork
-from flp_agents.reproduction.results import json_of, write_bytes
+from flp_agents.reproduction.files import json_of, write_all
 from flp_envs.rendering import require_matplotlib
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def write_figure_2(
         contents["magnitude_iid.csv"] = csv_of(tables_of(measured_iid)["magnitude"])
     contents["figure2.png"] = png_of(draw_analyses(measured, measured_iid))
     contents["figure2.json"] = _record(command, rows, (*continual, *iid))
-    return rows, _write(folder, contents)
+    return rows, write_all(folder, contents)
 
 
 def write_curves(folder: Path, networks: Sequence[AnalysedNetwork], command: str) -> tuple[list[Row], list[Path]]:
@@ -85,7 +85,7 @@ def write_curves(folder: Path, networks: Sequence[AnalysedNetwork], command: str
         "curves.png": png_of(_draw_curves(networks)),
         "curves.json": _record(command, rows, networks),
     }
-    return rows, _write(folder, contents)
+    return rows, write_all(folder, contents)
 
 
 def _curve_rows(of: AnalysedNetwork) -> list[Row]:
@@ -150,10 +150,4 @@ def _mean_losses(networks: Sequence[AnalysedNetwork]) -> Array:
 def _record(command: str, rows: Sequence[Row], networks: Sequence[AnalysedNetwork]) -> bytes:
     """All that is known, and where it comes from."""
     meta_trained = [{"name": of.network.name, "seed": of.network.seed, **of.origin} for of in networks]
-    return json_of({"command": command, "rows": rows, "networks": meta_trained, **stamp()}).encode()
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
-    return [folder / name for name in contents]
+    return json_of({"command": command, "rows": rows, "networks": meta_trained, **stamp()})

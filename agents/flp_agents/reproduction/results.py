@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,22 +15,16 @@ from flp_agents import checkpoint
 from flp_agents.evaluation import evaluate
 from flp_agents.provenance import stamp
 from flp_agents.report.formats import UNKNOWN
+from flp_agents.reproduction.files import json_of, markdown_table, write_all
 from flp_agents.reproduction.networks import plan_digest
 from flp_agents.reproduction.published import PUBLISHED
 from flp_agents.reproduction.tables import Network, Table
 from flp_agents.training import FINAL_SEED, finite_or_none
 from flp_agents.training_plan import Plan
 from flp_agents.uncertainty import standard_error
-from flp_datasets.errors import FLPError
-from flp_datasets.files import read_versioned_json, remove_leftovers, write_atomically
 
-FORMAT_VERSION = 1
 # Why there is no figure.
 NO_DATA, NOT_TRAINED = "data not available here", "not meta-trained"
-
-
-class ReproductionError(FLPError, ValueError):
-    """Results that cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -135,34 +128,6 @@ def weights_digest(place: Path) -> str:
     return str(checkpoint.read_description(place)["files"]["weights"]["sha256"])
 
 
-def write_result(path: Path, result: NetworkResult) -> None:
-    """Writes one network's file atomically.
-
-    Raises:
-        ReproductionError: if it cannot be written.
-    """
-    write_bytes(path, json_of({"format_version": FORMAT_VERSION, **asdict(result)}).encode())
-
-
-def read_result(path: Path) -> NetworkResult:
-    """Reads one network's file.
-
-    Raises:
-        ReproductionError: if it is missing, damaged or of another version.
-    """
-    content = read_versioned_json(
-        path,
-        FORMAT_VERSION,
-        error=ReproductionError,
-        missing=f"no result at {path}",
-        damaged="delete it, and the network is judged again",
-    )
-    try:
-        return NetworkResult(**{of.name: content[of.name] for of in fields(NetworkResult)})
-    except KeyError as error:
-        raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
-
-
 def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterable[str] = ()) -> list[dict[str, Any]]:
     """A row for each method: for each column mean and standard error over networks, beside the paper's.
 
@@ -231,25 +196,10 @@ def write_table(
     """
     content = {"title": table.title, "scale": scale, "command": command, "rows": rows, **stamp()}
     content["networks"] = [asdict(result) for result in results]
-    texts = {"csv": csv_of(results), "json": json_of(content), "md": _markdown(table, scale, rows, command)}
-    paths = {kind: folder / scale / f"{table.name}.{kind}" for kind in texts}
-    for kind, text in texts.items():
-        write_bytes(paths[kind], text.encode())
-    return list(paths.values())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically, and its folder.
-
-    Raises:
-        ReproductionError: if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
-        write_atomically(path, content)
-    except OSError as error:
-        raise ReproductionError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None
+    name = table.name
+    contents = {f"{name}.csv": csv_of(results).encode(), f"{name}.json": json_of(content)}
+    contents[f"{name}.md"] = _markdown(table, scale, rows, command).encode()
+    return write_all(folder / scale, contents)
 
 
 def figure(cell: Mapping[str, Any]) -> str:
@@ -262,26 +212,17 @@ def figure(cell: Mapping[str, Any]) -> str:
 
 
 def _markdown(table: Table, scale: str, rows: Iterable[Mapping[str, Any]], command: str) -> str:
-    headings = [
-        "method",
-        *(f"{column.title}{of}" for column in table.columns for of in (", here", ", published")),
+    headings = ["method", *(column.title + of for column in table.columns for of in (", here", ", published"))]
+    lines = [
+        [row["method"], *(show(row[column.name]) for column in table.columns for show in (figure, published_figure))]
+        for row in rows
     ]
-    lines = [headings, ["---"] * len(headings)]
-    for row in rows:
-        cells = (row[column.name] for column in table.columns)
-        lines.append([row["method"], *(text for cell in cells for text in (figure(cell), published_figure(cell)))])
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"# {table.title}\n\nScale `{scale}`; standard errors over networks in brackets; made with `{command}`.\n\n"
-        f"{body}\n"
+        f"{markdown_table(headings, lines)}"
     )
 
 
 def published_figure(cell: Mapping[str, Any]) -> str:
     """The same of what the paper says."""
     return figure(cell["published"]) if cell["published"] else ""
-
-
-def json_of(content: Mapping[str, Any]) -> str:
-    """A file of it."""
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"

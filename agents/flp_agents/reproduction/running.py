@@ -26,21 +26,25 @@ from flp_datasets.pack import MissingPack
 OnProgress = Callable[[int, int, str], None]
 
 
+def leave_out(_network: Network, _reason: str, _outer_steps: int) -> None:
+    """Of a network that diverged there is nothing to measure: its table says so."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What is done with each network, once it is meta-trained. Sent to other processes.
 
     Attributes:
         measure: of a network, its checkpoint, and the seconds that are left, if there is a limit; writes what it finds.
-        diverged: writes that a network's meta-training diverged, after so many outer steps.
         done: whether nothing is left to do for a network, whose checkpoint is given, if there is one.
+        diverged: writes that a network's meta-training diverged, and why, after so many outer steps.
         steps: outer steps that measuring a network takes.
         steps_done: how many of them are done.
     """
 
     measure: Callable[[Network, Path, float | None], None]
-    diverged: Callable[[Network, str, int], None]
     done: Callable[[Network, Path | None], bool]
+    diverged: Callable[[Network, str, int], None] = leave_out
     steps: int = 0
     steps_done: Callable[[Network], int] = lambda _: 0
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,16 @@ from flp_agents import checkpoint
 from flp_agents.analysis import Continued, continue_with_more_plasticity
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.provenance import stamp
+from flp_agents.reproduction.files import read_record, write_record
 from flp_agents.reproduction.networks import find_network
-from flp_agents.reproduction.results import ReproductionError, json_of, weights_digest, write_bytes
+from flp_agents.reproduction.results import weights_digest
 from flp_agents.reproduction.running import How, OnProgress, Work, work_at
 from flp_agents.reproduction.tables import Network
 from flp_agents.run_metrics import last_step
 from flp_agents.training import finite_or_none
 from flp_agents.uncertainty import compare
 from flp_datasets.errors import check_at_least
-from flp_datasets.files import read_versioned_json
 
-FORMAT_VERSION = 1
 PLASTIC_LAYERS = (1, 2, 3)
 
 
@@ -122,7 +121,6 @@ def reproduce_section_7_1(
     """
     work = Work(
         measure=partial(_go_on, protocol, how, overwrite),
-        diverged=_pass_over,
         done=partial(_done, protocol, how, overwrite),
         steps=protocol.outer_steps * len(PLASTIC_LAYERS),
         steps_done=partial(_steps_done, protocol, how),
@@ -174,8 +172,7 @@ def _go_on(
             if not found.finished:
                 return
             result = ContinuedNetwork(**shared, outer_steps=protocol.outer_steps, stamp=stamp(), **_numbers(found))
-        content = json_of({"format_version": FORMAT_VERSION, **asdict(result)})
-        write_bytes(_result_path(how, network, layers), content.encode())
+        write_record(_result_path(how, network, layers), result)
 
 
 def _numbers(found: Continued) -> dict[str, Any]:
@@ -202,16 +199,9 @@ def _result_of(
     protocol: Protocol, how: How, network: Network, place: Path | None, layers: int
 ) -> ContinuedNetwork | None:
     """What is there, of this network; what came with the repository counts where its network is not here."""
-    path = _result_path(how, network, layers)
-    if not path.exists():
+    result = read_record(_result_path(how, network, layers), ContinuedNetwork)
+    if result is None:
         return None
-    content = read_versioned_json(
-        path, FORMAT_VERSION, error=ReproductionError, missing="", damaged="delete it, and it is made again"
-    )
-    try:
-        result = ContinuedNetwork(**{of.name: content[of.name] for of in fields(ContinuedNetwork)})
-    except KeyError as error:
-        raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
     same = result.protocol == json.loads(json.dumps(asdict(protocol)))
     of_network = result.weights == weights_digest(place) if place is not None else not how.retrain
     return result if same and of_network else None
@@ -233,7 +223,3 @@ def _steps_done(protocol: Protocol, how: How, network: Network) -> int:
     if place is None:
         return 0
     return sum(last_step(_run_folder(how, protocol, place, network, layers)) for layers in PLASTIC_LAYERS)
-
-
-def _pass_over(_network: Network, _reason: str, _outer_steps: int) -> None:
-    """A network that diverged cannot go on: it is left out."""

@@ -13,7 +13,9 @@ import numpy as np
 
 from flp_agents.analysis.figures import Curve, draw_curves, png_of
 from flp_agents.provenance import stamp
-from flp_agents.reproduction.results import NOT_TRAINED, figure, json_of, over_networks, write_bytes
+from flp_agents.report.formats import UNKNOWN
+from flp_agents.reproduction.files import json_of, markdown_table, write_all
+from flp_agents.reproduction.results import NOT_TRAINED, figure, over_networks
 from flp_agents.reproduction.section_7_1 import PLASTIC_LAYERS, ContinuedNetwork
 from flp_agents.reproduction.tables import Column
 from flp_envs.rendering import require_matplotlib
@@ -54,36 +56,27 @@ def write_section_7_1(
         ReproductionError: if something cannot be written.
         MissingDependency: if matplotlib is not installed.
     """
-    lines = [["", *(column.title for column in columns)], ["---"] * (len(columns) + 1)]
-    lines += [[str(row["method"]), *(figure(row[column.name]) for column in columns)] for row in rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    headings = ["", *(column.title for column in columns)]
+    lines = [[str(row["method"]), *(figure(row[column.name]) for column in columns)] for row in rows]
     page = (
         "# Section 7.1: Feature Reuse networks, meta-trained on with more plasticity\n\n"
-        f"Standard errors over networks in brackets; made with `{command}`.\n\n{table}\n"
+        f"Standard errors over networks in brackets; made with `{command}`.\n\n{markdown_table(headings, lines)}\n"
+        "Each network, on the same episodes before and after; standard errors over episodes in brackets.\n\n"
+        + markdown_table(("network", "plastic layers", "before", "after", "difference"), map(_change, results))
     )
-    changes = [
-        f"| {of.network} | {of.plastic_layers} | {of.before:.3g} | {of.after:.3g} | "
-        f"{of.difference:.2g} ({of.difference_error:.1g}) |"
-        for of in results
-        if of.after is not None
-    ]
-    if changes:
-        page += (
-            (
-                "\nEach network, on the same episodes before and after; standard errors over episodes in brackets.\n\n"
-                "| network | plastic layers | before | after | difference |\n| --- | --- | --- | --- | --- |\n"
-            )
-            + "\n".join(changes)
-            + "\n"
-        )
     content = {"command": command, "rows": list(rows), "networks": [asdict(of) for of in results], **stamp()}
-    contents = {"json": json_of(content).encode(), "md": page.encode(), "csv": _judgements(results)}
+    contents = {"section7.1.json": json_of(content), "section7.1.csv": _judgements(results)}
+    contents["section7.1.md"] = page.encode()
     if any(of.failure is None for of in results):
-        contents["png"] = png_of(_draw(columns, results))
-    paths = {kind: folder / f"section7.1.{kind}" for kind in contents}
-    for kind, path in paths.items():
-        write_bytes(path, contents[kind])
-    return list(paths.values())
+        contents["section7.1.png"] = png_of(_draw(columns, results))
+    return write_all(folder, contents)
+
+
+def _change(of: ContinuedNetwork) -> tuple[str, ...]:
+    if of.before is None or of.after is None:
+        return (of.network, str(of.plastic_layers), UNKNOWN, "diverged", UNKNOWN)
+    difference = f"{of.difference:.2g} ({of.difference_error:.1g})"
+    return (of.network, str(of.plastic_layers), f"{of.before:.3g}", f"{of.after:.3g}", difference)
 
 
 def _judgements(results: Sequence[ContinuedNetwork]) -> bytes:
