@@ -1,4 +1,4 @@
-"""Recipes of meta-training at equal time: what ``recipes.py`` and ``outer_rates.py`` share.
+"""Recipes of meta-training at equal time: what ``recipes.py`` and ``rate_search.py`` share.
 
 Every recipe gets the same time on one thread, over several seeds, and as many outer steps as fit into it: the cost of
 an outer step is measured first, so that schedules end when the time does. Time is that of the processor, which on an

@@ -44,6 +44,7 @@ RECIPES: dict[str, Recipe] = {
     "coefficients as logarithms": Recipe({"coefficient_scale": "log", "rate_coefficients": 0.02}),
     "weights averaged, 0.99": Recipe(average=0.99),
     "rectified feedback": Recipe({"rectified": True}),
+    "short for nine tenths, coefficients from 3": Recipe({"initial_coefficient": 3.0}, short=0.9),
 }
 
 

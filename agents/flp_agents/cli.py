@@ -158,7 +158,7 @@ def _add_analysis_command(commands: Any) -> None:
 def _add_reproduce_command(commands: Any) -> None:
     text = "the paper's tables and figures, made anew, beside its own numbers"
     command = _add(commands, "reproduce", text, "reproduce", "reproduction.commands")
-    command.add_argument("what", metavar="WHAT", help="table1, table2, figure2, curves or section7.1")
+    command.add_argument("what", metavar="WHAT", help="table1, table2, figure2, curves, section7.1 or claims")
     command.add_argument("--scale", default="cpu", help="paper, half or cpu: the preset (default: %(default)s)")
     command.add_argument("--retrain", action="store_true", help="meta-train what is missing; no bundled checkpoints")
     command.add_argument("--methods", nargs="+", metavar="NAME", help="rows, such as flp-2 (default: all)")

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Table as ShownTable
 from flp_agents.commands import prepare_torch, typed_command
 from flp_agents.progress import show_steps
 from flp_agents.reproduction.analysing import AnalysedNetwork, analyse_networks
+from flp_agents.reproduction.claims import HEADINGS, Claim, claims_of, read_findings, write_claims
 from flp_agents.reproduction.judging import part_of, reproduce_table
 from flp_agents.reproduction.pictures import write_curves, write_figure_2
 from flp_agents.reproduction.results import NO_DATA, figure, published_figure
@@ -141,6 +142,18 @@ def _section_7_1(options: argparse.Namespace, how: How) -> int:
     return 0
 
 
+def _claims(options: argparse.Namespace, how: How) -> int:
+    folder = how.folder / options.scale
+    claims = claims_of(read_findings(folder))
+    files = write_claims(folder, claims, typed_command(options.arguments))
+    if options.json:
+        print(json.dumps({"scale": options.scale, "claims": [asdict(claim) for claim in claims]}, allow_nan=False))
+        return 0
+    _print_claims(claims, options.scale)
+    print(", ".join(map(str, files)))
+    return 0
+
+
 def _analysed(networks: Sequence[Network], options: argparse.Namespace, how: How) -> list[AnalysedNetwork]:
     episodes = options.episodes or ANALYSED_EPISODES
     with _bar(options.what) as on_progress:
@@ -183,6 +196,15 @@ def _bar(name: str) -> Iterator[OnProgress]:
         yield on_progress
 
 
+def _print_claims(claims: Sequence[Claim], scale: str) -> None:
+    shown = ShownTable(title=f"The paper's claims, scale {scale}", box=None, padding=(0, 2, 0, 0), title_justify="left")
+    for heading in HEADINGS:
+        shown.add_column(heading)
+    for claim in claims:
+        shown.add_row(*astuple(claim))
+    Console().print(shown)
+
+
 def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> None:
     shown = ShownTable(title=f"{table.title}, scale {scale}", box=None, padding=(0, 2, 0, 0), title_justify="left")
     shown.add_column("method", no_wrap=True)
@@ -201,4 +223,5 @@ WHAT: dict[str, Callable[[argparse.Namespace, How], int]] = {
     "figure2": _figure_2,
     "curves": _curves,
     "section7.1": _section_7_1,
+    "claims": _claims,
 }

@@ -1,0 +1,257 @@
+"""The paper's claims of sections 6 and 7, each marked by what ``flp reproduce`` found, for every form of the baseline.
+
+Between networks a difference counts when it is larger than twice its standard error over networks. Figure 2 is of one
+network for each method, so there the marks follow the thresholds that each claim states.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from flp_agents.provenance import stamp
+from flp_agents.reproduction.files import ReproductionError, json_of, markdown_table, write_all
+from flp_agents.reproduction.results import figure
+from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
+
+SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
+# How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
+LESS, SAME, MORE = "less", "same", "more"
+IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE}
+IS_NOT_MORE = {LESS: SEEN, SAME: SEEN, MORE: NOT_SEEN}
+IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN}
+# Standard errors beyond which a difference counts.
+SURE = 2.0
+FEATURE_REUSE = TABLE_1.methods[0].title
+HEADINGS = ("section", "claim", "where", "against", "", "found")
+# Smaller "drastically", and aligned "weakly".
+DRASTICALLY, WEAKLY = 0.5, 0.5
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim in one case.
+
+    Attributes:
+        section: of the paper.
+        claim: what it says, in a sentence.
+        where: the environment.
+        against: the baseline, where there is one.
+        verdict: "seen", "not seen", "opposite", or "open" where a figure is missing or of one network.
+        found: the figures that it rests on.
+    """
+
+    section: str
+    claim: str
+    where: str
+    against: str
+    verdict: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Rows of what was reproduced, as the files in a scale's folder have them; empty where there is no such file."""
+
+    table1: Rows = ()
+    table2: Rows = ()
+    figure2: Rows = ()
+    section_7_1: Rows = ()
+
+
+def read_findings(folder: Path) -> Findings:
+    """What ``flp reproduce`` wrote for one scale.
+
+    Raises:
+        ReproductionError: if a file is damaged, or there is none.
+    """
+    names = ("table1.json", "table2.json", "figure2/figure2.json", "section7.1.json")
+    if not any((folder / name).exists() for name in names):
+        raise ReproductionError(f"nothing is reproduced in {folder}: flp reproduce table1 comes first")
+    return Findings(*(_rows_in(folder / name) for name in names))
+
+
+def claims_of(findings: Findings) -> list[Claim]:
+    """All claims, in the paper's order."""
+    return [
+        *_deep_plasticity_helps(findings),
+        *_flp_matches_gradients(findings),
+        *_flp_is_better_at_continual_learning(findings),
+        *_features_at_birth(findings.figure2),
+        *_more_plasticity_later(findings.section_7_1),
+        *_interference(findings.figure2),
+        *_directions(findings.figure2),
+        *_sizes(findings.figure2),
+    ]
+
+
+def write_claims(folder: Path, claims: Sequence[Claim], command: str) -> list[Path]:
+    """``claims.md`` and ``claims.json``.
+
+    Raises:
+        ReproductionError: if one cannot be written.
+    """
+    page = f"# The paper's claims\n\nMade with `{command}`.\n\n{markdown_of(claims)}"
+    content = {"command": command, "claims": [asdict(claim) for claim in claims], **stamp()}
+    return write_all(folder, {"claims.md": page.encode(), "claims.json": json_of(content)})
+
+
+def markdown_of(claims: Iterable[Claim]) -> str:
+    """A table."""
+    rows = ({**asdict(claim), "verdict": f"**{claim.verdict}**"} for claim in claims)
+    return markdown_table(HEADINGS, (list(row.values()) for row in rows))
+
+
+def relation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
+    """How the first of two cells of a table stands to the second: less, same or more; none if that cannot be told."""
+    if one is None or other is None or one["standard_error"] is None or other["standard_error"] is None:
+        return None
+    difference = one["mean"] - other["mean"]
+    if abs(difference) <= SURE * math.hypot(one["standard_error"], other["standard_error"]):
+        return SAME
+    return LESS if difference < 0 else MORE
+
+
+def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
+    for table, rows, column in _columns(findings):
+        for method in table.methods:
+            if method.learner == "flp":
+                text = f"{method.title} has less error"
+                yield _comparison("6.1", text, rows, column, (method.title, FEATURE_REUSE), IS_LESS)
+
+
+def _flp_matches_gradients(findings: Findings) -> Iterator[Claim]:
+    for table, rows, column in _columns(findings):
+        if not column.name.endswith("continual"):
+            for form in _gradient_forms(table):
+                yield _comparison("6.2", "FLP (2) has no more error", rows, column, ("FLP (2)", form), IS_NOT_MORE)
+
+
+def _flp_is_better_at_continual_learning(findings: Findings) -> Iterator[Claim]:
+    for table, rows, column in _columns(findings):
+        if column.name.endswith("continual"):
+            for form in _gradient_forms(table):
+                yield _comparison("6.3", "FLP (2) has less error", rows, column, ("FLP (2)", form), IS_LESS)
+    column = TABLE_1.columns[1]
+    for form in _gradient_forms(TABLE_1):
+        text = f"{form} has no less error"
+        yield _comparison("6.3", text, findings.table1, column, (form, FEATURE_REUSE), IS_NOT_LESS)
+
+
+def _features_at_birth(rows: Rows) -> Iterator[Claim]:
+    plastic = [FEATURE_REUSE, "FLP (2)", "FLP (3)"]
+    for before, after in pairwise(plastic):
+        less, more = (_of_figure(rows, "continual", title) for title in (before, after))
+        verdict, found = OPEN, ""
+        if less is not None and more is not None:
+            cells = [
+                {"mean": row["readout_score"], "standard_error": row["readout_score_standard_error"]}
+                for row in (less, more)
+            ]
+            verdict = IS_LESS.get(relation(*cells) or "", OPEN)
+            found = " and ".join(f"{cell['mean']:.2g}" for cell in cells)
+        text = f"a readout on the features at birth has more error for {after}"
+        yield Claim("7.1", text, TABLE_1.columns[1].title, before, verdict, found)
+
+
+def _more_plasticity_later(rows: Rows) -> Iterator[Claim]:
+    for column in TABLE_1.columns:
+        control = rows[1].get(column.name) if rows else None
+        for row in rows[2:]:
+            cell = row.get(column.name)
+            text = f"a Feature Reuse network that goes on with {row['method']} has no less error"
+            verdict = IS_NOT_LESS.get(relation(cell, control) or "", OPEN)
+            yield Claim("7.1", text, column.title, "going on with 1", verdict, _figures(cell, control))
+
+
+def _interference(rows: Rows) -> Iterator[Claim]:
+    one = _of_figure(rows, "continual", "FLP (2)")
+    for form in _gradient_forms(TABLE_1):
+        other = _of_figure(rows, "continual", form)
+        verdict, found = OPEN, ""
+        if one is not None and other is not None:
+            ratio = one["interference"] / other["interference"]
+            verdict = SEEN if ratio < DRASTICALLY else NOT_SEEN if ratio <= 1 else OPPOSITE
+            found = f"{one['interference']:.2g} and {other['interference']:.2g}"
+        text = f"learning changes FLP (2)'s answers on earlier functions less than {DRASTICALLY} times as much"
+        yield Claim("7.2", text, TABLE_1.columns[1].title, form, verdict, found)
+
+
+def _directions(rows: Rows) -> Iterator[Claim]:
+    for title in ("FLP (2)", "FLP (3)"):
+        row = _of_figure(rows, "continual", title)
+        cosines = None if row is None else row["cosine_by_layer"]
+        found = "" if cosines is None else "from the output down: " + ", ".join(f"{c:.2f}" for c in cosines)
+        for text, holds in (
+            (f"{title}'s updates align weakly (below {WEAKLY}) with the negative gradient in every layer", _weak),
+            (f"some layer of {title} updates against the gradient, on average", _against),
+        ):
+            verdict = OPEN if cosines is None else SEEN if holds(cosines) else NOT_SEEN
+            yield Claim("7.3", text, TABLE_1.columns[1].title, "", verdict, found)
+
+
+def _sizes(rows: Rows) -> Iterator[Claim]:
+    one = _of_figure(rows, "iid", "FLP (2)")
+    for form in _gradient_forms(TABLE_1):
+        other = _of_figure(rows, "iid", form)
+        for text, layer, larger in (
+            ("FLP (2)'s updates of the layer below the output are larger", 1, True),
+            ("FLP (2)'s updates of the output layer are smaller", 0, False),
+        ):
+            verdict, found = OPEN, ""
+            if one is not None and other is not None:
+                sizes = one["magnitude_by_layer"][layer], other["magnitude_by_layer"][layer]
+                verdict = SEEN if (sizes[0] > sizes[1]) == larger else OPPOSITE
+                found = f"{sizes[0]:.2g} and {sizes[1]:.2g}"
+            yield Claim("7.3", text, TABLE_1.columns[0].title, form, verdict, found)
+
+
+def _weak(cosines: Sequence[float]) -> bool:
+    return all(abs(cosine) < WEAKLY for cosine in cosines)
+
+
+def _against(cosines: Sequence[float]) -> bool:
+    return any(cosine < 0 for cosine in cosines)
+
+
+def _comparison(
+    section: str, text: str, rows: Rows, column: Column, methods: tuple[str, str], marks: Mapping[str, str]
+) -> Claim:
+    """A claim about the error of the first of two methods, against the second."""
+    cells = [next((row[column.name] for row in rows if row["method"] == title), None) for title in methods]
+    verdict = marks.get(relation(*cells) or "", OPEN)
+    return Claim(section, text, column.title, methods[1], verdict, _figures(*cells))
+
+
+def _figures(*cells: Mapping[str, Any] | None) -> str:
+    return " and ".join(figure(cell) for cell in cells if cell is not None)
+
+
+def _columns(findings: Findings) -> list[tuple[Table, Rows, Column]]:
+    of_tables = ((TABLE_1, findings.table1), (TABLE_2, findings.table2))
+    return [(table, rows, column) for table, rows in of_tables for column in table.columns]
+
+
+def _gradient_forms(table: Table) -> list[str]:
+    return [method.title for method in table.methods if method.learner == "gradient-based"]
+
+
+def _of_figure(rows: Rows, column: str, method: str) -> Mapping[str, Any] | None:
+    return next((row for row in rows if row["column"] == column and row["method"] == method), None)
+
+
+def _rows_in(path: Path) -> Rows:
+    try:
+        rows: Rows = json.loads(path.read_text())["rows"]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReproductionError(f"cannot read {path}: {error}: delete it, and flp reproduce makes it anew") from None
+    return rows
