@@ -132,7 +132,8 @@ def test_falling_back_is_visible():
     with pytest.warns(ByAutograd, match="found by autograd: the closed form covers feedback of one layer"):
         run_lifetime(learner, episode)
     assert "by autograd (the closed form covers feedback of one layer" in describe(learner)
-    assert describe(LEARNERS["oml"]()) == "by autograd (OML has no closed form)"
+    assert describe(LEARNERS["gradient-based, second order"]()) == "by autograd (GradientBased has no closed form)"
+    assert describe(LEARNERS["oml"]()) == "to first order, without a graph of the lifetime"
     assert describe(LEARNERS["flp 2"]()).startswith("in closed form, in ")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from flp_agents.network import FastWeights, Network
+from flp_agents.network import FastWeights, Network, answer
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import check_choice
@@ -67,18 +67,63 @@ def descend(
     """
     if order == "first":
         with torch.no_grad():
-            weight_steps, bias_steps = loss_gradients(state, y, objective)
+            gradients = loss_gradients(state, y, objective)
     else:
-        weight_steps, bias_steps = loss_gradients(state, y, objective)
+        gradients = loss_gradients(state, y, objective)
+    return _moved(state, gradients, weight_rates, bias_rates, rate_unit)
+
+
+def descend_to_first_order(
+    state: FastWeights,
+    features: Tensor,
+    targets: Tensor,
+    weight_rates: Sequence[Tensor],
+    bias_rates: Sequence[Tensor],
+    *,
+    objective: Objective = SquaredError(),
+    rate_unit: float = 1.0,
+) -> FastWeights:
+    """A whole lifetime of descent, to first order.
+
+    As its gradients count as constants, and rates and initial weights stay the same, all steps together are one step
+    along the sum of the gradients: only that needs a graph.
+
+    Args:
+        state: before the first step.
+        features: ``(E, T, B, in)``.
+        targets: ``(E, T, B, n_y)``.
+        weight_rates: as for :func:`descend`.
+        bias_rates: the same.
+        objective: whose loss is descended.
+        rate_unit: what all rates are multiplied by.
+    """
+    with torch.no_grad():
+        lived = state
+        sums = [torch.zeros_like(weight) for weight in state.weights], [torch.zeros_like(b) for b in state.biases]
+        for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
+            _, lived = answer(lived, x)
+            gradients = loss_gradients(lived, y, objective)
+            for of_kind, gradients_of_kind in zip(sums, gradients, strict=True):
+                torch._foreach_add_(of_kind, gradients_of_kind)
+            lived = _moved(lived, gradients, weight_rates, bias_rates, rate_unit)
+    return _moved(state, sums, weight_rates, bias_rates, rate_unit)
+
+
+def _moved(
+    state: FastWeights,
+    gradients: tuple[list[Tensor], list[Tensor]],
+    weight_rates: Sequence[Tensor],
+    bias_rates: Sequence[Tensor],
+    rate_unit: float,
+) -> FastWeights:
+    """Against the gradients, each parameter at its rate."""
+
+    def all_moved(values: Sequence[Tensor], rates: Sequence[Tensor], of: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(torch.addcmul(v, r, g, value=-rate_unit) for v, r, g in zip(values, rates, of, strict=True))
+
     return state._replace(
-        weights=tuple(
-            torch.addcmul(weight, rate, step, value=-rate_unit)
-            for weight, rate, step in zip(state.weights, weight_rates, weight_steps, strict=True)
-        ),
-        biases=tuple(
-            torch.addcmul(bias, rate, step, value=-rate_unit)
-            for bias, rate, step in zip(state.biases, bias_rates, bias_steps, strict=True)
-        ),
+        weights=all_moved(state.weights, weight_rates, gradients[0]),
+        biases=all_moved(state.biases, bias_rates, gradients[1]),
     )
 
 
@@ -126,6 +171,7 @@ class GradientBased(NetworkLearner):
             "seed": seed,
         }
         self.order, self.rate_unit, self.redraw_output = order, rate_unit, redraw_output
+        self.first_order = order == "first"
         shapes = self.layers.plastic_shapes
         self.weight_rates = nn.ParameterList([nn.Parameter(torch.full(s, float(initial_rate))) for s in shapes])
         self.bias_rates = nn.ParameterList([nn.Parameter(torch.full(s[:1], float(initial_rate))) for s in shapes])
@@ -147,6 +193,17 @@ class GradientBased(NetworkLearner):
             objective=self.objective,
             rate_unit=self.rate_unit,
             order=self.order,
+        )
+
+    def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
+        return descend_to_first_order(
+            state,
+            features,
+            targets,
+            list(self.weight_rates),
+            list(self.bias_rates),
+            objective=self.objective,
+            rate_unit=self.rate_unit,
         )
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:

@@ -30,10 +30,13 @@ class Learner(nn.Module, Generic[State]):
     Attributes:
         settings: the constructor's arguments by name, enough to build the learner again.
         objective: what it is to answer.
+        first_order: whether the meta-gradient takes the gradients that the learner descends within a lifetime for
+            constants. Its lifetimes need no graph, see :meth:`live_to_first_order`.
     """
 
     settings: Mapping[str, Any]
     objective: Objective = SquaredError()
+    first_order: bool = False
 
     def tensor(self, array: Any) -> Tensor:
         """An array as a tensor of the meta-parameters' device and type; images, which are bytes, stay bytes."""
@@ -129,6 +132,16 @@ class Learner(nn.Module, Generic[State]):
             NotCovered: if it is not one; by default it is not.
         """
         raise NotCovered(f"{type(self).__name__} has no closed form", surprising=False)
+
+    def live_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> State:
+        """The state after a lifetime, for learners that are :attr:`first_order`; differentiable in one step.
+
+        Args:
+            state: of ``E`` lifetimes.
+            features: ``(E, T, B, ...)`` encoded inputs.
+            targets: ``(E, T, B, n_y)``.
+        """
+        raise NotImplementedError
 
     def with_weights(self, state: State, weights: tuple[Tensor, ...]) -> State:
         """The state with other weights in its plastic chain, for learners that are one."""

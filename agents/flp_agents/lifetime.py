@@ -79,11 +79,7 @@ def run_lifetime(
         FLPError: if the answers have another shape than the targets.
     """
     tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(learner, episode)
-    # Support and query together: one pass through the trunk.
-    steps = tensors.support_x.shape[1]
-    features = meta_gradient.encode(learner, torch.cat([tensors.support_x, tensors.query_x], 1))
-    support, query = features[:, :steps], features[:, steps:]
-
+    support, query = meta_gradient.encode(learner, tensors.support_x, tensors.query_x)
     born = learner.init(len(tensors.support_x)) if state is None else state
     state = meta_gradient.live(learner, born, support, tensors.support_y)
     answers = learner.answer_all(state, query)

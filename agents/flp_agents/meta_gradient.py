@@ -76,8 +76,8 @@ class MetaGradient(Protocol):
         """
         ...
 
-    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
-        """A lifetime's inputs ``(E, T + Q, B, ...)`` encoded."""
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded."""
         ...
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
@@ -89,23 +89,29 @@ class _Encodes:
     def check(self, learner: Learner[Any], steps: int) -> None:
         """Fits always."""
 
-    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
-        return learner.encode(x)
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return _encoded(learner, support, query, learner.encode)
 
 
 class _EncodesTwice:
     """Forgets what the trunk did between input and features, and does it once more on the way back."""
 
-    def encode(self, learner: Learner[Any], x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return learner.encode(x)
-        features: Tensor = checkpoint(learner.encode, x, use_reentrant=False, preserve_rng_state=False)
-        return features
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        def encode(x: Tensor) -> Tensor:
+            if not torch.is_grad_enabled():
+                return learner.encode(x)
+            features: Tensor = checkpoint(learner.encode, x, use_reentrant=False, preserve_rng_state=False)
+            return features
+
+        return _encoded(learner, support, query, encode)
 
 
 @dataclass(frozen=True)
 class Autograd(_Encodes):
-    """The exact gradient, by automatic differentiation even of learners that have a closed form."""
+    """The exact gradient, by automatic differentiation even of learners that are known a shorter way."""
+
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return _encoded_together(support, query, learner.encode)
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
         return inner_loop(learner, state, features, targets)
@@ -227,11 +233,30 @@ def not_covered(learner: Learner[Any]) -> str | None:
 
 def describe(learner: Learner[Any]) -> str:
     """How a learner's meta-gradient is computed here, in a few words."""
+    if learner.first_order:
+        return "to first order, without a graph of the lifetime"
     reason = not_covered(learner)
     if reason is not None:
         return f"by autograd ({reason})"
     parameter = next(learner.parameters())
     return f"in closed form, {chain_gradient.engine_name(parameter.device, parameter.dtype)}"
+
+
+def _encoded(
+    learner: Learner[Any], support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Nothing comes back to the support's features of what learns to first order."""
+    if not learner.first_order:
+        return _encoded_together(support, query, encode)
+    with torch.no_grad():
+        features = learner.encode(support)
+    return features, encode(query)
+
+
+def _encoded_together(support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """In one pass through the trunk."""
+    features = encode(torch.cat([support, query], 1))
+    return features[:, : support.shape[1]], features[:, support.shape[1] :]
 
 
 def _segment(strategy: Checkpointed | Reversible, steps: int) -> int:
@@ -250,7 +275,9 @@ def _in_closed_form(
     keep: Keep,
     otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any],
 ) -> Any:
-    """Lives through the plastic chain if the learner is one, and ``otherwise`` if not."""
+    """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
+    if learner.first_order and torch.is_grad_enabled():
+        return learner.live_to_first_order(state, features, targets)
     try:
         form, tensors = learner.plastic_chain(state)
     except NotCovered as reason:

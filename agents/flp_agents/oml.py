@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flp_agents.gradient_based import descend
+from flp_agents.gradient_based import descend, descend_to_first_order
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
@@ -33,6 +33,7 @@ class OML(NetworkLearner):
     """
 
     inner_rate: Tensor
+    first_order = True
 
     def __init__(
         self,
@@ -56,6 +57,10 @@ class OML(NetworkLearner):
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         rates = [self.inner_rate] * len(state.weights)
         return descend(state, y, rates, rates, objective=self.objective, order="first")
+
+    def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
+        rates = [self.inner_rate] * len(state.weights)
+        return descend_to_first_order(state, features, targets, rates, rates, objective=self.objective)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"weights": list(self.layers.parameters())}
