@@ -32,6 +32,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import flp_envs
 from flp_agents import MetaTrainingDiverged, evaluate, get_preset
+from flp_agents.presets import Preset
 from flp_agents.processes import set_threads
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
@@ -53,7 +54,7 @@ class Recipe:
         preset: that they change.
         learner: who is meta-trained.
         env: where.
-        short: share of the outer steps on short lifetimes, which come first.
+        short: share of the outer steps on short lifetimes, which come first; none: the preset's.
         average: decay of the running average of meta-parameters that is judged; 0: the meta-parameters themselves.
     """
 
@@ -61,13 +62,21 @@ class Recipe:
     preset: str = "cpu"
     learner: str = "flp"
     env: str = "FLPSine-Continual-v0"
-    short: float = 5 / 7
+    short: float | None = None
     average: float = 0.0
 
 
-def settings_of(recipe: Recipe, outer_steps: int) -> Any:
+def short_share(recipe: Recipe) -> float:
+    """Of the outer steps, those on short lifetimes."""
+    if recipe.short is not None:
+        return recipe.short
+    preset = get_preset(recipe.preset, recipe.learner)
+    return preset.short_outer_steps / preset.outer_steps
+
+
+def settings_of(recipe: Recipe, outer_steps: int) -> Preset:
     """The preset of so many outer steps."""
-    short = round(recipe.short * outer_steps)
+    short = round(short_share(recipe) * outer_steps)
     return get_preset(
         recipe.preset, recipe.learner, {**recipe.changes, "outer_steps": outer_steps, "short_outer_steps": short}
     )
@@ -83,7 +92,7 @@ def seconds_a_step(recipe: Recipe, seconds: float = 8.0) -> float:
     """Of an outer step, on average over both kinds of lifetimes, each of which is tried for so long."""
     set_threads(1)
     cost = 0.0
-    for share, short in ((recipe.short, 1.0), (1.0 - recipe.short, 0.0)):
+    for share, short in ((short_share(recipe), 1.0), (1.0 - short_share(recipe), 0.0)):
         if share:
             part = replace(recipe, short=short)
             with tempfile.TemporaryDirectory() as folder:

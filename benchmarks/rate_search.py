@@ -1,80 +1,141 @@
 """The same search of rates for each method of table 1: ``python benchmarks/rate_search.py --jobs 2``.
 
-First the outer rates of the ``cpu`` preset, multiplied by each of four factors. Then, at the best of them, the size of
-the first inner steps, multiplied by each of two. Six runs for each method. See :mod:`equal_time` for what is the same
-for all. Writes ``results/rate_search.csv``; ``--column iid`` writes ``results/rate_search_iid.csv``.
+First the outer rates, multiplied by each of five factors. Then, at the best of them, the size of the first inner steps,
+multiplied by each of two. So seven runs for each method, all of as many outer steps, a share of the preset's; each
+judged on 64 standard lifetimes of the meta-train split. Each run's result is a file; runs that are there are not run
+again. Writes ``results/rate_search.csv``; ``--column iid`` writes ``results/rate_search_iid.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equal_time import Recipe, print_table, run_all
+import joblib
+from equal_time import Recipe, judge, plan_of
 
-from flp_agents import get_preset
+from flp_agents import MetaTrainingDiverged
+from flp_agents.processes import set_threads
 from flp_agents.reproduction.tables import TABLE_1, Method
+from flp_agents.training import TrainingRun
+from flp_datasets.files import write_atomically
 
-OUTER_FACTORS = (0.05, 0.25, 1.0, 2.0)
-OUTER_RATES = ("rate_weights", "rate_feedback", "rate_strengths", "rate_coefficients", "rate_inner_rates")
-INNER_FACTORS = (0.3, 3.0)
-# What sets the size of the inner steps with which meta-training begins.
-INNER_STEPS = {
-    "flp": "initial_coefficient",
-    "feature-reuse": "initial_coefficient",
-    "gradient-based": "initial_rate",
-    "oml": "inner_rate",
+OUTER_FACTORS = (0.05, 0.25, 1.0, 2.0, 4.0)
+# What the factors multiply: outer learning rates, and what sets the size of the inner steps with which meta-training
+# begins.
+OUTER_RATES = {
+    "rate_weights": 2e-3,
+    "rate_feedback": 2e-3,
+    "rate_strengths": 2e-3,
+    "rate_coefficients": 0.08,
+    "rate_inner_rates": 0.03,
 }
-Rows = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
+INNER_FACTORS = (0.3, 3.0)
+INNER_STEPS = {
+    "flp": ("initial_coefficient", 1.0),
+    "feature-reuse": ("initial_coefficient", 1.0),
+    "gradient-based": ("initial_rate", 1.0),
+    "oml": ("inner_rate", 0.003),
+}
 
 
-def recipe_of(method: Method, env: str, outer: float, inner: float) -> Recipe:
-    """One of a method's. Factors are of FLP's outer rates, also for methods whose preset has others."""
-    rates = {name: outer * getattr(get_preset("cpu", "flp"), name) for name in OUTER_RATES}
-    name = INNER_STEPS[method.learner]
-    first = inner * getattr(get_preset("cpu", method.learner), name)
-    return Recipe({**method.options, **rates, name: first}, learner=method.learner, env=env)
+@dataclass(frozen=True)
+class Trial:
+    """One run.
+
+    Attributes:
+        method: of table 1.
+        outer: factor of the outer rates.
+        inner: factor of the first inner steps.
+    """
+
+    method: Method
+    outer: float
+    inner: float = 1.0
+
+    def recipe(self, env: str) -> Recipe:
+        """Changes to the ``cpu`` preset."""
+        rates = {name: self.outer * rate for name, rate in OUTER_RATES.items()}
+        name, first = INNER_STEPS[self.method.learner]
+        changes = {**self.method.options, **rates, name: self.inner * first}
+        return Recipe(changes, learner=self.method.learner, env=env)
 
 
-def title_of(method: Method, outer: float, inner: float) -> str:
-    """As the results have it."""
-    return f"{method.title}, outer rates x {outer:g}, first inner steps x {inner:g}"
+def meta_train(trial: Trial, env: str, outer_steps: int, path: Path) -> None:
+    """One run into its file."""
+    set_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrainingRun(plan_of(trial.recipe(env), outer_steps, 0), Path(folder))
+        try:
+            run.run(save_every_seconds=3600, clock=time.process_time)
+            mse = judge(run.learner, env)
+        except MetaTrainingDiverged:
+            mse = math.nan
+    row = {
+        "method": trial.method.title,
+        "outer_rates": trial.outer,
+        "first_inner_steps": trial.inner,
+        "outer_steps": run.trainer.step_count,
+        "minutes": round(run.seconds / 60, 2),
+        "mse": mse if math.isfinite(mse) else None,
+        "skipped": run.trainer.skipped_total,
+    }
+    write_atomically(path, (json.dumps(row, allow_nan=False) + "\n").encode())
+    print(row, flush=True)
 
 
-def error(rows: Rows, name: str) -> float:
-    """Where a recipe ended, on average over seeds; infinite if one of them did not end well."""
-    ends = [of_run[-1]["mse"] for (of, _), of_run in rows.items() if of == name]
-    return math.inf if None in ends else statistics.mean(ends)
+def search(env: str, outer_steps: int, jobs: int, folder: Path) -> list[dict[str, Any]]:
+    """A row for each run, method after method."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def path_of(trial: Trial) -> Path:
+        return folder / f"{trial.method.name}-{outer_steps}-outer-{trial.outer:g}-inner-{trial.inner:g}.json"
+
+    def run(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        joblib.Parallel(n_jobs=jobs)(
+            joblib.delayed(meta_train)(trial, env, outer_steps, path_of(trial))
+            for trial in trials
+            if not path_of(trial).exists()
+        )
+        return [json.loads(path_of(trial).read_text()) for trial in trials]
+
+    def error(row: dict[str, Any]) -> float:
+        return math.inf if row["mse"] is None else float(row["mse"])
+
+    rows = run([Trial(method, outer) for method in TABLE_1.methods for outer in OUTER_FACTORS])
+    then = []
+    for method in TABLE_1.methods:
+        best = min((row for row in rows if row["method"] == method.title), key=error)
+        then += [Trial(method, best["outer_rates"], inner) for inner in INNER_FACTORS]
+    rows += run(then)
+    return sorted(rows, key=lambda row: [method.title for method in TABLE_1.methods].index(row["method"]))
 
 
 def main() -> None:
-    """Runs what is missing and writes the table."""
+    """Runs what is missing, writes the table and prints it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=2.0, help="for each run")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--outer-steps", type=int, default=800, help="of each run")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--column", choices=[column.name for column in TABLE_1.columns], default="continual")
-    parser.add_argument("--output", type=Path, help="folder; .csv beside it")
     options = parser.parse_args()
     env = next(column.env for column in TABLE_1.columns if column.name == options.column)
-    suffix = "" if options.column == "continual" else f"_{options.column}"
-    folder = options.output or Path(f"results/rate_search{suffix}")
-
-    def run(tried: Sequence[tuple[Method, float, float]]) -> Rows:
-        recipes = {title_of(*each): recipe_of(each[0], env, *each[1:]) for each in tried}
-        return run_all(recipes, seeds=options.seeds, minutes=options.minutes, jobs=options.jobs, folder=folder)
-
-    first = run([(method, outer, 1.0) for method in TABLE_1.methods for outer in OUTER_FACTORS])
-
-    def best_outer(method: Method) -> float:
-        return min(OUTER_FACTORS, key=lambda outer: error(first, title_of(method, outer, 1.0)))
-
-    then = run([(method, best_outer(method), inner) for method in TABLE_1.methods for inner in INNER_FACTORS])
-    print_table({**first, **then})
+    folder = Path("results/rate_search" + ("" if options.column == "continual" else f"_{options.column}"))
+    rows = search(env, options.outer_steps, options.jobs, folder)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder.with_suffix(".csv"), text.getvalue().encode())
+    print(text.getvalue())
 
 
 if __name__ == "__main__":

@@ -21,30 +21,41 @@ from flp_agents import get_preset
 CPU_WIDTHS = {"hidden_widths": get_preset("cpu", "flp").hidden_widths}
 
 
+# Outer learning rates that the recipes were compared at.
+RATES = {"rate_weights": 2e-3, "rate_feedback": 2e-3, "rate_strengths": 2e-3, "rate_coefficients": 0.08}
+
+
 def scaled(factor: float) -> dict[str, float]:
-    """The preset's outer learning rates, all multiplied."""
-    preset = get_preset("cpu", "flp")
-    names = ("rate_weights", "rate_feedback", "rate_strengths", "rate_coefficients")
-    return {name: factor * getattr(preset, name) for name in names}
+    """All rates multiplied."""
+    return {name: factor * rate for name, rate in RATES.items()}
+
+
+# Each of the others differs from this one in one thing, the paper's in all.
+BASE = "short for five sevenths"
+
+
+def base(changes: dict[str, Any] | None = None, **more: Any) -> Recipe:
+    """The base recipe with changes."""
+    return Recipe({**RATES, "initial_coefficient": 1.0, **(changes or {})}, **{"short": 5 / 7, **more})
 
 
 RECIPES: dict[str, Recipe] = {
     "the paper's": Recipe(CPU_WIDTHS, "paper", short=0.0),
     "the paper's, inputs scaled": Recipe({**CPU_WIDTHS, "scale_inputs": True}, "paper", short=0.0),
-    "cpu": Recipe(),
-    "full lifetimes only": Recipe(short=0.0),
-    "short lifetimes of 40 steps": Recipe({"short_steps_per_function": 4}),
-    "short for nine tenths": Recipe(short=0.9),
-    "constant rates": Recipe({"schedule": "constant"}),
-    "one lifetime a step": Recipe({"meta_batch": 1, **scaled(0.5)}),
-    "sixteen lifetimes a step": Recipe({"meta_batch": 16, **scaled(2.0)}),
-    "no clipping": Recipe({"gradient_clip": 0.0}),
-    "coefficients from 0": Recipe({"initial_coefficient": 0.0}),
-    "coefficients from 3": Recipe({"initial_coefficient": 3.0}),
-    "coefficients as logarithms": Recipe({"coefficient_scale": "log", "rate_coefficients": 0.02}),
-    "weights averaged, 0.99": Recipe(average=0.99),
-    "rectified feedback": Recipe({"rectified": True}),
-    "short for nine tenths, coefficients from 3": Recipe({"initial_coefficient": 3.0}, short=0.9),
+    BASE: base(),
+    "full lifetimes only": base(short=0.0),
+    "short lifetimes of 40 steps": base({"short_steps_per_function": 4}),
+    "short for nine tenths": base(short=0.9),
+    "constant rates": base({"schedule": "constant"}),
+    "one lifetime a step": base({"meta_batch": 1, **scaled(0.5)}),
+    "sixteen lifetimes a step": base({"meta_batch": 16, **scaled(2.0)}),
+    "no clipping": base({"gradient_clip": 0.0}),
+    "coefficients from 0": base({"initial_coefficient": 0.0}),
+    "coefficients from 3": base({"initial_coefficient": 3.0}),
+    "coefficients as logarithms": base({"coefficient_scale": "log", "rate_coefficients": 0.02}),
+    "weights averaged, 0.99": base(average=0.99),
+    "rectified feedback": base({"rectified": True}),
+    "short for nine tenths, coefficients from 3": base({"initial_coefficient": 3.0}, short=0.9),
 }
 
 
@@ -55,18 +66,19 @@ def draw(rows: Iterable[dict[str, Any]], path: Path) -> None:
     for row in rows:
         by_run.setdefault((row["recipe"], row["seed"]), []).append(row)
     names = [name for name in RECIPES if any(of == name for of, _ in by_run)]
-    columns = 4
+    columns = min(4, len(names))
+    lines = math.ceil(len(names) / columns)
     figure, panels = plt.subplots(
-        math.ceil(len(names) / columns), columns, figsize=(12, 2.4 * math.ceil(len(names) / columns)),
+        lines, columns, figsize=(3 * columns, max(3.6, 2.4 * lines)),
         sharex=True, sharey=True, squeeze=False, layout="constrained",
     )  # fmt: skip
     for axes, name in zip(panels.flat, names, strict=False):
         for (of, _), points in sorted(by_run.items(), key=lambda item: item[0][0] == name):
             known = [(point["minutes"], point["mse"]) for point in points if point["mse"] is not None]
             own = of == name
-            colour = "#0072B2" if own else "#E69F00" if of == "cpu" else "#D8D8D8"
+            colour = "#0072B2" if own else "#E69F00" if of == BASE else "#D8D8D8"
             axes.loglog(*zip(*known, strict=True), color=colour, linewidth=1.6 if own else 0.8, zorder=2 + own)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=9)
         axes.grid(True, which="major", alpha=0.3)
     # All panels share this axis: a few whole numbers, where logarithmic ticks would run into each other.
     longest = max(point["minutes"] for points in by_run.values() for point in points)
@@ -75,7 +87,7 @@ def draw(rows: Iterable[dict[str, Any]], path: Path) -> None:
     panels[0, 0].xaxis.set_minor_locator(NullLocator())
     for axes in list(panels.flat)[len(names) :]:
         axes.set_visible(False)
-    figure.supxlabel("minutes of meta-training on one thread (orange: cpu; grey: all others)")
+    figure.supxlabel(f"minutes of meta-training on one thread (orange: {BASE}; grey: all others)")
     figure.supylabel("mean squared error of a standard lifetime")
     figure.savefig(path, dpi=110)
     plt.close(figure)
