@@ -67,7 +67,7 @@ class Trial:
         rates = {name: self.outer * rate for name, rate in OUTER_RATES.items()}
         name, first = INNER_STEPS[self.method.learner]
         changes = {**self.method.options, **rates, name: self.inner * first}
-        return Recipe(changes, learner=self.method.learner, env=env)
+        return Recipe(changes, learner=self.method.learner, env=env, short=0.9)
 
 
 def meta_train(trial: Trial, env: str, outer_steps: int, path: Path) -> None:
