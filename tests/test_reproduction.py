@@ -490,6 +490,17 @@ def test_table_1_of_bundled_networks(tmp_path, capsys):
     assert str(tmp_path / "cpu" / "table1-2-episodes.md") in shown
 
 
+def test_columns_can_be_chosen(tmp_path, capsys):
+    arguments = ["--methods", "flp-2", "--columns", "continual", "--episodes=2", "--jobs=1", f"--output={tmp_path}"]
+    (row,) = run(["table1", *arguments], capsys)["rows"]
+    assert set(row) == {"method", "continual"}
+    assert row["continual"]["mean"] < 0.01
+    # The file is of the whole table all the same.
+    assert {"iid", "continual"} < set(json.loads((tmp_path / "cpu" / "table1-2-episodes.json").read_text())["rows"][0])
+    rows = run(["curves", *arguments[:4], "--networks=1", "--episodes=1", f"--output={tmp_path}"], capsys)["rows"]
+    assert {row["column"] for row in rows} == {"continual"}
+
+
 def test_table_2_without_data(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -533,6 +544,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
     assert "did you mean 'table1'" in fails(["reproduce", "tabel1", output], capsys)
     assert "valid: cpu, half, paper" in fails(["reproduce", "table1", "--scale=huge", output], capsys)
     assert "did you mean" in fails(["reproduce", "table1", "--methods=flp-5", output], capsys)
+    assert "did you mean 'continual'" in fails(["reproduce", "table1", "--columns=continua", output], capsys)
     assert "at least" in fails(["reproduce", "table1", "--episodes=1", output], capsys)
     assert "at least" in fails(["reproduce", "table1", "--networks=0", output], capsys)
     assert "at least" in fails(["reproduce", "table1", "--jobs=-1", output], capsys)

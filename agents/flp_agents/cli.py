@@ -162,6 +162,7 @@ def _add_reproduce_command(commands: Any) -> None:
     command.add_argument("--scale", default="cpu", help="paper, half or cpu: the preset (default: %(default)s)")
     command.add_argument("--retrain", action="store_true", help="meta-train what is missing; no bundled checkpoints")
     command.add_argument("--methods", nargs="+", metavar="NAME", help="rows, such as flp-2 (default: all)")
+    command.add_argument("--columns", nargs="+", metavar="NAME", help="such as continual (default: all)")
     command.add_argument("--networks", type=int, help="meta-trained for each cell (default: the paper's number)")
     command.add_argument("--episodes", type=int, help="meta-test episodes of each network (default: as documented)")
     command.add_argument("--jobs", type=int, help="processes of one thread (default: all cores)")

@@ -173,7 +173,9 @@ def _chosen(table: Table, options: argparse.Namespace, of_which: Sequence[Table]
     """The part of a table that was asked for, by names that it has, or that one of ``of_which`` has."""
     for name in options.methods or ():
         check_choice("method", name, [method.name for of in of_which or (table,) for method in of.methods])
-    chosen = part_of(table, methods=options.methods or ())
+    for name in options.columns or ():
+        check_choice("column", name, [column.name for of in of_which or (table,) for column in of.columns])
+    chosen = part_of(table, methods=options.methods or (), columns=options.columns or ())
     return replace(
         chosen,
         networks=options.networks if options.networks is not None else table.networks,
