@@ -246,7 +246,7 @@ def _encoded(
     learner: Learner[Any], support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Nothing comes back to the support's features of what learns to first order."""
-    if not learner.first_order:
+    if not learner.first_order or not torch.is_grad_enabled():
         return _encoded_together(support, query, encode)
     with torch.no_grad():
         features = learner.encode(support)
