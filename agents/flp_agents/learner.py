@@ -134,7 +134,7 @@ class Learner(nn.Module, Generic[State]):
         raise NotCovered(f"{type(self).__name__} has no closed form", surprising=False)
 
     def live_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> State:
-        """The state after a lifetime, for learners that are :attr:`first_order`; differentiable in one step.
+        """The state after a lifetime, differentiable in one step; learners that are :attr:`first_order` write it.
 
         Args:
             state: of ``E`` lifetimes.
