@@ -177,9 +177,9 @@ def _interference(rows: Rows) -> Iterator[Claim]:
         other = _of_figure(rows, "continual", form)
         verdict, found = OPEN, ""
         if one is not None and other is not None:
-            ratio = one["interference"] / other["interference"]
-            verdict = SEEN if ratio < DRASTICALLY else NOT_SEEN if ratio <= 1 else OPPOSITE
-            found = f"{one['interference']:.2g} and {other['interference']:.2g}"
+            ours, theirs = one["interference"], other["interference"]
+            verdict = SEEN if ours < DRASTICALLY * theirs else NOT_SEEN if ours <= theirs else OPPOSITE
+            found = f"{ours:.2g} and {theirs:.2g}"
         text = f"learning changes FLP (2)'s answers on earlier functions less than {DRASTICALLY} times as much"
         yield Claim("7.2", text, TABLE_1.columns[1].title, form, verdict, found)
 
