@@ -190,6 +190,11 @@ TABLES = {table.name: table for table in (TABLE_1, TABLE_2)}
 
 # What a method needs in one environment beside its preset, by scale, method and place; docs/meta-training.md has the
 # search.
+_SINE_RATES: dict[str, dict[str, Any]] = {
+    "flp-3": {"rate_weights": 8e-3, "rate_feedback": 8e-3, "rate_strengths": 8e-3, "rate_coefficients": 0.32},
+    "gradient-based-first-order-3": {"rate_weights": 5e-4, "rate_inner_rates": 0.0075, "initial_rate": 0.3},
+    "gradient-based-as-released-3": {"rate_weights": 5e-4, "rate_inner_rates": 0.0075, "initial_rate": 1.0},
+}
 SEARCHED: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("cpu", "oml-3", "sine-iid"): {"rate_weights": 3e-5},
+    ("cpu", method, column.place): rates for column in TABLE_1.columns for method, rates in _SINE_RATES.items()
 }
