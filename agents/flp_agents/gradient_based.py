@@ -7,6 +7,7 @@ layers follow the gradient of the squared error, each parameter with a meta-lear
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,20 @@ from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import check_choice
 
 ORDERS = ("second", "first")
+
+
+class InnerRates(NamedTuple):
+    """Inner learning rates of the plastic layers.
+
+    Attributes:
+        weights: rates that broadcast to ``(out, in)``, one for each plastic layer.
+        biases: the same for ``(out,)``.
+        unit: what all of them are multiplied by.
+    """
+
+    weights: Sequence[Tensor]
+    biases: Sequence[Tensor]
+    unit: float = 1.0
 
 
 def loss_gradients(state: FastWeights, y: Tensor, objective: Objective) -> tuple[list[Tensor], list[Tensor]]:
@@ -47,11 +62,9 @@ def loss_gradients(state: FastWeights, y: Tensor, objective: Objective) -> tuple
 def descend(
     state: FastWeights,
     y: Tensor,
-    weight_rates: Sequence[Tensor],
-    bias_rates: Sequence[Tensor],
+    rates: InnerRates,
     *,
     objective: Objective = SquaredError(),
-    rate_unit: float = 1.0,
     order: str = "second",
 ) -> FastWeights:
     """One step of gradient descent on the fast weights.
@@ -59,10 +72,8 @@ def descend(
     Args:
         state: after :func:`~flp_agents.network.answer`.
         y: ``(E, B, n_y)``.
-        weight_rates: inner learning rates that broadcast to ``(out, in)``, one for each plastic layer.
-        bias_rates: the same for ``(out,)``.
+        rates: of the step.
         objective: whose loss is descended.
-        rate_unit: what all rates are multiplied by.
         order: "second" differentiates through the inner gradients, "first" takes them for constants.
     """
     if order == "first":
@@ -70,18 +81,16 @@ def descend(
             gradients = loss_gradients(state, y, objective)
     else:
         gradients = loss_gradients(state, y, objective)
-    return _moved(state, gradients, weight_rates, bias_rates, rate_unit)
+    return _moved(state, gradients, rates)
 
 
 def descend_to_first_order(
     state: FastWeights,
     features: Tensor,
     targets: Tensor,
-    weight_rates: Sequence[Tensor],
-    bias_rates: Sequence[Tensor],
+    rates: InnerRates,
     *,
     objective: Objective = SquaredError(),
-    rate_unit: float = 1.0,
 ) -> FastWeights:
     """A whole lifetime of descent, to first order.
 
@@ -92,10 +101,8 @@ def descend_to_first_order(
         state: before the first step.
         features: ``(E, T, B, in)``.
         targets: ``(E, T, B, n_y)``.
-        weight_rates: as for :func:`descend`.
-        bias_rates: the same.
+        rates: of every step.
         objective: whose loss is descended.
-        rate_unit: what all rates are multiplied by.
     """
     with torch.no_grad():
         lived = state
@@ -105,25 +112,19 @@ def descend_to_first_order(
             gradients = loss_gradients(lived, y, objective)
             for of_kind, gradients_of_kind in zip(sums, gradients, strict=True):
                 torch._foreach_add_(of_kind, gradients_of_kind)
-            lived = _moved(lived, gradients, weight_rates, bias_rates, rate_unit)
-    return _moved(state, sums, weight_rates, bias_rates, rate_unit)
+            lived = _moved(lived, gradients, rates)
+    return _moved(state, sums, rates)
 
 
-def _moved(
-    state: FastWeights,
-    gradients: tuple[list[Tensor], list[Tensor]],
-    weight_rates: Sequence[Tensor],
-    bias_rates: Sequence[Tensor],
-    rate_unit: float,
-) -> FastWeights:
+def _moved(state: FastWeights, gradients: tuple[list[Tensor], list[Tensor]], rates: InnerRates) -> FastWeights:
     """Against the gradients, each parameter at its rate."""
 
-    def all_moved(values: Sequence[Tensor], rates: Sequence[Tensor], of: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(torch.addcmul(v, r, g, value=-rate_unit) for v, r, g in zip(values, rates, of, strict=True))
+    def all_moved(values: Sequence[Tensor], at: Sequence[Tensor], of: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(torch.addcmul(v, r, g, value=-rates.unit) for v, r, g in zip(values, at, of, strict=True))
 
     return state._replace(
-        weights=all_moved(state.weights, weight_rates, gradients[0]),
-        biases=all_moved(state.biases, bias_rates, gradients[1]),
+        weights=all_moved(state.weights, rates.weights, gradients[0]),
+        biases=all_moved(state.biases, rates.biases, gradients[1]),
     )
 
 
@@ -185,26 +186,13 @@ class GradientBased(NetworkLearner):
         return state._replace(weights=(*state.weights[:-1], drawn.to(output)))
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
-        return descend(
-            state,
-            y,
-            list(self.weight_rates),
-            list(self.bias_rates),
-            objective=self.objective,
-            rate_unit=self.rate_unit,
-            order=self.order,
-        )
+        return descend(state, y, self._rates(), objective=self.objective, order=self.order)
 
     def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
-        return descend_to_first_order(
-            state,
-            features,
-            targets,
-            list(self.weight_rates),
-            list(self.bias_rates),
-            objective=self.objective,
-            rate_unit=self.rate_unit,
-        )
+        return descend_to_first_order(state, features, targets, self._rates(), objective=self.objective)
+
+    def _rates(self) -> InnerRates:
+        return InnerRates(list(self.weight_rates), list(self.bias_rates), self.rate_unit)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {

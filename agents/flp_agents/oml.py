@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flp_agents.gradient_based import descend, descend_to_first_order
+from flp_agents.gradient_based import InnerRates, descend, descend_to_first_order
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
@@ -55,12 +55,14 @@ class OML(NetworkLearner):
         self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
 
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
-        rates = [self.inner_rate] * len(state.weights)
-        return descend(state, y, rates, rates, objective=self.objective, order="first")
+        return descend(state, y, self._rates(), objective=self.objective, order="first")
 
     def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
-        rates = [self.inner_rate] * len(state.weights)
-        return descend_to_first_order(state, features, targets, rates, rates, objective=self.objective)
+        return descend_to_first_order(state, features, targets, self._rates(), objective=self.objective)
+
+    def _rates(self) -> InnerRates:
+        one_for_all = [self.inner_rate] * len(self.layers.plastic_shapes)
+        return InnerRates(one_for_all, one_for_all)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"weights": list(self.layers.parameters())}
