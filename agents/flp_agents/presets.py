@@ -205,7 +205,6 @@ _PLASTIC_LAYERS = {
 _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
     # What the search found for each; see docs/meta-training.md. First-order gradients know nothing of what a step does
     # to the next: at the others' rates OML diverges.
-    ("cpu", "sine", "feature-reuse"): {"initial_coefficient": 3.0},
     ("cpu", "sine", "gradient-based"): {"initial_rate": 3.0},
     ("cpu", "sine", "oml"): {"rate_weights": 5e-4},
     ("cpu", "images", "gradient-based"): {"rate_unit": 0.05, "rate_inner_rates": 0.1},
