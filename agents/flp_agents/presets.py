@@ -203,10 +203,10 @@ _PLASTIC_LAYERS = {
 }
 
 _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
-    # What the search found for each; see docs/meta-training.md. First-order gradients know nothing of what a step does
-    # to the next: at the others' rates OML diverges.
+    # What the search found; see docs/meta-training.md. First-order gradients know nothing of what a step does to the
+    # next: at higher rates OML diverges.
     ("cpu", "sine", "gradient-based"): {"initial_rate": 3.0},
-    ("cpu", "sine", "oml"): {"rate_weights": 5e-4},
+    ("cpu", "sine", "oml"): {"rate_weights": 1e-4},
     ("cpu", "images", "gradient-based"): {"rate_unit": 0.05, "rate_inner_rates": 0.1},
     ("cpu", "images", "oml"): {"inner_rate": 0.03, "outer_steps": 6000, "short_outer_steps": 1500},
 }

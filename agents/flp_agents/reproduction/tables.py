@@ -190,11 +190,27 @@ TABLES = {table.name: table for table in (TABLE_1, TABLE_2)}
 
 # What a method needs in one environment beside its preset, by scale, method and place; docs/meta-training.md has the
 # search.
-_FIRST_ORDER_RATES = {"rate_weights": 5e-4, "rate_inner_rates": 0.0075}
 SEARCHED: dict[tuple[str, str, str], dict[str, Any]] = {
-    # On i.i.d. streams it diverges from there.
     ("cpu", "feature-reuse-1", "sine-continual"): {"initial_coefficient": 3.0},
+    ("cpu", "gradient-based-first-order-3", "sine-iid"): {
+        "rate_weights": 3e-5,
+        "rate_inner_rates": 0.00045,
+        "initial_rate": 1.0,
+    },
+    ("cpu", "gradient-based-first-order-3", "sine-continual"): {
+        "rate_weights": 1e-4,
+        "rate_inner_rates": 0.0015,
+        "initial_rate": 1.0,
+    },
+    ("cpu", "gradient-based-as-released-3", "sine-iid"): {
+        "rate_weights": 1e-4,
+        "rate_inner_rates": 0.0015,
+        "initial_rate": 1.0,
+    },
+    ("cpu", "gradient-based-as-released-3", "sine-continual"): {
+        "rate_weights": 5e-4,
+        "rate_inner_rates": 0.0075,
+        "initial_rate": 1.0,
+    },
+    ("cpu", "oml-3", "sine-iid"): {"rate_weights": 3e-5},
 }
-for _column in TABLE_1.columns:
-    SEARCHED["cpu", "gradient-based-first-order-3", _column.place] = {**_FIRST_ORDER_RATES, "initial_rate": 0.3}
-    SEARCHED["cpu", "gradient-based-as-released-3", _column.place] = {**_FIRST_ORDER_RATES, "initial_rate": 1.0}
