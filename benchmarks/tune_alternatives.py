@@ -102,7 +102,7 @@ def places(learner: str) -> list[str]:
     """Environments that a learner is tuned in: a meta-trained start, in those that it was meta-trained in."""
     if not learner.endswith("meta-trained"):
         return list(ENVS)
-    return [row["env"] for row in bundled.describe_bundled() if row["learner"] == "gradient-based"]
+    return bundled.bundled_envs("gradient-based")
 
 
 def best(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:

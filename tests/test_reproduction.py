@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,6 +218,18 @@ def test_nothing_is_done_twice(made):
         again = reproduce_table(TINY, "cpu", How(folder, retrain=retrain))
         assert again.results == found.results
     assert contents(folder) == before
+
+
+def test_completing_leaves_what_is_there_with_or_without_its_network(made, tmp_path):
+    folder, found, _ = made
+    shutil.copytree(folder / "cpu" / "table1", tmp_path / "cpu" / "table1")
+    gone = found.results[0].name
+    (tmp_path / "cpu" / "table1" / f"{gone}.json").unlink()
+    again = reproduce_table(TINY, "cpu", How(tmp_path, complete=True))
+    assert [path.name for path in (tmp_path / "cpu" / "networks").iterdir()] == [gone]
+    assert [result.mean for result in again.results] == [result.mean for result in found.results]
+    with pytest.raises(SystemExit):
+        main(["reproduce", "table1", "--complete", "--retrain", f"--output={tmp_path}"])
 
 
 def test_asked_to_it_judges_anew(made):
@@ -550,7 +563,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
     assert "at least" in fails(["reproduce", "table1", "--jobs=-1", output], capsys)
     assert "minutes" in fails(["reproduce", "table1", "--minutes=-1", output], capsys)
     assert "is not there" in fails(["reproduce", "table1", "--device=cuda:77", output], capsys)
-    assert "add --retrain" in fails(["reproduce", "figure2", "--scale=paper", output], capsys)
+    assert "add --complete" in fails(["reproduce", "figure2", "--scale=paper", output], capsys)
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     assert "choose another --output" in fails(

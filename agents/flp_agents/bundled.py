@@ -62,6 +62,12 @@ def bundled_for(env_id: str, learner: str) -> list[str]:
     return names
 
 
+def bundled_envs(learner: str) -> list[str]:
+    """Ids of the environments that some checkpoint stands for a learner in."""
+    envs = dict.fromkeys(str(row["env"]) for row in describe_bundled())
+    return [env for env in envs if bundled_for(env, learner)]
+
+
 def load_bundled(name: str) -> Learner[Any]:
     """A meta-trained learner that comes with the package.
 

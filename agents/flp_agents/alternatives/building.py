@@ -60,9 +60,9 @@ def meta_trained_start(env: gym.Env[Any, Any]) -> tuple[str, WholeNetwork]:
         learner = bundled.load_bundled(name).fitted_to(env)
         assert isinstance(learner, NetworkLearner)
         return name, WholeNetwork(learner.layers)
-    saved = [row["name"] for row in bundled.describe_bundled() if row["learner"] == "gradient-based"]
+    envs = ", ".join(bundled.bundled_envs("gradient-based")) or "none"
     raise FLPError(
-        f"no bundled gradient-based checkpoint was meta-trained on {env_id}, there is {', '.join(saved) or 'none'}: "
+        f"no bundled gradient-based checkpoint was meta-trained on {env_id}, only on {envs}: "
         "use sgd or adam, which start from scratch"
     )
 

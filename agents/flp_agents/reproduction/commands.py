@@ -47,6 +47,7 @@ def reproduce(options: argparse.Namespace) -> int:
     how = How(
         folder=Path(options.output),
         retrain=options.retrain,
+        complete=options.complete,
         jobs=options.jobs or (1 if options.device.startswith("cuda") else os.cpu_count() or 1),
         device=prepare_torch(options.device, None),
         stop_after_seconds=None if options.minutes is None else options.minutes * 60,
@@ -80,7 +81,7 @@ def _table(options: argparse.Namespace, how: How) -> int:
     print(f"in brackets: standard errors over networks, {table.networks} for each figure where all are there")
     if made.missing:
         names = ", ".join(network.name for network in made.missing[:3]) + (", ..." if len(made.missing) > 3 else "")
-        way = "the same command goes on" if options.retrain else "--retrain meta-trains them"
+        way = "the same command goes on" if how.meta_trains else "--complete meta-trains them"
         print(f"{len(made.missing)} networks are not meta-trained ({names}): {way}")
     print(f"{', '.join(map(str, made.files))}")
     return 0
@@ -93,7 +94,7 @@ def _figure_2(options: argparse.Namespace, how: How) -> int:
     by_column = {name: [of for of in found if of.network.column.name == name] for name in ("continual", "iid")}
     folder = how.folder / options.scale / "figure2"
     if not by_column["continual"]:
-        raise FLPError("figure 2 needs a network that was meta-trained on the continual episodes: add --retrain")
+        raise FLPError("figure 2 needs a network that was meta-trained on the continual episodes: add --complete")
     rows, files = write_figure_2(folder, by_column["continual"], by_column["iid"], typed_command(options.arguments))
     return _say(options, rows, files)
 
@@ -109,7 +110,7 @@ def _curves(options: argparse.Namespace, how: How) -> int:
     without_data = missing_data(networks)
     found = _analysed([of for of in networks if of.column.name not in without_data], options, how)
     if not found:
-        raise FLPError("learning curves need a network that is meta-trained: add --retrain")
+        raise FLPError("learning curves need a network that is meta-trained: add --complete")
     for column in sorted(without_data):
         print(f"{column}: data not available here", file=sys.stderr)
     rows, files = write_curves(how.folder / options.scale / "curves", found, typed_command(options.arguments))

@@ -55,7 +55,9 @@ class How:
 
     Attributes:
         folder: of results.
-        retrain: whether to meta-train those that are not in the folder; else bundled ones serve, and others are left.
+        retrain: whether to meta-train all that are not in the folder; else bundled ones, and results that are there
+            without their networks, serve.
+        complete: whether to meta-train those that are in no way there; else they are left.
         jobs: processes, of one thread each.
         device: cpu, cuda or cuda:N.
         stop_after_seconds: pause after so long.
@@ -63,9 +65,15 @@ class How:
 
     folder: Path
     retrain: bool = False
+    complete: bool = False
     jobs: int = 1
     device: str = "cpu"
     stop_after_seconds: float | None = None
+
+    @property
+    def meta_trains(self) -> bool:
+        """Whether anything is meta-trained."""
+        return self.retrain or self.complete
 
 
 def missing_data(networks: Sequence[Network]) -> set[str]:
@@ -102,9 +110,9 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
         place = find_network(how.folder, network, here_only=how.retrain)
         if work.done(network, place):
             continue
-        if place is None and how.retrain:
+        if place is None and how.meta_trains:
             to_train[network.name] = network.plan().settings.outer_steps
-        if place is not None or how.retrain:
+        if place is not None or how.meta_trains:
             todo.append(network)
     failures = []
     alone = how.jobs == 1
