@@ -194,9 +194,16 @@ def _first_order(factor: float) -> dict[str, Any]:
     return {"rate_weights": factor * 2e-3, "rate_inner_rates": factor * 0.03, "initial_rate": 1.0}
 
 
+def _plastic(factor: float) -> dict[str, Any]:
+    """The same for learners with plasticity."""
+    rates = dict.fromkeys(("rate_weights", "rate_feedback", "rate_strengths"), factor * 2e-3)
+    return {**rates, "rate_coefficients": factor * 0.08}
+
+
 # What a method needs in one environment beside its preset, by scale, method and place; docs/meta-training.md has the
 # search.
 SEARCHED: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("cpu", "feature-reuse-1", "sine-iid"): _plastic(1.0),
     ("cpu", "feature-reuse-1", "sine-continual"): {"initial_coefficient": 3.0},
     ("cpu", "gradient-based-first-order-3", "sine-iid"): _first_order(0.015),
     ("cpu", "gradient-based-first-order-3", "sine-continual"): _first_order(0.05),
