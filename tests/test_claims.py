@@ -17,6 +17,7 @@ from flp_agents.reproduction.claims import (
     OPPOSITE,
     SAME,
     SEEN,
+    UNCLEAR,
     Claim,
     Findings,
     claims_of,
@@ -134,8 +135,36 @@ def test_more_plasticity_is_judged_against_going_on_without_it():
 @given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(1e-6, 10), st.floats(1e-6, 10))
 def test_the_relation_of_two_cells_turns_around_with_them(one, other, error, other_error):
     cells = cell(one, error), cell(other, other_error)
-    turned = {LESS: MORE, SAME: SAME, MORE: LESS}
+    turned = {LESS: MORE, SAME: SAME, MORE: LESS, UNCLEAR: UNCLEAR}
     assert relation(*cells) == turned[relation(*reversed(cells))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        # A thousandth of an error that varies by a half between networks is less all the same.
+        (cell(0.0005, 0.0001), cell(0.34, 0.18), LESS),
+        (cell(1.0, 0.1), cell(1.1, 0.1), SAME),
+        # Networks vary too much to call these the same.
+        (cell(1.0, 0.4), cell(1.1, 0.1), UNCLEAR),
+        (cell(0.0, 0.0), cell(1.0, 0.1), LESS),
+        (cell(0.0, 0.0), cell(0.0, 0.0), SAME),
+    ],
+)
+def test_errors_are_compared_by_their_ratio(one, other, expected):
+    assert relation(one, other) == expected
+
+
+def test_errors_that_vary_too_much_to_be_called_the_same_leave_a_claim_of_no_more_open():
+    rows = [
+        {"method": "FLP (2)", "iid": cell(1.0, 0.4), "continual": cell(1.0, 0.4)},
+        {"method": FEATURE_REUSE, "iid": cell(1.1, 0.1), "continual": cell(1.1, 0.1)},
+        {"method": SECOND, "iid": cell(1.1, 0.4), "continual": cell(1.1, 0.4)},
+    ]
+    claims = claims_of(Findings(table1=rows))
+    assert verdict(claims, "6.1", "FLP (2) has less", "continual") == NOT_SEEN
+    assert verdict(claims, "6.2", "FLP (2) has no more", "i.i.d.", SECOND) == OPEN
+    assert verdict(claims, "6.3", f"{SECOND} has no less") == OPEN
 
 
 def test_the_command_reads_what_the_others_wrote(tmp_path, capsys):

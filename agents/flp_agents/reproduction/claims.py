@@ -1,13 +1,16 @@
 """The paper's claims of sections 6 and 7, each marked by what ``flp reproduce`` found, for every form of the baseline.
 
-Between networks a difference counts when it is larger than twice its standard error over networks. Figure 2 is of one
-network for each method, so there the marks follow the thresholds that each claim states.
+Errors span orders of magnitude and vary between networks by factors, so two errors differ when the logarithm of their
+ratio is larger than twice its standard error over networks. That they are the same is said only where a factor of two
+would have shown. Figure 2 is of one network for each method, so there the marks follow the thresholds that each claim
+states.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -21,12 +24,12 @@ from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
 
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
 # How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
-LESS, SAME, MORE = "less", "same", "more"
-IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE}
-IS_NOT_MORE = {LESS: SEEN, SAME: SEEN, MORE: NOT_SEEN}
-IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN}
-# Standard errors beyond which a difference counts.
-SURE = 2.0
+LESS, SAME, MORE, UNCLEAR = "less", "same", "more", "unclear"
+IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE, UNCLEAR: NOT_SEEN}
+IS_NOT_MORE = {LESS: SEEN, SAME: SEEN, MORE: NOT_SEEN, UNCLEAR: OPEN}
+IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN, UNCLEAR: OPEN}
+# Standard errors beyond which a ratio counts, and the one that must show for errors to be called the same.
+SURE, SHOWS = 2.0, 2.0
 FEATURE_REUSE = TABLE_1.methods[0].title
 HEADINGS = ("section", "claim", "where", "against", "", "found")
 # Smaller "drastically", and aligned "weakly".
@@ -44,7 +47,8 @@ class Claim:
         claim: what it says, in a sentence.
         where: the environment.
         against: the baseline, where there is one.
-        verdict: "seen", "not seen", "opposite", or "open" where a figure is missing or of one network.
+        verdict: "seen", "not seen", "opposite", or "open" where a figure is missing or of one network, or where errors
+            that should be the same vary too much between networks to tell.
         found: the figures that it rests on.
     """
 
@@ -110,13 +114,15 @@ def markdown_of(claims: Iterable[Claim]) -> str:
 
 
 def relation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
-    """How the first of two cells of a table stands to the second: less, same or more; none if that cannot be told."""
+    """How the first of two cells of a table stands to the second: less, same, more or unclear; none without figures."""
     if one is None or other is None or one["standard_error"] is None or other["standard_error"] is None:
         return None
-    difference = one["mean"] - other["mean"]
-    if abs(difference) <= SURE * math.hypot(one["standard_error"], other["standard_error"]):
-        return SAME
-    return LESS if difference < 0 else MORE
+    means = [max(cell["mean"], sys.float_info.min) for cell in (one, other)]
+    errors = [cell["standard_error"] / mean for cell, mean in zip((one, other), means, strict=True)]
+    ratio, margin = math.log(means[0]) - math.log(means[1]), SURE * math.hypot(*errors)
+    if abs(ratio) > margin:
+        return LESS if ratio < 0 else MORE
+    return SAME if margin <= math.log(SHOWS) else UNCLEAR
 
 
 def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
