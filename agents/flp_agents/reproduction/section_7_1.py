@@ -48,10 +48,10 @@ class Protocol:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-# With the cpu preset's rate_coefficients, coefficients grow too fast for features as large as Feature Reuse's:
-# docs/analysis.md.
+# As a network of the cpu preset has ended after 350 full lifetimes, 500 more are many. With the preset's
+# rate_coefficients, coefficients grow too fast for features as large as Feature Reuse's: docs/analysis.md.
 PROTOCOLS = {
-    "cpu": Protocol(1000, settings={"rate_coefficients": 0.008}),
+    "cpu": Protocol(500, settings={"rate_coefficients": 0.008}),
     "half": Protocol(5000),
     "paper": Protocol(5000),
 }
