@@ -10,7 +10,7 @@ import torch
 import flp_envs
 from flp_agents import Checkpointed, Full, Reversible, bundled, checkpoint, evaluate, get_preset, run_lifetime
 from flp_agents.bundled import bundled_checkpoints, bundled_for, describe_bundled, load_bundled, title
-from flp_agents.reproduction.tables import TABLE_1
+from flp_agents.reproduction.tables import TABLE_1, TABLE_2
 from flp_agents.training_plan import Plan
 from flp_datasets.prepare import prepare
 from flp_envs import InvalidChoice
@@ -18,15 +18,7 @@ from flp_envs.recording import draw_episodes, seed_env
 
 SINE = {network.name: network for network in TABLE_1.cells("cpu") if network.seed == 0}
 OMNIGLOT = {
-    f"{name}-omniglot-{schedule}"
-    for name in ("flp-2", "feature-reuse-1", "gradient-based-2", "oml-2")
-    for schedule in ("iid", "continual")
-}
-ENVS = {
-    "sine-iid": "FLPSine-IID-v0",
-    "sine-continual": "FLPSine-Continual-v0",
-    "omniglot-iid": "FLPOmniglot-IID-v0",
-    "omniglot-continual": "FLPOmniglot-Continual-v0",
+    network.name: network for network in TABLE_2.cells("cpu") if network.seed == 0 and "omniglot" in network.name
 }
 NAMES = sorted({*SINE, *OMNIGLOT})
 CHANCE = {"mse": 4.25, "error_percent": 80.0}
@@ -61,14 +53,12 @@ def test_all_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_how_it_was_made(name):
     row = next(row for row in describe_bundled() if row["name"] == name)
-    method, _, where = name.partition(f"-{'omniglot' if name in OMNIGLOT else 'sine'}-")
-    assert row["env"] == ENVS[name[len(method) + 1 :]]
-    assert (SINE[name].method.learner if name in SINE else method[:-2], row["preset"]) == (row["learner"], "cpu")
+    network = {**SINE, **OMNIGLOT}[name]
+    assert (row["env"], row["learner"], row["preset"]) == (network.column.env, network.method.learner, "cpu")
     assert row["command"].startswith("flp train")
     assert "/" not in row["command"]
     assert row["cost_seconds"] > 60
     assert row["result"]["split"] == "meta-test"
-    assert where in ("iid", "continual")
     json.dumps(row, allow_nan=False)
 
 
@@ -88,7 +78,8 @@ def test_each_on_sine_waves_is_what_table_1_asks_for_today(name):
 @pytest.mark.parametrize("name", sorted(OMNIGLOT))
 def test_each_on_omniglot_was_trained_with_todays_preset(name):
     about = checkpoint.read_description(bundled_checkpoints()[name])["about"]
-    settings, preset = Plan.from_json(about).settings, get_preset("cpu", about["learner"], kind="images")
+    settings, options = Plan.from_json(about).settings, OMNIGLOT[name].method.options
+    preset = get_preset("cpu", about["learner"], options, kind="images")
     if about["learner"] == "feature-reuse":
         # Its only plastic layer is the output, which is clamped: what is said of feedback and hidden layers, and of
         # gradients, concerns others.
