@@ -25,7 +25,7 @@ from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
 # How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
 LESS, SAME, MORE, UNCLEAR = "less", "same", "more", "unclear"
-IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE, UNCLEAR: NOT_SEEN}
+IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE, UNCLEAR: OPEN}
 IS_NOT_MORE = {LESS: SEEN, SAME: SEEN, MORE: NOT_SEEN, UNCLEAR: OPEN}
 IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN, UNCLEAR: OPEN}
 # Standard errors beyond which a ratio counts, and the one that must show for errors to be called the same.
@@ -48,7 +48,7 @@ class Claim:
         where: the environment.
         against: the baseline, where there is one.
         verdict: "seen", "not seen", "opposite", or "open" where a figure is missing or of one network, or where errors
-            that should be the same vary too much between networks to tell.
+            vary too much between networks to tell.
         found: the figures that it rests on.
     """
 

@@ -139,8 +139,9 @@ _AS_RELEASED = {"order": "first", "redraw_output": True}
 def _methods(layers: int, *more: Method) -> tuple[Method, ...]:
     """Rows as the paper orders them; ``more`` stand before the gradient-based ones.
 
-    The paper's text has the gradient-based learner differentiated to second order; the released code does it to first
-    order, and draws the output weights anew in each meta-training lifetime. All three are meta-trained.
+    The paper's text, as we read it, has the gradient-based learner differentiated to second order; the released code
+    does it to first order and, for images, draws the output weights anew in each meta-training lifetime. All three
+    are meta-trained.
     """
     return (
         Method("Feature Reuse (1)", "feature-reuse-1", "feature-reuse"),
