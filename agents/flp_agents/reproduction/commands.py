@@ -213,10 +213,12 @@ def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> No
     shown.add_column("method", no_wrap=True)
     for column in table.columns:
         shown.add_column(column.title, justify="right")
-        shown.add_column("published", justify="right", style="dim")
+    # Published figures stand below ours: side by side they are wider than a terminal.
     for row in rows:
         cells = [row[column.name] for column in table.columns]
-        shown.add_row(row["method"], *(text for cell in cells for text in (figure(cell), published_figure(cell))))
+        shown.add_row(row["method"], *map(figure, cells))
+        if any(published := [published_figure(cell) for cell in cells]):
+            shown.add_row("  published", *published, style="dim")
     Console().print(shown)
 
 
