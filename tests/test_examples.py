@@ -1,5 +1,6 @@
 """Examples run, and print what they are to show."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def printed(name):
     """The numbers in each line of what an example prints."""
-    done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, cwd=EXAMPLES.parent)
+    # Threads of small networks that wait for each other on busy cores make seconds minutes.
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], capture_output=True, text=True, cwd=EXAMPLES.parent, env=env
+    )
     assert done.returncode == 0, done.stderr
     return [[float(number) for number in re.findall(r"\d+\.\d+", line)] for line in done.stdout.splitlines()]
 
