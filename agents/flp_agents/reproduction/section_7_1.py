@@ -48,7 +48,7 @@ class Protocol:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-# As a network of the cpu preset has ended after 350 full lifetimes, 500 more are many. With the preset's
+# A network of the cpu preset has ended after 350 outer steps of full lifetimes, so 500 more are many. With the preset's
 # rate_coefficients, coefficients grow too fast for features as large as Feature Reuse's: docs/analysis.md.
 PROTOCOLS = {
     "cpu": Protocol(500, settings={"rate_coefficients": 0.008}),
