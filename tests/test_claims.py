@@ -109,13 +109,60 @@ def test_figure_2_is_read_layer_by_layer():
     assert verdict(claims, "7.1", "a readout on the features at birth has more error for FLP (2)") == SEEN
     assert verdict(claims, "7.1", "a readout on the features at birth has more error for FLP (3)") == NOT_SEEN
     for form, expected in {SECOND: NOT_SEEN, RELEASED: SEEN, FIRST: OPEN}.items():
-        assert verdict(claims, "7.2", "learning changes", against=form) == expected
+        assert verdict(claims, "7.2", "learning changes FLP (2)", against=form) == expected
+    assert verdict(claims, "7.2", "learning changes FLP (3)", against=SECOND) == OPPOSITE
     assert verdict(claims, "7.3", "FLP (2)'s updates align weakly") == SEEN
     assert verdict(claims, "7.3", "FLP (3)'s updates align weakly") == NOT_SEEN
     assert verdict(claims, "7.3", "some layer of FLP (3)") == SEEN
     assert verdict(claims, "7.3", "some layer of FLP (2)") == NOT_SEEN
     assert verdict(claims, "7.3", "FLP (2)'s updates of the layer below", against=SECOND) == OPPOSITE
     assert verdict(claims, "7.3", "FLP (2)'s updates of the output layer", against=SECOND) == SEEN
+
+
+def curve_rows(method, column, *curves):
+    """Query losses at inner steps 0, 10, ..., a curve for each network."""
+    return [
+        {"method": method, "column": column, "seed": seed, "inner_step": 10 * number, "mean": loss}
+        for seed, losses in enumerate(curves)
+        for number, loss in enumerate(losses)
+    ]
+
+
+def test_trajectories_are_compared_over_the_whole_lifetime():
+    rows = [
+        # Over the lifetime 2.5, 1.75 and 6.0 (1.0), whatever the ends are.
+        *curve_rows("FLP (2)", "iid", [4, 3, 0], [4, 3, 0]),
+        *curve_rows(SECOND, "iid", [5, 0, 2], [5, 0, 2]),
+        *curve_rows(FIRST, "iid", [5, 5, 5], [7, 7, 7]),
+        *curve_rows(RELEASED, "iid", [5, None, 5], [7, 7, 7]),
+        *curve_rows("FLP (2)", "omniglot", [4, 1, 1], [4, 1, 1]),
+        *curve_rows("Gradient-based (2)", "omniglot", [4, 2, 0], [4, 2, 0]),
+        *curve_rows("Gradient-based (2), first order", "omniglot", [4, 0, 2], [4, 0, 2]),
+    ]
+    claims = claims_of(Findings(curves=rows))
+    for form, expected in {SECOND: SEEN, FIRST: OPEN, RELEASED: OPEN}.items():
+        assert verdict(claims, "6.2", "FLP (2)'s query loss over the lifetime", "i.i.d.", form) == expected
+    assert verdict(claims, "6.2", "FLP (3)'s query loss over the lifetime", "i.i.d.", SECOND) == OPEN
+    for form, expected in {"": SEEN, ", first order": OPPOSITE, ", as released": OPEN}.items():
+        against = f"Gradient-based (2){form}"
+        assert verdict(claims, "6.2", "FLP (2)'s query loss over the lifetime", "Omniglot", against) == expected
+    far = [*rows[:6], *curve_rows(SECOND, "iid", [9, 9, 9], [9.1, 9.1, 9.1])]
+    claims = claims_of(Findings(curves=far))
+    assert verdict(claims, "6.2", "FLP (2)'s query loss over the lifetime", "i.i.d.", SECOND) == NOT_SEEN
+
+
+def test_the_speed_at_first_is_that_after_a_tenth_of_the_lifetime():
+    end = [1.0] * 9
+    rows = [
+        *curve_rows("FLP (2)", "continual", [4, 3.0, *end], [4, 3.1, *end]),
+        *curve_rows(SECOND, "continual", [4, 2.0, *end], [4, 2.1, *end]),
+        *curve_rows(FIRST, "continual", [4, 8.0, *end], [4, 8.1, *end]),
+        *curve_rows(RELEASED, "continual", [4, 3.0, *end], [4, 3.1, *end]),
+    ]
+    claims = claims_of(Findings(curves=rows))
+    for form, expected in {SECOND: SEEN, FIRST: NOT_SEEN, RELEASED: SEEN}.items():
+        words = f"{form} has no more query loss after the first function"
+        assert verdict(claims, "7.2", words, "continual", "FLP (2)") == expected
 
 
 def test_more_plasticity_is_judged_against_going_on_without_it():

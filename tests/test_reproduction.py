@@ -26,9 +26,18 @@ from flp_agents.cli import _parser, main
 from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.reproduction import running
+from flp_agents.reproduction.analysing import analyse_networks
 from flp_agents.reproduction.files import ReproductionError, read_record, write_record
 from flp_agents.reproduction.judging import part_of, reproduce_table
-from flp_agents.reproduction.networks import OtherNetwork, find_network, meta_train, network_folder, run_folder
+from flp_agents.reproduction.learning_curves import LearningCurve, keep_curves, kept_curves
+from flp_agents.reproduction.networks import (
+    OtherNetwork,
+    find_network,
+    meta_train,
+    network_folder,
+    plan_digest,
+    run_folder,
+)
 from flp_agents.reproduction.published import PUBLISHED
 from flp_agents.reproduction.results import (
     NO_DATA,
@@ -325,6 +334,42 @@ def test_a_result_counts_without_its_network_until_that_is_meta_trained(made, tm
     trained = reproduce_table(one, "cpu", How(tmp_path, retrain=True))
     assert recorded not in trained.results
     assert len(trained.results) == 2
+
+
+def test_a_curve_counts_without_its_network_until_another_is_meta_trained(made, tmp_path):
+    folder, found, _ = made
+    network = network_of(seed=1)
+    elsewhere = How(folder)
+    keep_curves(elsewhere, analyse_networks([network], elsewhere, episodes=2))
+    ((_, curve),) = kept_curves(elsewhere, [network], episodes=2)
+    assert curve.weights == next(r for r in found.results if r.name == network.name).weights
+    assert curve.inner_steps[0] == 0
+    assert len(curve.inner_steps) == len(curve.mean) == len(curve.standard_error)
+    here = How(tmp_path)
+    path = tmp_path / "cpu" / "curves" / f"{network.name}.json"
+    write_record(path, curve)
+    assert kept_curves(here, [network], episodes=2) == [(network, curve)]
+    assert kept_curves(here, [network], episodes=3) == []
+    assert kept_curves(replace(here, retrain=True), [network], episodes=2) == []
+    write_record(path, replace(curve, plan="another"))
+    assert kept_curves(here, [network], episodes=2) == []
+    write_record(path, replace(curve, weights="another"))
+    assert len(kept_curves(here, [network], episodes=2)) == 1
+    shutil.copytree(network_folder(folder, network), network_folder(tmp_path, network))
+    assert kept_curves(here, [network], episodes=2) == []
+
+
+def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path, capsys):
+    options = ["--columns=continual", "--episodes=1", "--jobs=1", f"--output={tmp_path}"]
+    rows = run(["curves", "--methods=flp-2", "--networks=1", *options], capsys)["rows"]
+    bundled = tmp_path / "cpu" / "curves" / "flp-2-sine-continual.json"
+    second = Network(TABLE_1.methods[1], TABLE_1.columns[1], "cpu", 1)
+    curve = read_record(bundled, LearningCurve)
+    there = replace(curve, name=second.name, plan=plan_digest(second), mean=[2 * mean for mean in curve.mean])
+    write_record(bundled.with_name(f"{second.name}.json"), there)
+    both = run(["curves", "--methods=flp-2", *options], capsys)["rows"]
+    assert [row for row in both if row["seed"] == 0] == rows
+    assert [row["mean"] for row in both if row["seed"] == 1] == [2 * row["mean"] for row in rows]
 
 
 def test_a_pause_loses_nothing(made, tmp_path, monkeypatch):

@@ -13,8 +13,7 @@ from flp_agents.analysis import analyse
 from flp_agents.analysis.stored import archive_of, read_analysis
 from flp_agents.analysis.tables import Analysed
 from flp_agents.reproduction.files import write_bytes
-from flp_agents.reproduction.networks import find_network
-from flp_agents.reproduction.results import weights_digest
+from flp_agents.reproduction.networks import find_network, weights_digest
 from flp_agents.reproduction.running import How, OnProgress, Work, work_at
 from flp_agents.reproduction.tables import Network
 from flp_agents.training import FINAL_SEED

@@ -17,9 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flp_agents.provenance import stamp
 from flp_agents.reproduction.files import ReproductionError, json_of, markdown_table, write_all
-from flp_agents.reproduction.results import figure
+from flp_agents.reproduction.results import figure, over_networks
 from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
 
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
@@ -31,9 +33,12 @@ IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN, UNCLEAR: OPEN}
 # Standard errors beyond which a ratio counts, and the one that must show for errors to be called the same.
 SURE, SHOWS = 2.0, 2.0
 FEATURE_REUSE = TABLE_1.methods[0].title
+FLP = tuple(method.title for method in TABLE_1.methods if method.learner == "flp")
 HEADINGS = ("section", "claim", "where", "against", "", "found")
-# Smaller "drastically", and aligned "weakly".
-DRASTICALLY, WEAKLY = 0.5, 0.5
+# Functions of a continual lifetime.
+SUB_TASKS = 10
+# Smaller "drastically", aligned "weakly", and up to which factor "similar".
+DRASTICALLY, WEAKLY, SIMILAR = 0.5, 0.5, 2.0
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -67,6 +72,7 @@ class Findings:
     table1: Rows = ()
     table2: Rows = ()
     figure2: Rows = ()
+    curves: Rows = ()
     section_7_1: Rows = ()
 
 
@@ -76,7 +82,7 @@ def read_findings(folder: Path) -> Findings:
     Raises:
         ReproductionError: if a file is damaged, or there is none.
     """
-    names = ("table1.json", "table2.json", "figure2/figure2.json", "section7.1.json")
+    names = ("table1.json", "table2.json", "figure2/figure2.json", "curves/curves.json", "section7.1.json")
     if not any((folder / name).exists() for name in names):
         raise ReproductionError(f"nothing is reproduced in {folder}: flp reproduce table1 comes first")
     return Findings(*(_rows_in(folder / name) for name in names))
@@ -87,10 +93,12 @@ def claims_of(findings: Findings) -> list[Claim]:
     return [
         *_deep_plasticity_helps(findings),
         *_flp_matches_gradients(findings),
+        *_trajectories(findings.curves),
         *_flp_is_better_at_continual_learning(findings),
         *_features_at_birth(findings.figure2),
         *_more_plasticity_later(findings.section_7_1),
         *_interference(findings.figure2),
+        *_learning_speed_at_first(findings.curves),
         *_directions(findings.figure2),
         *_sizes(findings.figure2),
     ]
@@ -115,14 +123,21 @@ def markdown_of(claims: Iterable[Claim]) -> str:
 
 def relation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
     """How the first of two cells of a table stands to the second: less, same, more or unclear; none without figures."""
+    if (bounds := _log_ratio(one, other)) is None:
+        return None
+    ratio, margin = bounds
+    if abs(ratio) > margin:
+        return LESS if ratio < 0 else MORE
+    return SAME if margin <= math.log(SHOWS) else UNCLEAR
+
+
+def _log_ratio(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """The logarithm of two cells' ratio, and what it must exceed to count; none without figures."""
     if one is None or other is None or one["standard_error"] is None or other["standard_error"] is None:
         return None
     means = [max(cell["mean"], sys.float_info.min) for cell in (one, other)]
     errors = [cell["standard_error"] / mean for cell, mean in zip((one, other), means, strict=True)]
-    ratio, margin = math.log(means[0]) - math.log(means[1]), SURE * math.hypot(*errors)
-    if abs(ratio) > margin:
-        return LESS if ratio < 0 else MORE
-    return SAME if margin <= math.log(SHOWS) else UNCLEAR
+    return math.log(means[0]) - math.log(means[1]), SURE * math.hypot(*errors)
 
 
 def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
@@ -136,15 +151,31 @@ def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
 def _flp_matches_gradients(findings: Findings) -> Iterator[Claim]:
     for table, rows, column in _columns(findings):
         if not column.name.endswith("continual"):
-            for form in _gradient_forms(table):
-                yield _comparison("6.2", "FLP (2) has no more error", rows, column, ("FLP (2)", form), IS_NOT_MORE)
+            for title, form in _pairs(table):
+                yield _comparison("6.2", f"{title} has no more error", rows, column, (title, form), IS_NOT_MORE)
+
+
+def _trajectories(rows: Rows) -> Iterator[Claim]:
+    """Query loss over the whole lifetime, averaged."""
+    column = TABLE_1.columns[0]
+    for title, form in _pairs(TABLE_1):
+        cells = [_on_the_way(rows, column, of) for of in (title, form)]
+        text = f"{title}'s query loss over the lifetime is within a factor of {SIMILAR:g}"
+        yield Claim("6.2", text, column.title, form, _similar(*cells), _figures(*cells))
+    column = TABLE_2.columns[0]
+    for title, form in _pairs(TABLE_2):
+        cells = [_on_the_way(rows, column, of) for of in (title, form)]
+        verdict = IS_LESS.get(relation(*cells) or "", OPEN)
+        yield Claim(
+            "6.2", f"{title}'s query loss over the lifetime is less", column.title, form, verdict, _figures(*cells)
+        )
 
 
 def _flp_is_better_at_continual_learning(findings: Findings) -> Iterator[Claim]:
     for table, rows, column in _columns(findings):
         if column.name.endswith("continual"):
-            for form in _gradient_forms(table):
-                yield _comparison("6.3", "FLP (2) has less error", rows, column, ("FLP (2)", form), IS_LESS)
+            for title, form in _pairs(table):
+                yield _comparison("6.3", f"{title} has less error", rows, column, (title, form), IS_LESS)
     column = TABLE_1.columns[1]
     for form in _gradient_forms(TABLE_1):
         text = f"{form} has no less error"
@@ -178,20 +209,29 @@ def _more_plasticity_later(rows: Rows) -> Iterator[Claim]:
 
 
 def _interference(rows: Rows) -> Iterator[Claim]:
-    one = _of_figure(rows, "continual", "FLP (2)")
-    for form in _gradient_forms(TABLE_1):
-        other = _of_figure(rows, "continual", form)
+    for title, form in _pairs(TABLE_1):
+        one, other = (_of_figure(rows, "continual", of) for of in (title, form))
         verdict, found = OPEN, ""
         if one is not None and other is not None:
             ours, theirs = one["interference"], other["interference"]
             verdict = SEEN if ours < DRASTICALLY * theirs else NOT_SEEN if ours <= theirs else OPPOSITE
             found = f"{ours:.2g} and {theirs:.2g}"
-        text = f"learning changes FLP (2)'s answers on earlier functions less than {DRASTICALLY} times as much"
+        text = f"learning changes {title}'s answers on earlier functions less than {DRASTICALLY} times as much"
         yield Claim("7.2", text, TABLE_1.columns[1].title, form, verdict, found)
 
 
+def _learning_speed_at_first(rows: Rows) -> Iterator[Claim]:
+    """That the same learners lose ground later is what section 6.3 says of the end."""
+    column = TABLE_1.columns[1]
+    for title, form in _pairs(TABLE_1):
+        cells = [_on_the_way(rows, column, of, share=SUB_TASKS) for of in (form, title)]
+        verdict = IS_NOT_MORE.get(relation(*cells) or "", OPEN)
+        text = f"{form} has no more query loss after the first function"
+        yield Claim("7.2", text, column.title, title, verdict, _figures(*cells))
+
+
 def _directions(rows: Rows) -> Iterator[Claim]:
-    for title in ("FLP (2)", "FLP (3)"):
+    for title in FLP:
         row = _of_figure(rows, "continual", title)
         cosines = None if row is None else row["cosine_by_layer"]
         found = "" if cosines is None else "from the output down: " + ", ".join(f"{c:.2f}" for c in cosines)
@@ -204,12 +244,11 @@ def _directions(rows: Rows) -> Iterator[Claim]:
 
 
 def _sizes(rows: Rows) -> Iterator[Claim]:
-    one = _of_figure(rows, "iid", "FLP (2)")
-    for form in _gradient_forms(TABLE_1):
-        other = _of_figure(rows, "iid", form)
+    for title, form in _pairs(TABLE_1):
+        one, other = (_of_figure(rows, "iid", of) for of in (title, form))
         for text, layer, larger in (
-            ("FLP (2)'s updates of the layer below the output are larger", 1, True),
-            ("FLP (2)'s updates of the output layer are smaller", 0, False),
+            (f"{title}'s updates of the layer below the output are larger", 1, True),
+            (f"{title}'s updates of the output layer are smaller", 0, False),
         ):
             verdict, found = OPEN, ""
             if one is not None and other is not None:
@@ -225,6 +264,30 @@ def _weak(cosines: Sequence[float]) -> bool:
 
 def _against(cosines: Sequence[float]) -> bool:
     return any(cosine < 0 for cosine in cosines)
+
+
+def _similar(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
+    """Whether two errors are within a factor of each other, whatever varies between networks; else open."""
+    if (bounds := _log_ratio(one, other)) is None:
+        return OPEN
+    ratio, margin = abs(bounds[0]), bounds[1]
+    return SEEN if ratio + margin <= math.log(SIMILAR) else NOT_SEEN if ratio - margin > math.log(SIMILAR) else OPEN
+
+
+def _on_the_way(rows: Rows, column: Column, method: str, *, share: int | None = None) -> dict[str, Any] | None:
+    """A method's query loss, averaged over a lifetime, or after one ``share``-th of it; as a table's cell."""
+    of_networks: dict[int, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["method"] == method and row["column"] == column.name:
+            loss = math.nan if row["mean"] is None else row["mean"]
+            of_networks.setdefault(row["seed"], []).append((row["inner_step"], loss))
+    losses = []
+    for curve in of_networks.values():
+        steps, values = zip(*curve, strict=True)
+        at = steps[-1] / share if share else None
+        losses.append(np.interp(at, steps, values) if at else np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+    finite = [float(loss) if math.isfinite(loss) else None for loss in losses]
+    return {**over_networks(finite), "note": ""} if finite else None
 
 
 def _comparison(
@@ -243,6 +306,12 @@ def _figures(*cells: Mapping[str, Any] | None) -> str:
 def _columns(findings: Findings) -> list[tuple[Table, Rows, Column]]:
     of_tables = ((TABLE_1, findings.table1), (TABLE_2, findings.table2))
     return [(table, rows, column) for table, rows in of_tables for column in table.columns]
+
+
+def _pairs(table: Table) -> list[tuple[str, str]]:
+    """Of FLP and each form of the baseline."""
+    titles = [method.title for method in table.methods if method.learner == "flp"]
+    return [(title, form) for title in titles for form in _gradient_forms(table)]
 
 
 def _gradient_forms(table: Table) -> list[str]:

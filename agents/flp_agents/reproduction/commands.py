@@ -19,8 +19,9 @@ from flp_agents.commands import prepare_torch, typed_command
 from flp_agents.progress import show_steps
 from flp_agents.reproduction.analysing import AnalysedNetwork, analyse_networks
 from flp_agents.reproduction.claims import HEADINGS, Claim, claims_of, read_findings, write_claims
+from flp_agents.reproduction.figure_2 import write_figure_2
 from flp_agents.reproduction.judging import part_of, reproduce_table
-from flp_agents.reproduction.pictures import write_curves, write_figure_2
+from flp_agents.reproduction.learning_curves import keep_curves, kept_curves, write_curves
 from flp_agents.reproduction.results import NO_DATA, figure, published_figure
 from flp_agents.reproduction.running import How, OnProgress, missing_data
 from flp_agents.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1
@@ -101,6 +102,7 @@ def _figure_2(options: argparse.Namespace, how: How) -> int:
 
 def _curves(options: argparse.Namespace, how: How) -> int:
     require_matplotlib()
+    episodes = options.episodes or ANALYSED_EPISODES
     networks = [
         network
         for table in (TABLE_1, TABLE_2)
@@ -108,12 +110,13 @@ def _curves(options: argparse.Namespace, how: How) -> int:
         if network.column.name != "mini_imagenet"
     ]
     without_data = missing_data(networks)
-    found = _analysed([of for of in networks if of.column.name not in without_data], options, how)
-    if not found:
+    keep_curves(how, _analysed([of for of in networks if of.column.name not in without_data], options, how))
+    curves = kept_curves(how, networks, episodes=episodes, without_data=without_data)
+    if not curves:
         raise FLPError("learning curves need a network that is meta-trained: add --complete")
     for column in sorted(without_data):
         print(f"{column}: data not available here", file=sys.stderr)
-    rows, files = write_curves(how.folder / options.scale / "curves", found, typed_command(options.arguments))
+    rows, files = write_curves(how.folder / options.scale / "curves", curves, typed_command(options.arguments))
     return _say(options, rows, files)
 
 

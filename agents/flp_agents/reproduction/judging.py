@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from flp_agents.reproduction.files import read_record, write_record
-from flp_agents.reproduction.networks import find_network, plan_digest
 from flp_agents.reproduction.results import (
     NetworkResult,
     failed,
     judge,
     result_path,
     rows_of,
-    weights_digest,
     write_table,
 )
-from flp_agents.reproduction.running import How, OnProgress, Work, missing_data, work_at
+from flp_agents.reproduction.running import How, OnProgress, Work, counts, missing_data, work_at
 from flp_agents.reproduction.tables import Network, Table
 from flp_datasets.errors import check_at_least
 
@@ -111,7 +109,9 @@ def _results_of(table: Table, scale: str, how: How, without_data: Collection[str
     for network in table.cells(scale):
         result = _result_of(table, how.folder, network)
         # Of a column without data nothing here is newer.
-        if result is not None and (network.column.name in without_data or _counts(result, how, network)):
+        if result is not None and (
+            network.column.name in without_data or counts(how, network, plan=result.plan, weights=result.weights)
+        ):
             found.append(result)
     return found
 
@@ -121,19 +121,9 @@ def _result_of(table: Table, folder: Path, network: Network) -> NetworkResult | 
     return result if result is not None and result.episodes == table.episodes else None
 
 
-def _counts(result: NetworkResult, how: How, network: Network) -> bool:
-    """Whether a result is of the network as it is to be meta-trained, and of the one that is here, if there is one."""
-    if result.plan != plan_digest(network):
-        return False
-    place = find_network(how.folder, network, here_only=how.retrain)
-    if place is not None:
-        return result.weights == weights_digest(place)
-    return not how.retrain or result.failure is not None
-
-
 def _done(table: Table, how: How, overwrite: bool, network: Network, _place: Path | None) -> bool:
     result = None if overwrite else _result_of(table, how.folder, network)
-    return result is not None and _counts(result, how, network)
+    return result is not None and counts(how, network, plan=result.plan, weights=result.weights)
 
 
 def _judge(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:

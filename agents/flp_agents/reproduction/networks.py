@@ -111,6 +111,11 @@ def plan_digest(network: Network) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def weights_digest(place: Path) -> str:
+    """SHA-256 of a checkpoint's weights, as its description states it."""
+    return str(checkpoint.read_description(place)["files"]["weights"]["sha256"])
+
+
 def _check_same(place: Path, network: Network) -> None:
     try:
         differing = sorted(_differing(place, network))

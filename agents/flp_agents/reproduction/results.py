@@ -16,7 +16,7 @@ from flp_agents.evaluation import evaluate
 from flp_agents.provenance import stamp
 from flp_agents.report.formats import UNKNOWN
 from flp_agents.reproduction.files import json_of, markdown_table, write_all
-from flp_agents.reproduction.networks import plan_digest
+from flp_agents.reproduction.networks import plan_digest, weights_digest
 from flp_agents.reproduction.published import PUBLISHED
 from flp_agents.reproduction.tables import Network, Table
 from flp_agents.training import FINAL_SEED, finite_or_none
@@ -121,11 +121,6 @@ def failed(network: Network, reason: str, *, episodes: int, outer_steps: int) ->
         stamp=stamp(),
         failure=reason,
     )
-
-
-def weights_digest(place: Path) -> str:
-    """SHA-256 of a checkpoint's weights, as its description states it."""
-    return str(checkpoint.read_description(place)["files"]["weights"]["sha256"])
 
 
 def rows_of(table: Table, results: Iterable[NetworkResult], missing_data: Iterable[str] = ()) -> list[dict[str, Any]]:

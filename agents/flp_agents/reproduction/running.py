@@ -15,7 +15,14 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.processes import set_threads
-from flp_agents.reproduction.networks import find_network, meta_train, network_folder, run_folder
+from flp_agents.reproduction.networks import (
+    find_network,
+    meta_train,
+    network_folder,
+    plan_digest,
+    run_folder,
+    weights_digest,
+)
 from flp_agents.reproduction.stopping import Others, heeding, others
 from flp_agents.reproduction.tables import Network
 from flp_agents.run_metrics import last_step
@@ -74,6 +81,26 @@ class How:
     def meta_trains(self) -> bool:
         """Whether anything is meta-trained."""
         return self.retrain or self.complete
+
+
+def counts(how: How, network: Network, *, plan: str, weights: str) -> bool:
+    """Whether what was once found of a network is of the one that is to be meta-trained today, and is here if one is.
+
+    Args:
+        how: where, and whether what was found elsewhere serves.
+        network: which.
+        plan: names how the one that was measured was to be meta-trained.
+        weights: SHA-256 of its weights; empty if its meta-training failed.
+
+    Raises:
+        MissingPack: if the data of its environment is not on this machine.
+    """
+    if plan != plan_digest(network):
+        return False
+    place = find_network(how.folder, network, here_only=how.retrain)
+    if place is not None:
+        return weights == weights_digest(place)
+    return not how.retrain or not weights
 
 
 def missing_data(networks: Sequence[Network]) -> set[str]:

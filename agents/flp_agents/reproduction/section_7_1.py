@@ -19,8 +19,7 @@ from flp_agents.analysis import Continued, continue_with_more_plasticity
 from flp_agents.meta_trainer import MetaTrainingDiverged
 from flp_agents.provenance import stamp
 from flp_agents.reproduction.files import read_record, write_record
-from flp_agents.reproduction.networks import find_network
-from flp_agents.reproduction.results import weights_digest
+from flp_agents.reproduction.networks import find_network, weights_digest
 from flp_agents.reproduction.running import How, OnProgress, Work, work_at
 from flp_agents.reproduction.tables import Network
 from flp_agents.run_metrics import last_step
