@@ -120,6 +120,23 @@ def test_only_meta_training_on_two_cores_turns_characters():
     assert preset_split_options("paper", "FLPOmniglot-IID-v0", "meta-train") == {}
 
 
+def test_the_cpu_preset_knows_schedules_and_forms_of_the_baseline_apart():
+    """To first order meta-training diverges at the rates that suit second order; docs/meta-training.md."""
+
+    def rate(schedule, learner="gradient-based", preset="cpu", **overrides):
+        return get_preset(preset, learner, overrides, env_id=f"FLPSine-{schedule}-v0").rate_weights
+
+    first, released = {"order": "first"}, {"order": "first", "redraw_output": True}
+    assert rate("IID") == rate("Continual") == 4e-3
+    assert rate("IID", **first) < rate("Continual", **first) < rate("Continual", **released) < rate("Continual")
+    assert rate("IID", "oml") < rate("Continual", "oml")
+    assert rate("IID", "feature-reuse") < rate("Continual", "feature-reuse")
+    # What is asked for stays, and other presets are the paper's.
+    assert rate("IID", rate_weights=0.5, **first) == 0.5
+    assert rate("IID", preset="paper", **first) == rate("IID", preset="paper") == 1e-4
+    assert get_preset("cpu", "gradient-based", first, env_id="FLPSine-IID-v0").order == "first"
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_plastic_layers_are_those_of_table_1(name):
     layers = [get_preset(name, learner).plastic_layers for learner in ("feature-reuse", "flp", "gradient-based", "oml")]

@@ -110,7 +110,7 @@ def test_every_command_says_what_is_done(table, scale):
         options = _parser().parse_args(words[1:])
         assert (words[0], options.env, options.learner) == ("flp", network.column.env, network.method.learner)
         assert (options.preset, options.seed) == (scale, network.seed)
-        assert _preset_overrides(options) == network.options
+        assert _preset_overrides(options) == network.method.options
 
 
 def test_forms_of_the_baseline_differ_in_what_they_say():

@@ -197,7 +197,7 @@ def render(options: argparse.Namespace) -> int:
     else:
         env_id = options.env or DEFAULT_ENV
         env = flp_envs.make(env_id, **shown, **env_options(options))
-        settings = presets.get_preset("cpu", options.learner, kind=factory.kind_of(env))
+        settings = presets.get_preset("cpu", options.learner, kind=factory.kind_of(env), env_id=env_id)
         learner = factory.build_learner(options.learner, env, settings, seed)
     path = Path(options.output)
     score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)

@@ -212,7 +212,38 @@ _FOR_LEARNER: dict[tuple[str, str, str], dict[str, Any]] = {
 }
 
 
-def get_preset(name: str, learner: str, overrides: Mapping[str, Any] | None = None, *, kind: str = "sine") -> Preset:
+def _first_order(factor: float) -> dict[str, Any]:
+    """Outer rates as ``benchmarks/rate_search.py`` multiplies them, with its inner steps x 1."""
+    return {"rate_weights": factor * 2e-3, "rate_inner_rates": factor * 0.03, "initial_rate": 1.0}
+
+
+def _plastic(factor: float) -> dict[str, Any]:
+    """The same for learners with plasticity."""
+    rates = dict.fromkeys(("rate_weights", "rate_feedback", "rate_strengths"), factor * 2e-3)
+    return {**rates, "rate_coefficients": factor * 0.08}
+
+
+# What a learner needs in one environment, by preset, environment, learner, and the order and redrawing of its
+# meta-gradient; docs/meta-training.md has the search.
+_FOR_ENVIRONMENT: dict[tuple[str, str, str, str, bool], dict[str, Any]] = {
+    ("cpu", "FLPSine-IID-v0", "feature-reuse", "second", False): _plastic(1.0),
+    ("cpu", "FLPSine-Continual-v0", "feature-reuse", "second", False): {"initial_coefficient": 3.0},
+    ("cpu", "FLPSine-IID-v0", "gradient-based", "first", False): _first_order(0.015),
+    ("cpu", "FLPSine-Continual-v0", "gradient-based", "first", False): _first_order(0.05),
+    ("cpu", "FLPSine-IID-v0", "gradient-based", "first", True): _first_order(0.05),
+    ("cpu", "FLPSine-Continual-v0", "gradient-based", "first", True): _first_order(0.25),
+    ("cpu", "FLPSine-IID-v0", "oml", "second", False): {"rate_weights": 3e-5},
+}
+
+
+def get_preset(
+    name: str,
+    learner: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    kind: str = "sine",
+    env_id: str = "",
+) -> Preset:
     """A preset as it is for one learner, with some fields overridden.
 
     Args:
@@ -220,6 +251,7 @@ def get_preset(name: str, learner: str, overrides: Mapping[str, Any] | None = No
         learner: its name.
         overrides: fields and their values.
         kind: of the environment, "sine" or "images".
+        env_id: its id, where the preset is to be the one that a search found for it.
 
     Raises:
         InvalidChoice: for an unknown preset or field.
@@ -231,7 +263,9 @@ def get_preset(name: str, learner: str, overrides: Mapping[str, Any] | None = No
         "plastic_layers": _PLASTIC_LAYERS[kind].get(learner, 2),
         **_FOR_LEARNER.get((name, kind, learner), {}),
     }
-    return replace(PRESETS[name][kind], **{**particular, **(overrides or {})})
+    usual = replace(PRESETS[name][kind], **{**particular, **(overrides or {})})
+    searched = _FOR_ENVIRONMENT.get((name, env_id, learner, usual.order, usual.redraw_output), {})
+    return replace(usual, **{**searched, **(overrides or {})})
 
 
 def preset_env_options(name: str, env_id: str) -> dict[str, Any]:

@@ -78,5 +78,6 @@ def make_plan(
     """
     options = {**preset_env_options(preset, env_id), **(env_options or {})}
     env = flp_envs.make(env_id, **options)
-    settings = get_preset(preset, learner, overrides, kind=kind_of(env))
-    return Plan(env.spec.id if env.spec else env_id, options, learner, preset, settings, seed, command)
+    full_id = env.spec.id if env.spec else env_id
+    settings = get_preset(preset, learner, overrides, kind=kind_of(env), env_id=full_id)
+    return Plan(full_id, options, learner, preset, settings, seed, command)

@@ -69,15 +69,10 @@ class Network:
         return f"{self.method.title}, {self.column.title}, seed {self.seed}"
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Preset fields that are overridden: the method's own, and those that a search found."""
-        return {**self.method.options, **SEARCHED.get((self.scale, self.method.name, self.column.place), {})}
-
-    @property
     def command(self) -> str:
         """Meta-trains it."""
         words = ["flp", "train", "--env", self.column.env, "--learner", self.method.learner, "--preset", self.scale]
-        for name, value in self.options.items():
+        for name, value in self.method.options.items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
                 words += [f"--{flag}" if value else f"--no-{flag}"]
@@ -98,7 +93,7 @@ class Network:
             self.method.learner,
             preset=self.scale,
             seed=self.seed,
-            overrides=self.options,
+            overrides=self.method.options,
             env_options=self.column.env_options,
             command=self.command,
         )
@@ -188,27 +183,3 @@ TABLE_2 = Table(
     episodes=1000,
 )
 TABLES = {table.name: table for table in (TABLE_1, TABLE_2)}
-
-
-def _first_order(factor: float) -> dict[str, Any]:
-    """Outer rates as ``benchmarks/rate_search.py`` multiplies them, with its inner steps x 1."""
-    return {"rate_weights": factor * 2e-3, "rate_inner_rates": factor * 0.03, "initial_rate": 1.0}
-
-
-def _plastic(factor: float) -> dict[str, Any]:
-    """The same for learners with plasticity."""
-    rates = dict.fromkeys(("rate_weights", "rate_feedback", "rate_strengths"), factor * 2e-3)
-    return {**rates, "rate_coefficients": factor * 0.08}
-
-
-# What a method needs in one environment beside its preset, by scale, method and place; docs/meta-training.md has the
-# search.
-SEARCHED: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("cpu", "feature-reuse-1", "sine-iid"): _plastic(1.0),
-    ("cpu", "feature-reuse-1", "sine-continual"): {"initial_coefficient": 3.0},
-    ("cpu", "gradient-based-first-order-3", "sine-iid"): _first_order(0.015),
-    ("cpu", "gradient-based-first-order-3", "sine-continual"): _first_order(0.05),
-    ("cpu", "gradient-based-as-released-3", "sine-iid"): _first_order(0.05),
-    ("cpu", "gradient-based-as-released-3", "sine-continual"): _first_order(0.25),
-    ("cpu", "oml-3", "sine-iid"): {"rate_weights": 3e-5},
-}
