@@ -370,6 +370,11 @@ def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path
     both = run(["curves", "--methods=flp-2", *options], capsys)["rows"]
     assert [row for row in both if row["seed"] == 0] == rows
     assert [row["mean"] for row in both if row["seed"] == 1] == [2 * row["mean"] for row in rows]
+    # What is there is not measured again, unless that is asked for.
+    write_record(bundled, replace(curve, mean=[3 * mean for mean in curve.mean]))
+    for more, factor in (([], 3), (["--overwrite"], 1)):
+        again = run(["curves", "--methods=flp-2", *options, *more], capsys)["rows"]
+        assert [row["mean"] for row in again if row["seed"] == 0] == [factor * row["mean"] for row in rows]
 
 
 def test_a_pause_loses_nothing(made, tmp_path, monkeypatch):

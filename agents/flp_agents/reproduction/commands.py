@@ -110,7 +110,9 @@ def _curves(options: argparse.Namespace, how: How) -> int:
         if network.column.name != "mini_imagenet"
     ]
     without_data = missing_data(networks)
-    keep_curves(how, _analysed([of for of in networks if of.column.name not in without_data], options, how))
+    kept = [] if options.overwrite else kept_curves(how, networks, episodes=episodes, without_data=without_data)
+    here = [network for network in networks if network.column.name not in without_data]
+    keep_curves(how, _analysed([of for of in here if of not in [network for network, _ in kept]], options, how))
     curves = kept_curves(how, networks, episodes=episodes, without_data=without_data)
     if not curves:
         raise FLPError("learning curves need a network that is meta-trained: add --complete")
