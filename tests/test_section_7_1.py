@@ -44,6 +44,12 @@ def test_it_goes_on_from_every_network(tmp_path):
     assert [cell["networks"] for cell in cells] == [2, 2, 2, 2]
     assert cells[0]["mean"] == pytest.approx(np.mean([of.before for of in found]))
     assert cells[2]["mean"] == pytest.approx(np.mean([of.after for of in found if of.plastic_layers == 2]))
+    after = {(of.seed, of.plastic_layers): of.after for of in found}
+    for layers, row in enumerate(rows[1:], 1):
+        logarithms = [np.log(after[seed, layers] / after[seed, 1]) for seed in (0, 1)]
+        pairs = row["continual"]["ratio_to_control"]
+        assert pairs["mean"] == pytest.approx(np.exp(np.mean(logarithms)))
+        assert pairs["log_standard_error"] == pytest.approx(np.ptp(logarithms) / 2)
     files = write_section_7_1(tmp_path, FEATURE_REUSE.columns, rows, found, "flp reproduce section7.1")
     assert {path.name for path in files} == {f"section7.1.{kind}" for kind in ("json", "md", "csv", "png")}
     pages = {path.suffix: path.read_text() for path in files if path.suffix != ".png"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,8 @@ from flp_agents.reproduction.files import json_of, markdown_table, write_all
 from flp_agents.reproduction.results import NOT_TRAINED, figure, over_networks
 from flp_agents.reproduction.section_7_1 import PLASTIC_LAYERS, ContinuedNetwork
 from flp_agents.reproduction.tables import Column
+from flp_agents.training import finite_or_none
+from flp_agents.uncertainty import standard_error
 from flp_envs.rendering import require_matplotlib
 
 if TYPE_CHECKING:
@@ -29,7 +32,12 @@ _LINES = ("-", "--", "-.", ":")
 
 
 def rows_of(columns: Sequence[Column], results: Iterable[ContinuedNetwork]) -> list[dict[str, Any]]:
-    """Like a table's: a row for the networks as they were, and one for each number of plastic layers."""
+    """Like a table's: a row for the networks as they were, and one for each number of plastic layers.
+
+    As networks differ more than what becomes of one, a cell has ``ratio_to_control`` besides: ``mean``, the geometric
+    mean over networks of their error's ratio to the one that they go on to with 1 plastic layer, and
+    ``log_standard_error``, that of its logarithm; none where there is no such pair, or one only.
+    """
     results = list(results)
     titles = {1: "1 plastic layer, the control", **{n: f"{n} plastic layers" for n in PLASTIC_LAYERS[1:]}}
     rows: list[dict[str, Any]] = [{"method": AS_IT_WAS}, *({"method": titles[n]} for n in PLASTIC_LAYERS)]
@@ -40,7 +48,21 @@ def rows_of(columns: Sequence[Column], results: Iterable[ContinuedNetwork]) -> l
             there = [of.after for of in of_column if of.plastic_layers == layers]
             found = list(as_they_were.values()) if layers is None else there
             row[column.name] = {**over_networks(found), "note": "" if found else NOT_TRAINED}
+            if layers is not None:
+                row[column.name]["ratio_to_control"] = _ratio_to_control(of_column, layers)
     return rows
+
+
+def _ratio_to_control(results: Sequence[ContinuedNetwork], layers: int) -> dict[str, float | None] | None:
+    control = {of.network: of.after for of in results if of.plastic_layers == 1}
+    pairs = [(of.after, control.get(of.network)) for of in results if of.plastic_layers == layers]
+    logarithms = np.array([math.log(after / before) for after, before in pairs if after and before])
+    if not len(logarithms):
+        return None
+    return {
+        "mean": float(np.exp(logarithms.mean())),
+        "log_standard_error": finite_or_none(standard_error(logarithms)),
+    }
 
 
 def write_section_7_1(
