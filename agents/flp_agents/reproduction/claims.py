@@ -2,8 +2,9 @@
 
 Errors span orders of magnitude and vary between networks by factors, so two errors differ when the logarithm of their
 ratio is larger than twice its standard error over networks. That they are the same is said only where a factor of two
-would have shown. Figure 2 is of one network for each method, so there the marks follow the thresholds that each claim
-states.
+would have shown. Networks of section 7.1 differ more than what becomes of one, so each is compared with itself, when
+it goes on without more plasticity. Figure 2 is of one network for each method, so there the marks follow the thresholds
+that each claim states.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from flp_agents.provenance import stamp
 from flp_agents.reproduction.files import ReproductionError, json_of, markdown_table, write_all
 from flp_agents.reproduction.results import figure, over_networks
 from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
+from flp_agents.training import finite_or_none
 
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
 # How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
@@ -33,7 +35,6 @@ IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN, UNCLEAR: OPEN}
 # Standard errors beyond which a ratio counts, and the one that must show for errors to be called the same.
 SURE, SHOWS = 2.0, 2.0
 FEATURE_REUSE = TABLE_1.methods[0].title
-FLP = tuple(method.title for method in TABLE_1.methods if method.learner == "flp")
 HEADINGS = ("section", "claim", "where", "against", "", "found")
 # Functions of a continual lifetime.
 SUB_TASKS = 10
@@ -146,10 +147,8 @@ def _log_ratio(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
 
 def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
     for table, rows, column in _columns(findings):
-        for method in table.methods:
-            if method.learner == "flp":
-                text = f"{method.title} has less error"
-                yield _comparison("6.1", text, rows, column, (method.title, FEATURE_REUSE), IS_LESS)
+        for title in _forms(table, "flp"):
+            yield _comparison("6.1", f"{title} has less error", rows, column, (title, FEATURE_REUSE), IS_LESS)
 
 
 def _flp_matches_gradients(findings: Findings) -> Iterator[Claim]:
@@ -163,12 +162,12 @@ def _trajectories(rows: Rows) -> Iterator[Claim]:
     """Query loss over the whole lifetime, averaged."""
     column = TABLE_1.columns[0]
     for title, form in _pairs(TABLE_1):
-        cells = [_on_the_way(rows, column, of) for of in (title, form)]
+        cells = [_of_curves(rows, column, of, _over_the_lifetime) for of in (title, form)]
         text = f"{title}'s query loss over the lifetime is within a factor of {SIMILAR:g}"
         yield Claim("6.2", text, column.title, form, _similar(*cells), _figures(*cells))
     column = TABLE_2.columns[0]
     for title, form in _pairs(TABLE_2):
-        cells = [_on_the_way(rows, column, of) for of in (title, form)]
+        cells = [_of_curves(rows, column, of, _over_the_lifetime) for of in (title, form)]
         verdict = IS_LESS.get(relation(*cells) or "", OPEN)
         yield Claim(
             "6.2", f"{title}'s query loss over the lifetime is less", column.title, form, verdict, _figures(*cells)
@@ -181,7 +180,7 @@ def _flp_is_better_at_continual_learning(findings: Findings) -> Iterator[Claim]:
             for title, form in _pairs(table):
                 yield _comparison("6.3", f"{title} has less error", rows, column, (title, form), IS_LESS)
     column = TABLE_1.columns[1]
-    for form in _gradient_forms(TABLE_1):
+    for form in _forms(TABLE_1, "gradient-based"):
         text = f"{form} has no less error"
         yield _comparison("6.3", text, findings.table1, column, (form, FEATURE_REUSE), IS_NOT_LESS)
 
@@ -232,14 +231,14 @@ def _learning_speed_at_first(rows: Rows) -> Iterator[Claim]:
     """That the same learners lose ground later is what section 6.3 says of the end."""
     column = TABLE_1.columns[1]
     for title, form in _pairs(TABLE_1):
-        cells = [_on_the_way(rows, column, of, share=SUB_TASKS) for of in (form, title)]
+        cells = [_of_curves(rows, column, of, _after_the_first) for of in (form, title)]
         verdict = IS_NOT_MORE.get(relation(*cells) or "", OPEN)
         text = f"{form} has no more query loss after the first function"
         yield Claim("7.2", text, column.title, title, verdict, _figures(*cells))
 
 
 def _directions(rows: Rows) -> Iterator[Claim]:
-    for title in FLP:
+    for title in _forms(TABLE_1, "flp"):
         row = _of_figure(rows, "continual", title)
         cosines = None if row is None else row["cosine_by_layer"]
         found = "" if cosines is None else "from the output down: " + ", ".join(f"{c:.2f}" for c in cosines)
@@ -282,20 +281,25 @@ def _similar(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> 
     return SEEN if ratio + margin <= math.log(SIMILAR) else NOT_SEEN if ratio - margin > math.log(SIMILAR) else OPEN
 
 
-def _on_the_way(rows: Rows, column: Column, method: str, *, share: int | None = None) -> dict[str, Any] | None:
-    """A method's query loss, averaged over a lifetime, or after one ``share``-th of it; as a table's cell."""
+def _over_the_lifetime(steps: Sequence[int], losses: Sequence[float]) -> float:
+    return float(np.trapezoid(losses, steps)) / (steps[-1] - steps[0])
+
+
+def _after_the_first(steps: Sequence[int], losses: Sequence[float]) -> float:
+    return float(np.interp(steps[-1] / SUB_TASKS, steps, losses))
+
+
+def _of_curves(
+    rows: Rows, column: Column, method: str, measure: Callable[[Sequence[int], Sequence[float]], float]
+) -> dict[str, Any] | None:
+    """A measure of the learning curves of a method's networks, as a table's cell."""
     of_networks: dict[int, list[tuple[int, float]]] = {}
     for row in rows:
         if row["method"] == method and row["column"] == column.name:
             loss = math.nan if row["mean"] is None else row["mean"]
             of_networks.setdefault(row["seed"], []).append((row["inner_step"], loss))
-    losses = []
-    for curve in of_networks.values():
-        steps, values = zip(*curve, strict=True)
-        at = steps[-1] / share if share else None
-        losses.append(np.interp(at, steps, values) if at else np.trapezoid(values, steps) / (steps[-1] - steps[0]))
-    finite = [float(loss) if math.isfinite(loss) else None for loss in losses]
-    return {**over_networks(finite), "note": ""} if finite else None
+    found = [finite_or_none(measure(*zip(*curve, strict=True))) for curve in of_networks.values()]
+    return {**over_networks(found), "note": ""} if found else None
 
 
 def _comparison(
@@ -318,12 +322,11 @@ def _columns(findings: Findings) -> list[tuple[Table, Rows, Column]]:
 
 def _pairs(table: Table) -> list[tuple[str, str]]:
     """Of FLP and each form of the baseline."""
-    titles = [method.title for method in table.methods if method.learner == "flp"]
-    return [(title, form) for title in titles for form in _gradient_forms(table)]
+    return [(title, form) for title in _forms(table, "flp") for form in _forms(table, "gradient-based")]
 
 
-def _gradient_forms(table: Table) -> list[str]:
-    return [method.title for method in table.methods if method.learner == "gradient-based"]
+def _forms(table: Table, learner: str) -> list[str]:
+    return [method.title for method in table.methods if method.learner == learner]
 
 
 def _of_figure(rows: Rows, column: str, method: str) -> Mapping[str, Any] | None:
