@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ OMNIGLOT = {
     network.name: network for network in TABLE_2.cells("cpu") if network.seed == 0 and "omniglot" in network.name
 }
 NAMES = sorted({*SINE, *OMNIGLOT})
+# Too large to come with the package.
+PAPER_SIZE = Path(__file__).parent.parent / "results" / "paper_size"
 CHANCE = {"mse": 4.25, "error_percent": 80.0}
 
 
@@ -95,9 +98,21 @@ def test_each_on_omniglot_was_trained_with_todays_preset(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_scores_what_it_says(name, env_of):
-    result = checkpoint.load(bundled_checkpoints()[name]).about["result"]
-    episodes = 8 if name in SINE else 50
-    scores = evaluate(load_bundled(name), env_of(name), episodes=episodes, seed=result["seed"])
+    check_what_it_scores(bundled_checkpoints()[name], env_of(name), episodes=8 if name in SINE else 50)
+
+
+@pytest.mark.parametrize("name", ["flp-2-sine-continual", "gradient-based-3-sine-continual"])
+def test_each_of_the_papers_size_scores_what_it_says(name):
+    about = checkpoint.read_description(PAPER_SIZE / name)["about"]
+    assert about["outer_steps_done"] == about["settings"]["outer_steps"]
+    check_what_it_scores(PAPER_SIZE / name, flp_envs.make(about["env"], split="meta-test"), episodes=8)
+
+
+def check_what_it_scores(folder: Path, env: gymnasium.Env, *, episodes: int) -> None:
+    """Asserts that a network's result is what it scores, as far as so many episodes tell."""
+    saved = checkpoint.load(folder)
+    result = saved.about["result"]
+    scores = evaluate(saved.learner, env, episodes=episodes, seed=result["seed"])
     assert scores.metric == result["metric"]
     error = 6 * result["standard_error"] * (result["episodes"] / episodes) ** 0.5
     assert scores.mean == pytest.approx(result["mean"], abs=error)
