@@ -33,10 +33,13 @@ def flp_update(weights, biases, parts, x, y, *, rule, signal, rectified, presyna
         change = np.zeros_like(w) * 0j if np.iscomplexobj(posts[i]) else np.zeros_like(w)
         for n in range(len(x)):
             change = change + np.outer(posts[i][n], pre[n])
-            if rule == "oja":
+            if rule != "hebb":
                 change = change - (posts[i][n] ** 2)[:, None] * w
-        factor = hidden_multiplier if i < len(weights) - 1 else 1.0
-        new.append(w + factor * alpha * change)
+        step = alpha * (hidden_multiplier if i < len(weights) - 1 else 1.0)
+        if rule == "normalised-oja":
+            magnitude = step * np.where(step.real < 0, -1.0, 1.0)
+            step = step / (1 + magnitude * (posts[i] ** 2).sum(0)[:, None])
+        new.append(w + step * change)
     return new
 
 

@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import query_loss
 
-from flp_agents import FLP, Feedback, Hebb, Network, Oja, run_lifetime
+from flp_agents import FLP, Feedback, Hebb, Network, NormalisedOja, Oja, run_lifetime
 from flp_envs import InvalidChoice, InvalidSize
 
 WIDTHS = (3, 5, 4, 6, 1)
-RULES = {"oja": Oja(), "hebb": Hebb()}
+RULES = {"oja": Oja(), "hebb": Hebb(), "normalised-oja": NormalisedOja()}
 VARIANTS = [
     {},
     {"rule": "hebb"},
+    {"rule": "normalised-oja", "unit": 50.0},
+    {"rule": "normalised-oja", "unit": 50.0, "granularity": "neuron", "plastic": 4},
     {"granularity": "neuron"},
     {"granularity": "layer", "rectified": False},
     {"hidden_layers": 2},
@@ -108,11 +110,12 @@ def test_meta_gradient_agrees_with_finite_differences(episode):
     assert slope == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     plastic=st.integers(1, 4),
-    rule=st.sampled_from(["oja", "hebb"]),
+    rule=st.sampled_from(list(RULES)),
     signal=st.sampled_from(["error", "target"]),
     presynaptic=st.sampled_from(["before", "after"]),
     granularity=st.sampled_from(["synapse", "neuron", "layer"]),
@@ -122,6 +125,35 @@ def test_any_combination_agrees_with_numpy(seed, plastic, rule, signal, presynap
     short = small_episode(seed, steps_per_function=2)
     got = run_lifetime(learner, short).query_loss.item()
     assert got == pytest.approx(query_loss(as_numpy(learner), 4, plastic, short, **options), rel=1e-9)
+
+
+def rule_arguments(seed, coefficient):
+    generator = torch.Generator().manual_seed(seed)
+    weight, pre, post = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((2, 3, 4), (2, 5, 4), (2, 5, 3))
+    )
+    return weight, pre, post, torch.full((3, 4), coefficient, dtype=torch.float64)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), exponent=st.floats(-6, 12))
+def test_a_normalised_step_goes_part_of_the_way_and_never_beyond(seed, exponent):
+    weight, pre, post, coefficient = rule_arguments(seed, 10.0**exponent)
+    settled = post.transpose(1, 2) @ pre / post.square().sum(1).unsqueeze(-1)
+    part = (NormalisedOja()(weight, pre, post, coefficient) - weight) / (settled - weight)
+    assert torch.all(part > 0)
+    assert torch.all(part < 1 + 1e-6)
+
+
+def test_a_normalised_step_is_ojas_where_that_is_small_and_stays_finite_where_that_is_large():
+    small, large = rule_arguments(0, 1e-9), rule_arguments(0, -1e12)
+    change = NormalisedOja()(*small) - small[0]
+    torch.testing.assert_close(change, Oja()(*small) - small[0], rtol=1e-6, atol=0)
+    weight = large[0]
+    for _ in range(10):
+        weight = NormalisedOja()(weight, *large[1:])
+    # Each step is away from where it would settle, by no more than the distance; Oja's would be beyond 1e100.
+    assert weight.abs().max() < 2**10 * 100
 
 
 def test_lifetimes_do_not_depend_on_their_neighbours():

@@ -28,7 +28,7 @@ from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
 from flp_agents.plain_learner import PlainLearner, as_learner
-from flp_agents.plasticity import Hebb, Oja
+from flp_agents.plasticity import Hebb, NormalisedOja, Oja
 from flp_agents.policies import Policy, PolicyLearner
 from flp_agents.presets import PRESETS, Preset, get_preset
 from flp_agents.registry import learner_names, register_learner
@@ -58,6 +58,7 @@ __all__ = [
     "MetaTrainer",
     "MetaTrainingDiverged",
     "Network",
+    "NormalisedOja",
     "Oja",
     "OuterStep",
     "PlainLearner",

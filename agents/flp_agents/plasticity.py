@@ -57,4 +57,22 @@ class Hebb:
         return torch.addcmul(weight, coefficient, post.transpose(1, 2) @ pre, value=unit)
 
 
-RULES: dict[str, type[PlasticityRule]] = {"oja": Oja, "hebb": Hebb}
+@dataclass(frozen=True)
+class NormalisedOja:
+    """Oja's rule, its step divided by ``1 + |alpha| sum_n b^2``.
+
+    A positive ``alpha``, however large, takes a synapse part of the way to where Oja's rule would settle on this
+    minibatch, and never beyond: weights cannot grow by oscillating. As long as ``alpha sum_n b^2`` is small it is Oja's
+    rule. Has no closed-form meta-gradient.
+    Source: the division is that of normalised least mean squares; for ``alpha > 0`` it is the same as taking the decay
+    of Oja's rule at the weights after the step.
+    """
+
+    def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
+        decay = post.square().sum(dim=1).unsqueeze(-1)
+        step = unit * coefficient
+        change = torch.addcmul(post.transpose(1, 2) @ pre, decay, weight, value=-1.0)
+        return weight + step / (1 + step.abs() * decay) * change
+
+
+RULES: dict[str, type[PlasticityRule]] = {"oja": Oja, "hebb": Hebb, "normalised-oja": NormalisedOja}

@@ -48,7 +48,7 @@ class Preset:
     output_units: int = option(0, "labels: output units, if more than there are classes")
     plastic_layers: int = option(2, "N, the layers with fast weights, counted from the output")
 
-    rule: str = option("oja", "FLP: plasticity rule, oja or hebb")
+    rule: str = option("oja", "FLP: plasticity rule, oja, hebb or normalised-oja")
     granularity: str = option("synapse", "FLP: one plasticity coefficient for each synapse, neuron or layer")
     presynaptic: str = option("before", "FLP: presynaptic activity before or after feedback")
     signal: str = option("error", "FLP: what feedback carries, error or target")
