@@ -53,6 +53,8 @@ RECIPES: dict[str, Recipe] = {
     "coefficients from 0": base({"initial_coefficient": 0.0}),
     "coefficients from 3": base({"initial_coefficient": 3.0}),
     "coefficients as logarithms": base({"coefficient_scale": "log", "rate_coefficients": 0.02}),
+    "normalised Oja": base({"rule": "normalised-oja"}),
+    "normalised Oja, coefficients from 3": base({"rule": "normalised-oja", "initial_coefficient": 3.0}),
     "weights averaged, 0.99": base(average=0.99),
     "rectified feedback": base({"rectified": True}),
     "short for nine tenths, coefficients from 3": base({"initial_coefficient": 3.0}, short=0.9),
