@@ -69,10 +69,8 @@ class NormalisedOja:
     """
 
     def __call__(self, weight: Tensor, pre: Tensor, post: Tensor, coefficient: Tensor, unit: float = 1.0) -> Tensor:
-        decay = post.square().sum(dim=1).unsqueeze(-1)
         step = unit * coefficient
-        change = torch.addcmul(post.transpose(1, 2) @ pre, decay, weight, value=-1.0)
-        return weight + step / (1 + step.abs() * decay) * change
+        return Oja()(weight, pre, post, step / (1 + step.abs() * post.square().sum(dim=1).unsqueeze(-1)))
 
 
 RULES: dict[str, type[PlasticityRule]] = {"oja": Oja, "hebb": Hebb, "normalised-oja": NormalisedOja}
