@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
+import operator
 from collections.abc import Iterable
+
+# The largest whole number that every reader of JSON keeps; far above any size, and below what overflows.
+LARGEST_WHOLE = 2**53 - 1
 
 
 class FLPError(Exception):
@@ -37,15 +43,59 @@ def check_choice(kind: str, name: str, valid: Iterable[str]) -> str:
     return name
 
 
-def check_at_least(name: str, value: int, minimum: int) -> int:
-    """Returns ``value`` if it is a whole number of at least ``minimum``.
+def check_at_least(name: str, value: int, minimum: int, maximum: int = LARGEST_WHOLE) -> int:
+    """Returns ``value`` if it is a whole number from ``minimum`` to ``maximum``.
 
     Raises:
         InvalidSize: otherwise.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
-        raise InvalidSize(f"{name} must be a whole number of at least {minimum}, got {value!r}")
-    return int(value)
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < minimum:
+        raise InvalidSize(f"{name} must be a whole number of at least {minimum}, got {in_short(value)}")
+    if number > maximum:
+        raise InvalidSize(f"{name} must be a whole number of at most {maximum}, got {in_short(value)}")
+    return number
+
+
+def check_number(
+    name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+) -> float:
+    """Returns ``value`` if it is a finite number in a range.
+
+    Args:
+        name: what it is, for the error.
+        value: any real number of Python's or NumPy's; a truth value is none.
+        least: the smallest that is allowed.
+        above: what it must exceed.
+        most: the largest that is allowed.
+
+    Raises:
+        InvalidSize: otherwise.
+    """
+    try:
+        number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and number >= least and number > above and number <= most):
+        bounds = [
+            *([f"at least {least:g}"] if math.isfinite(least) else []),
+            *([f"above {above:g}"] if math.isfinite(above) else []),
+            *([f"at most {most:g}"] if math.isfinite(most) else []),
+        ]
+        wanted = " ".join(["a finite number", *([" and ".join(bounds)] if bounds else [])])
+        raise InvalidSize(f"{name} must be {wanted}, got {in_short(value)}")
+    return number
+
+
+def in_short(value: object) -> str:
+    """A value's ``repr``, short enough for one line; Python refuses to print the largest whole numbers."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 class SourceError(FLPError, ValueError):
