@@ -69,7 +69,7 @@ def test_what_is_sensible_is_read() -> None:
 
 def test_bytes_that_are_not_utf_8() -> None:
     for parse in (parse_json, parse_toml):
-        with pytest.raises(UnreadableContent, match="not JSON|not TOML"):
+        with pytest.raises(UnreadableContent, match=r"not (JSON|TOML)"):
             parse(b'"\xff\xfe"')
 
 
