@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from flp_datasets.classes import ImageClasses
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
 from flp_envs.scoring import LabelError, Scoring
@@ -22,7 +23,7 @@ from flp_envs.task import Renderer
 QUERY_FROM = ("unseen", "seen", "all")
 
 
-class FewShotTask:
+class FewShotTask(ShowsOptions):
     """Draws episodes of few-shot classification.
 
     An episode holds ``num_classes`` classes, drawn without replacement; each is taught by ``shots`` images, one image a

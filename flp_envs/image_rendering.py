@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.rendering import require_matplotlib
 
@@ -16,7 +17,7 @@ RIGHT, WRONG, ASKED = "#0072B2", "#D55E00", "#E69F00"
 MOST_CLASSES = 20
 
 
-class ImageRenderer:
+class ImageRenderer(ShowsOptions):
     """Draws the image to be answered, the one answered last, every class's latest image, and the running accuracy.
 
     Args:

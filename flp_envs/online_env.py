@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import check_choice
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Renderer, Task
 
 
-class OnlineLearningEnv(gym.Env[Observation, Any]):
+class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     """## Description
     A learner lives through a stream of (x, y) pairs, each seen once. At every step it answers an input and is then
     told the target. At the end of its lifetime it answers fresh inputs: the query.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import FLPError
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def require_matplotlib() -> None:
         raise MissingDependency('pictures need matplotlib: pip install "flp-envs[plots]"') from None
 
 
-class SineRenderer:
+class SineRenderer(ShowsOptions):
     """Draws one panel for each function of an episode.
 
     Attributes:

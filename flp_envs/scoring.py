@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import FLPError
+from flp_datasets.shown_options import ShowsOptions
 
 
 class InvalidAction(FLPError, ValueError):
@@ -44,7 +45,7 @@ class Scoring(Protocol):
         ...
 
 
-class SquaredError:
+class SquaredError(ShowsOptions):
     """Answers are numbers; an episode's return is minus the query's mean squared error."""
 
     metric = "mse"
@@ -82,7 +83,7 @@ class SquaredError:
         return losses / -query_steps
 
 
-class LabelError:
+class LabelError(ShowsOptions):
     """Answers are labels; an episode's return is the query's accuracy, in [0, 1].
 
     Args:

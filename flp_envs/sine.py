@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
 from flp_envs.scoring import Scoring, SquaredError
@@ -123,7 +124,7 @@ class SineEpisode(Episode):
         return self._inputs(step)
 
 
-class SineTask:
+class SineTask(ShowsOptions):
     """Draws episodes of the incremental sine-wave regression problem.
 
     An episode holds ``num_functions`` functions ``A sin(x + phi)``, drawn without replacement from the split's fixed

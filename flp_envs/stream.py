@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.task import Task
 
@@ -39,7 +40,7 @@ def observation_space(task: Task) -> spaces.Dict:
     )
 
 
-class Stream:
+class Stream(ShowsOptions):
     """Episodes laid out along time: what is shown at each step, and what an answer scores.
 
     Arrays are handed out as views, each of memory that is shown once and never read again.

@@ -14,9 +14,10 @@ from flp_agents.learner import Learner
 from flp_agents.objective import in_words
 from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_datasets.errors import FLPError
+from flp_datasets.shown_options import ShowsOptions
 
 
-class GymAgent:
+class GymAgent(ShowsOptions):
     """A learner that lives in an env: it learns from what each observation tells, then answers.
 
     ``stable_baselines3.common.evaluation.evaluate_policy(GymAgent(learner, env), env)`` returns the paper's figure

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from flp_agents.chain.description import ChainTensors, Form, NotCovered
 from flp_agents.objective import Objective, SquaredError
+from flp_datasets.shown_options import as_call, options_of
 
 State = TypeVar("State")
 
@@ -37,6 +38,10 @@ class Learner(nn.Module, Generic[State]):
     settings: Mapping[str, Any]
     objective: Objective = SquaredError()
     first_order: bool = False
+
+    def __repr__(self) -> str:
+        # Its parts, as torch prints them, say nothing of the options that it was made with.
+        return as_call(self, getattr(self, "settings", None) or options_of(self))
 
     def tensor(self, array: Any) -> Tensor:
         """An array as a tensor of the meta-parameters' device and type; images, which are bytes, stay bytes."""

@@ -21,6 +21,7 @@ from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.processes import Processes
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -50,7 +51,7 @@ class OuterStep:
     skipped_total: int
 
 
-class MetaTrainer:
+class MetaTrainer(ShowsOptions):
     """Adam on the meta-parameters, one learning rate for each kind of them.
 
     Args:

@@ -14,6 +14,7 @@ from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, Objective, SquaredError, objective_of
 from flp_agents.policies import Policy, PolicyLearner
 from flp_datasets.errors import FLPError
+from flp_datasets.shown_options import as_call, options_of
 
 
 class PlainLearner(Protocol):
@@ -22,6 +23,9 @@ class PlainLearner(Protocol):
     It is evaluated like every other learner, by :func:`flp_agents.evaluate` and
     :class:`flp_agents.gym_agent.GymAgent`, but not meta-trained.
     """
+
+    def __repr__(self) -> str:
+        return as_call(self, options_of(self))
 
     def reset(self) -> None:
         """Forgets everything: a new lifetime begins."""

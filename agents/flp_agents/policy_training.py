@@ -39,6 +39,7 @@ from flp_agents.saved_policies import (
 )
 from flp_agents.training import finite_or_none, interruptions
 from flp_datasets.errors import check_at_least, check_choice
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes
 
 _DISTRIBUTIONS = ("flp-envs", "gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
@@ -100,7 +101,7 @@ class PolicyPlan:
         return flp_envs.make(self.env, split=split, **options)
 
 
-class PolicyTraining:
+class PolicyTraining(ShowsOptions):
     """A policy, the environments that it trains in, and the folder that it is saved to.
 
     Args:

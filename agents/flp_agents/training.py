@@ -29,6 +29,7 @@ from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
+from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes, seed_env
 
 try:
@@ -46,7 +47,7 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-class TrainingRun:
+class TrainingRun(ShowsOptions):
     """A learner, its trainer, and the folder they are saved to.
 
     Args:

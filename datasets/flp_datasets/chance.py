@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_datasets.shown_options import ShowsOptions
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -22,7 +24,7 @@ def mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-class Chance:
+class Chance(ShowsOptions):
     """A stream of random numbers for each of K seeds: hashes of the seed and a counter."""
 
     def __init__(self, seeds: Words) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flp_datasets.chance import Chance, Floats, Ints, Words, mix
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_datasets.shown_options import ShowsOptions
 
 CLASSES = 2**40
 DRAWINGS = 2**32
@@ -38,7 +39,7 @@ _DIRECTIONS = np.array(
 )
 
 
-class Glyphs:
+class Glyphs(ShowsOptions):
     """Classes of drawn characters: black strokes (towards 0) on white paper (255).
 
     Args:
@@ -60,7 +61,7 @@ class Glyphs:
         size = check_at_least("image_size", image_size, IMAGE_SIZES[0])
         if size > IMAGE_SIZES[1]:
             raise InvalidSize(f"image_size must be at most {IMAGE_SIZES[1]}, got {image_size!r}")
-        self.image_shape = (1, size, size)
+        self.image_size, self.image_shape = size, (1, size, size)
         self.num_classes = CLASSES
         self.drawings: Ints | int = DRAWINGS
         self._pens = _pen_profiles(size)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidSize, check_choice
 from flp_datasets.pack import open_pack
+from flp_datasets.shown_options import ShowsOptions
 
 
-class PackedClasses:
+class PackedClasses(ShowsOptions):
     """The classes of one split of a pack; see :class:`flp_datasets.classes.ImageClasses`.
 
     It can be sent to other processes: each maps the file into its memory itself.

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.classes import ImageClasses
+from flp_datasets.shown_options import ShowsOptions
 
 TURNS = 4
 
 
-class Rotated:
+class Rotated(ShowsOptions):
     """Four times as many classes; see :class:`flp_datasets.classes.ImageClasses`.
 
     Args:

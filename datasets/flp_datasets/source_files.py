@@ -12,12 +12,13 @@ from pathlib import Path
 
 from flp_datasets.errors import SourceError
 from flp_datasets.plain_pickle import one_line
+from flp_datasets.shown_options import ShowsOptions
 
 # What is found in a zip file.
 _ZIPPED = (".csv", ".jpg", ".jpeg", ".png")
 
 
-class SourceFiles:
+class SourceFiles(ShowsOptions):
     """The files in a folder, and in a zip file, which is read without being unpacked.
 
     Args:

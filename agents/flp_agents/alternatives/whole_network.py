@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from flp_agents.convolutions import Convolutions
 from flp_agents.network import Layers, Network
+from flp_datasets.shown_options import as_call
 
 # Weights ``(E, out, in)`` and biases ``(E, out)`` of every layer in turn, from the input to the output.
 Parameters = tuple[Tensor, ...]
@@ -63,6 +64,9 @@ class WholeNetwork(nn.Module):
         self.layers = layers
         shape = layers.network.convolutions
         self._sides = [] if shape is None else sides_of(shape)
+
+    def __repr__(self) -> str:
+        return as_call(self, {"network": self.network})
 
     @classmethod
     def random(cls, network: Network, generator: torch.Generator) -> WholeNetwork:
