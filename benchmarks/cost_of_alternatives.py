@@ -57,7 +57,7 @@ def main() -> None:
     rows.sort(key=lambda row: options.learners.index(row[0]))
     for row in rows:
         print(*row)
-    with (options.output / "cost_of_alternatives.csv").open("w", newline="") as file:
+    with (options.output / "cost_of_alternatives.csv").open("w", newline="", encoding="utf-8") as file:
         header = ["learner", "env", "seconds_a_lifetime", "state_bytes"]
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 

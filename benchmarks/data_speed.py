@@ -46,7 +46,9 @@ def main() -> None:
             add(what, seconds_for(lambda env=env: [draw_episodes(env, 1) for _ in range(EPISODES)]))
             for ahead, seconds in outer_steps(env_id, options_of).items():
                 add(f"one outer step on {env_id}{', drawing ahead' if ahead else ''}", seconds)
-    options.output.write_text("\n".join(["`python benchmarks/data_speed.py`, two cores:", "", *lines]) + "\n")
+    options.output.write_text(
+        "\n".join(["`python benchmarks/data_speed.py`, two cores:", "", *lines]) + "\n", encoding="utf-8"
+    )
 
 
 def seconds_for(action: Callable[[], object]) -> float:
@@ -66,7 +68,7 @@ def seconds_to_open(root: str, size: int) -> float:
         f"open_classes('omniglot', 'meta-test', image_size={size}, data_root={root!r}); "
         "print(time.perf_counter() - started)"
     )
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8").stdout)
 
 
 def outer_steps(env_id: str, env_options: dict[str, str]) -> dict[bool, float]:

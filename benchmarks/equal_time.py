@@ -198,9 +198,9 @@ def run_all(
     # All that the folder holds, also of recipes that were not asked for this time.
     paths = {_run_path(folder, name, seed): seed for name in protocol for seed in range(100)}
     for path in sorted((path for path in paths if path.exists()), key=lambda path: paths[path]):
-        writer.writerows(json.loads(path.read_text()))
+        writer.writerows(json.loads(path.read_text(encoding="utf-8")))
     write_atomically(folder.with_suffix(".csv"), text.getvalue().encode())
-    return {run: json.loads(path.read_text()) for run, path in runs.items()}
+    return {run: json.loads(path.read_text(encoding="utf-8")) for run, path in runs.items()}
 
 
 def _run_path(folder: Path, name: str, seed: int) -> Path:
@@ -212,7 +212,7 @@ def _protocol(
 ) -> dict[str, dict[str, Any]]:
     """What each recipe is and costs, kept: all its seeds get as many outer steps, and runs serve no other recipe."""
     path = folder / "protocol.json"
-    kept = json.loads(path.read_text()) if path.exists() else {"minutes": minutes, "recipes": {}}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"minutes": minutes, "recipes": {}}
     if kept["minutes"] != minutes:
         raise SystemExit(f"{folder} holds runs of {kept['minutes']} minutes, not of {minutes}: choose another --output")
     described = {name: json.loads(json.dumps(asdict(recipe))) for name, recipe in recipes.items()}

@@ -77,7 +77,7 @@ def main() -> None:
             )
             print(lines[-1], flush=True)
     options.output.mkdir(exist_ok=True)
-    (options.output / "evaluation_speed.md").write_text("\n".join(lines) + "\n")
+    (options.output / "evaluation_speed.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def main() -> None:
             for name, (seconds, peak) in measure({**START, what: value}).items():
                 rows.append([what, value, name, round(seconds, 5), peak])
             print(what, value, {row[2]: row[3] for row in rows[-len(STRATEGIES) :]}, flush=True)
-    with (options.output / "growth.csv").open("w", newline="") as file:
+    with (options.output / "growth.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["what", "value", "strategy", "seconds", "peak_bytes"], *rows])
     draw(rows, options.output / "growth.png")
 

@@ -49,7 +49,9 @@ def measure(name: str, steps: int) -> None:
 def in_a_process(name: str, steps: int) -> dict[str, Any]:
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--measure", name, str(steps)]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    result: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    )
     return result
 
 
@@ -70,7 +72,7 @@ def main() -> None:
         back, _ = gradient(STRATEGIES["reversible"], 400, dtype)
         content[f"relative error of reversible, {dtype}"] = float((back - exact).norm() / exact.norm())
     options.output.mkdir(exist_ok=True)
-    (options.output / "long_lifetime.json").write_text(json.dumps(content, indent=1) + "\n")
+    (options.output / "long_lifetime.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(content, indent=1))
 
 

@@ -33,7 +33,7 @@ def main() -> None:
         if row["env"] == "FLPOmniglot-Continual-v0" and row["learner"] in LEARNERS
     ]
     rows = [row for name in names for row in measure(name)]
-    with options.output.open("w", newline="") as file:
+    with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -106,7 +106,7 @@ def search(env: str, outer_steps: int, jobs: int, folder: Path) -> list[dict[str
             for trial in trials
             if not path_of(trial).exists()
         )
-        return [json.loads(path_of(trial).read_text()) for trial in trials]
+        return [json.loads(path_of(trial).read_text(encoding="utf-8")) for trial in trials]
 
     def error(row: dict[str, Any]) -> float:
         return math.inf if row["mse"] is None else float(row["mse"])

@@ -131,7 +131,7 @@ def main() -> None:
     path = options.output / "tuning_of_alternatives.csv"
     rows: list[dict[str, Any]] = []
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     for learner in options.learners:
         for env_id in places(learner):
@@ -144,7 +144,7 @@ def main() -> None:
             order = {name: i for i, name in enumerate(ALTERNATIVES)}
             rows.sort(key=lambda row: (order[row["learner"]], row["env"]))
             options.output.mkdir(exist_ok=True)
-            with path.open("w", newline="") as file:
+            with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)

@@ -230,7 +230,7 @@ def test_names_are_known_and_importing_them_is_cheap():
 
 
 def test_settings_are_the_best_of_nine_trials_on_meta_train_each():
-    with (ROOT / "results" / "tuning_of_alternatives.csv").open(newline="") as file:
+    with (ROOT / "results" / "tuning_of_alternatives.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     best = {}
     for row in rows:
@@ -253,6 +253,6 @@ def test_an_environment_that_nothing_was_tuned_in_takes_what_is_nearest():
 
 
 def test_the_docs_name_every_alternative_and_its_settings():
-    page = (ROOT / "docs" / "alternatives.md").read_text()
+    page = (ROOT / "docs" / "alternatives.md").read_text(encoding="utf-8")
     for name in ALTERNATIVES:
         assert f"| `{name}` |" in page, name

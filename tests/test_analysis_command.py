@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
 
 
 def rows_of(folder, name):
-    with (folder / f"{name}.csv").open(newline="") as file:
+    with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -112,7 +112,7 @@ def test_what_is_refused(trained, tmp_path, capsys):
     message = fails(["analyse", flp, "flp-2-sine-continual", output], capsys)
     assert "different env options" in message
     assert "--env-option num_functions=..." in message
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert "cannot create" in fails(["analyse", flp, f"--output={tmp_path / 'file' / 'x'}"], capsys)
     assert "choose" in fails(["analyse", flp, f"--output={tmp_path / 'file'}"], capsys)
     assert not (tmp_path / "out").exists()
@@ -146,7 +146,7 @@ def test_no_two_learners_are_drawn_alike():
 
 
 def test_the_example_of_the_docs_prints_what_they_say(capsys):
-    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
     (code, printed), *more = re.findall(r"```python\n(.*?)```\s*```text\n(.*?)```", page, re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out == printed

@@ -62,10 +62,10 @@ def test_every_strategy_is_timed_against_every_peer(tiny, tmp_path):
         assert strategies["autograd"]["ratio_to_autograd"] == 1.0
     assert "round 1: FLP (2), full" in told
     write_report(results, tmp_path / "new", "flp bench")
-    written = json.loads((tmp_path / "new" / "meta_gradient.json").read_text())
+    written = json.loads((tmp_path / "new" / "meta_gradient.json").read_text(encoding="utf-8"))
     assert written["results"] == json.loads(json.dumps(results))
     assert written["machine"]["torch"] == torch.__version__
-    assert (tmp_path / "new" / "meta_gradient.md").read_text().strip() == table(results)
+    assert (tmp_path / "new" / "meta_gradient.md").read_text(encoding="utf-8").strip() == table(results)
     assert table(results).count("\n") == 1 + sum(map(len, results.values()))
 
 
@@ -74,7 +74,10 @@ def test_the_command_prints_one_object_or_a_table(tiny, monkeypatch, capsys, tmp
     assert main(["bench", "--quick", "--json", "--output", str(tmp_path / "folder")]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == list(run.CONFIGURATIONS)
-    assert json.loads((tmp_path / "folder" / "meta_gradient.json").read_text())["command"] == "flp bench --quick --json"
+    assert (
+        json.loads((tmp_path / "folder" / "meta_gradient.json").read_text(encoding="utf-8"))["command"]
+        == "flp bench --quick --json"
+    )
     assert main(["bench", "--seconds", "0"]) == 0
     assert capsys.readouterr().out.startswith("| configuration | strategy | seconds |")
 

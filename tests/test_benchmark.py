@@ -95,7 +95,7 @@ def test_processes_and_one_process_agree(tmp_path):
     two = run_benchmark(plan, tmp_path / "two", jobs=2)
     assert [shown(result) for result in one] == [shown(result) for result in two]
     assert [result.cell for result in one] == list(plan.cells())
-    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two")]
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text(encoding="utf-8")) for name in ("one", "two")]
     assert summaries[0] == summaries[1]
     assert {row["learner"] for row in summaries[0]} == {"mean", "sgd", "seeded"}
 
@@ -118,7 +118,7 @@ def test_a_fault_costs_its_own_cell_only(tmp_path):
     assert failures["raises"].startswith("ZeroDivisionError: cannot [be] learned (plugin_learners.py, line ")
     assert "expected answers of shape" in failures["wrong-shape"]
     assert "answered NaN or infinity in lifetime 0" in failures["not-a-number"]
-    assert "raises" in (tmp_path / "results.csv").read_text()
+    assert "raises" in (tmp_path / "results.csv").read_text(encoding="utf-8")
 
 
 def test_failed_cells_are_run_again_if_asked(tmp_path, monkeypatch):
@@ -161,7 +161,7 @@ if __name__ == "__main__":
 
 def start(tmp_path, jobs=1):
     script = tmp_path / "program.py"
-    script.write_text(PROGRAM)
+    script.write_text(PROGRAM, encoding="utf-8")
     folder = tmp_path / "results"
     return subprocess.Popen([sys.executable, script, folder, PLUGIN, str(jobs)], start_new_session=True), folder
 
@@ -183,7 +183,7 @@ def test_killing_it_loses_the_running_cells_only(tmp_path, jobs):
     after = {path: path.stat().st_mtime_ns for path in (folder / CELLS).glob("*.json")}
     assert done.items() <= after.items()
     assert len(after) == 6
-    assert (folder / "results.csv").read_text().count("\n") == 1 + 6 * 4
+    assert (folder / "results.csv").read_text(encoding="utf-8").count("\n") == 1 + 6 * 4
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_bad_input(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(FLPError, match=rf"the {name} backend needs .*flp-envs\[{name}\]"):
             run_benchmark(plan_of("mean"), tmp_path, backend=name)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FLPError, match="choose another --output"):
         run_benchmark(plan_of("mean"), tmp_path / "file")
 
@@ -243,6 +243,6 @@ def test_a_folder_holds_one_benchmark(tmp_path):
     with pytest.raises(PlanError, match="with env_options"):
         run_benchmark(plan_of("seeded", env_options={}), tmp_path)
     path = cell_path(tmp_path, next(plan_of("mean").cells()))
-    path.write_text(path.read_text()[:-20])
+    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     with pytest.raises(FLPError, match="truncated or not JSON: delete it"):
         run_benchmark(plan_of("mean"), tmp_path)

@@ -27,7 +27,7 @@ def test_a_benchmark_and_its_report(tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} >= {"results.csv", "summary.json", "cells"}
     assert main(["report", str(folder)]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
-    page = (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text(encoding="utf-8")
     assert "ZeroDivisionError" in page
     assert "flp benchmark --learners mean seeded raises" in page
     assert str(tmp_path) not in page.replace(PLUGIN, "")
@@ -46,7 +46,8 @@ def test_a_plan_in_a_file_and_options_that_override_it(tmp_path, capsys):
     plan = tmp_path / "plan.toml"
     plan.write_text(
         f'learners = ["mean", "seeded"]\nenvs = ["FLPSine-IID-v0"]\nseeds = [4]\nepisodes = 2\nplugins = ["{PLUGIN}"]\n'
-        "[env_options]\nnum_functions = 3\nsteps_per_function = 4\n"
+        "[env_options]\nnum_functions = 3\nsteps_per_function = 4\n",
+        encoding="utf-8",
     )
     assert main(["benchmark", str(plan), "--learners", "mean", "--output", str(tmp_path), "--jobs", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -23,7 +23,7 @@ num_functions = 4
 
 def plan_of(tmp_path, text):
     path = tmp_path / "plan.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return read_plan(path)
 
 

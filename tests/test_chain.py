@@ -293,7 +293,7 @@ def test_the_compiled_engine_is_kept_and_mended(monkeypatch, tmp_path):
     needs_compiler("native")
     monkeypatch.setenv("FLP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "SOURCE", tmp_path / "tiny.cpp")
-    build.SOURCE.write_text('extern "C" int tiny() { return 7; }')
+    build.SOURCE.write_text('extern "C" int tiny() { return 7; }', encoding="utf-8")
     load_library.cache_clear()
     assert load_library(torch.float32).tiny() == 7
     (library,) = (tmp_path / "cache").iterdir()

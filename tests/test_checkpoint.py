@@ -65,9 +65,9 @@ def saved(tmp_path):
 def edit(folder, change):
     """Changes the JSON as somebody with an editor would."""
     path = folder / checkpoint.DESCRIPTION
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def edit_and_sign(folder, change):
@@ -103,7 +103,7 @@ def test_a_learner_of_images_answers_as_it_did_before_it_was_saved(learner, tmp_
     env = flp_envs.make("FLPGlyph-IID-v0", image_size=14, num_classes=4, shots=2, query_shots=2)
     scores = [evaluate(of, env, episodes=4, seed=1).scores.tolist() for of in (learner, loaded)]
     assert scores[0] == scores[1]
-    content = json.loads((tmp_path / checkpoint.DESCRIPTION).read_text())["learner"]
+    content = json.loads((tmp_path / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))["learner"]
     assert content["objective"] == {"type": "CrossEntropy", "classes": 4, "outputs": 6}
     assert content["network"]["convolutions"]["image_shape"] == [1, 14, 14]
 
@@ -182,7 +182,7 @@ def test_a_crash_while_saving_keeps_the_earlier_checkpoint(saved, monkeypatch, a
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"cannot write a checkpoint to .*file"):
         checkpoint.save(tmp_path / "file" / "folder", LEARNERS[1], {})
 
@@ -202,7 +202,7 @@ def flip_a_byte(path):
     [
         (lambda f: (f / checkpoint.DESCRIPTION).unlink(), "no checkpoint at .*: expected a folder that holds"),
         (lambda f: truncate(f / checkpoint.DESCRIPTION), "truncated or not JSON"),
-        (lambda f: (f / checkpoint.DESCRIPTION).write_text("[]"), "has format version None"),
+        (lambda f: (f / checkpoint.DESCRIPTION).write_text("[]", encoding="utf-8"), "has format version None"),
         (lambda f: (f / checkpoint.DESCRIPTION).write_bytes(b"\xff\xfe"), "truncated or not JSON"),
         (lambda f: truncate(weights_file(f)), "truncated or was altered: its SHA-256"),
         (lambda f: flip_a_byte(weights_file(f)), "truncated or was altered: its SHA-256"),

@@ -221,10 +221,10 @@ def test_errors_that_vary_too_much_to_be_called_the_same_leave_claims_open():
 def test_the_command_reads_what_the_others_wrote(tmp_path, capsys):
     content = {"rows": published(TABLE_1)}
     (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "table1.json").write_text(json.dumps(content))
+    (tmp_path / "cpu" / "table1.json").write_text(json.dumps(content), encoding="utf-8")
     assert main(["reproduce", "claims", "--output", str(tmp_path)]) == 0
-    assert "0.0016 (6e-05) and 0.069 (0.02)" in (tmp_path / "cpu" / "claims.md").read_text()
-    written = json.loads((tmp_path / "cpu" / "claims.json").read_text())
+    assert "0.0016 (6e-05) and 0.069 (0.02)" in (tmp_path / "cpu" / "claims.md").read_text(encoding="utf-8")
+    written = json.loads((tmp_path / "cpu" / "claims.json").read_text(encoding="utf-8"))
     assert written["claims"]
     assert written["command"]
     capsys.readouterr()
@@ -235,7 +235,7 @@ def test_the_command_reads_what_the_others_wrote(tmp_path, capsys):
 def test_nothing_and_damaged_files_are_said(tmp_path, capsys):
     assert "table1 comes first" in fails(["reproduce", "claims", "--output", tmp_path], capsys)
     (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "table1.json").write_text("{")
+    (tmp_path / "cpu" / "table1.json").write_text("{", encoding="utf-8")
     assert "delete it" in fails(["reproduce", "claims", "--output", tmp_path], capsys)
     with pytest.raises(ValueError, match="cannot read"):
         read_findings(tmp_path / "cpu")

@@ -262,7 +262,7 @@ def test_resume_keeps_the_settings(trained, capsys):
 
 
 def test_an_unwritable_folder_is_named(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert "choose another --output" in fails(["train", *QUICK, f"--output={tmp_path / 'file' / 'run'}"], capsys)
 
 
@@ -278,7 +278,10 @@ def test_ctrl_c_saves_and_says_how_to_resume(number, tmp_path):
     folder = tmp_path / "run"
     flags = [*QUICK[:-2], "--outer-steps=100000", f"--output={folder}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flp_agents", "train", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flp_agents", "train", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     while not (folder / "metrics.csv").exists():
         time.sleep(0.05)
@@ -304,7 +307,7 @@ def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):
         assert image.size[0] > 100
     capsys.readouterr()
     assert "ends in .gif, .mp4 or .png" in fails(["render", *SMALL, f"--output={tmp_path / 'x.avi'}"], capsys)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert "cannot write" in fails(["render", *SMALL, f"--output={tmp_path / 'file' / 'x.png'}"], capsys)
     assert not list(tmp_path.glob("**/.*"))
 
@@ -314,13 +317,13 @@ def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
 
     assert main(["demo", f"--output={tmp_path}", "--episodes=2", "--train-seconds=2"]) == 0
     out = capsys.readouterr().out
-    content = json.loads((tmp_path / "results.json").read_text())
+    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert len(content["rows"]) == sum(len(bundled_for("FLPSine-Continual-v0", learner)) for learner in LEARNERS)
     assert len(content["glyphs"]) == sum(len(bundled_for("FLPOmniglot-Continual-v0", learner)) for learner in LEARNERS)
     assert "FLPGlyph-Continual-v0" in out
     for row in content["rows"] + content["glyphs"]:
         assert row["learner"] in out
-        assert row["learner"] in (tmp_path / "results.md").read_text()
+        assert row["learner"] in (tmp_path / "results.md").read_text(encoding="utf-8")
     with Image.open(tmp_path / "lifetime.png") as image:
         assert image.size[0] > 500
     assert "meta-test error before" in out

@@ -114,7 +114,7 @@ def test_training_finds_data_in_a_named_root_and_keeps_it_to_itself(root, tmp_pa
     arguments += ["--test-episodes=2", f"--output={run}"]
     assert "make it with flp data prepare omniglot --image-size 28" in fails(arguments, capsys)
     assert main([*arguments, f"--data-root={other}"]) == 0
-    assert str(tmp_path) not in (run / "checkpoint.json").read_text()
+    assert str(tmp_path) not in (run / "checkpoint.json").read_text(encoding="utf-8")
     refused = fails([*arguments, f"--env-option=data_root={other}", "--overwrite"], capsys)
     assert "data_root is not set here" in refused
 
@@ -153,7 +153,7 @@ def test_a_source_of_something_else_leaves_nothing(root, tmp_path, capsys):
 
 
 def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
-    (root / "omniglot").write_text("a file where a folder should be")
+    (root / "omniglot").write_text("a file where a folder should be", encoding="utf-8")
     line = fails(["data", "prepare", "omniglot", f"--source={source}"], capsys)
     assert "cannot write" in line
     assert "--data-root" in line
@@ -161,7 +161,7 @@ def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
 
 def test_two_processes_that_pack_at_once_both_end_well(root, source):
     command = [sys.executable, "-m", "flp_agents", "data", "prepare", "omniglot", f"--source={source}"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert sorted(text.rstrip().endswith("it was there already") for text in said) == [False, True]

@@ -14,7 +14,7 @@ def printed(name):
     # Threads of small networks that wait for each other on busy cores make seconds minutes.
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name], capture_output=True, text=True, cwd=EXAMPLES.parent, env=env
+        [sys.executable, EXAMPLES / name], capture_output=True, encoding="utf-8", cwd=EXAMPLES.parent, env=env
     )
     assert done.returncode == 0, done.stderr
     return [[float(number) for number in re.findall(r"\d+\.\d+", line)] for line in done.stdout.splitlines()]

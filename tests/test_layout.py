@@ -14,7 +14,7 @@ def test_agents_and_datasets_are_folders_not_packages():
 
 
 def test_gitignore_does_not_drop_code():
-    lines = (ROOT / ".gitignore").read_text().split()
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert not {"datasets", "datasets/", "agents", "agents/"} & set(lines)
 
 
@@ -26,4 +26,4 @@ def test_importing_the_environments_is_cheap():
 
 def test_the_environments_do_not_know_the_agents():
     for path in (ROOT / "flp_envs").glob("*.py"):
-        assert "flp_agents" not in path.read_text(), path
+        assert "flp_agents" not in path.read_text(encoding="utf-8"), path

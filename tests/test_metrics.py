@@ -25,7 +25,7 @@ from flp_agents.metrics import (
 
 some = settings(max_examples=60, deadline=None)
 COMPARED = (forgetting, backward_transfer, forward_transfer)
-DOCS = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+DOCS = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", DOCS, re.DOTALL)
 
 # Three sub-tasks (columns); rows: before all learning, and after the first, second, third.

@@ -85,7 +85,7 @@ def write_hdf5(folder: Path, labels: bool = True) -> None:
             for label, images in classes.items():
                 file[f"datasets/{label}"] = images
         if labels:
-            (folder / f"{split}_labels.json").write_text(json.dumps(list(classes)))
+            (folder / f"{split}_labels.json").write_text(json.dumps(list(classes)), encoding="utf-8")
 
 
 def cache(split: str) -> dict[str, object]:
@@ -164,7 +164,7 @@ def test_csvs_with_images_wherever_people_put_them(tmp_path, place):
 def test_csvs_that_name_folders_or_have_a_mark_spaces_and_more_columns(tmp_path):
     write_files(tmp_path, csv_files("{label}/") | image_files("images/{label}/"))
     for split in SPLITS:
-        lines = (tmp_path / f"{split}.csv").read_text().replace(",", ", ").splitlines()
+        lines = (tmp_path / f"{split}.csv").read_text(encoding="utf-8").replace(",", ", ").splitlines()
         text = "\r\n".join(f"{line}, {i or 'index'}" for i, line in enumerate(lines))
         (tmp_path / f"{split}.csv").write_text(text, "utf-8-sig")
     assert_read(tmp_path)
@@ -190,7 +190,7 @@ def test_names_that_repeat_in_a_zip_are_told_apart_by_their_folders(tmp_path):
     zipped = {}
     for split, classes in CLASSES.items():
         rows = [f"{i}.jpg,{label}" for label in classes for i in range(COUNT)]
-        (tmp_path / f"{split}.csv").write_text("\n".join(["filename,label", *rows]))
+        (tmp_path / f"{split}.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
         for label, images in classes.items():
             zipped |= {f"deep/images/{label}/{i}.jpg": png(image) for i, image in enumerate(images)}
     write_zip(tmp_path / "images.zip", zipped)
@@ -338,8 +338,8 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
 
 def test_a_class_in_two_splits(tmp_path):
     write_csvs(tmp_path)
-    lines = (tmp_path / "test.csv").read_text().replace(",n012", ",n030")
-    (tmp_path / "test.csv").write_text(lines)
+    lines = (tmp_path / "test.csv").read_text(encoding="utf-8").replace(",n012", ",n030")
+    (tmp_path / "test.csv").write_text(lines, encoding="utf-8")
     assert f"class n030 of {tmp_path} is in meta-train and in meta-test: expected disjoint splits" in refused(tmp_path)
     write_pickles(tmp_path / "b", lambda split: cache("train"))
     assert "is in meta-train and in meta-val" in refused(tmp_path / "b")
@@ -347,7 +347,7 @@ def test_a_class_in_two_splits(tmp_path):
 
 def test_an_image_listed_twice(tmp_path):
     write_csvs(tmp_path)
-    with (tmp_path / "val.csv").open("a") as file:
+    with (tmp_path / "val.csv").open("a", encoding="utf-8") as file:
         file.write("n01100001.jpg,n021\n")
     assert "n01100001.jpg is listed for n011 and again for n021" in refused(tmp_path)
 
@@ -426,7 +426,7 @@ def test_damaged_hdf5(tmp_path):
         ('{"n030": 1}', f"{labels} holds no list of class names"),
         ("[]", "expected classes for meta-train"),
     ):
-        labels.write_text(text)
+        labels.write_text(text, encoding="utf-8")
         assert part in refused(tmp_path)
     labels.unlink()
     content = data.read_bytes()

@@ -345,7 +345,7 @@ except SourceError as error:
     print(error)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=250)
     assert ended.returncode == 0, ended.stderr
     message = ended.stdout.splitlines()[-1]
     assert message.startswith(

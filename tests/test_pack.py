@@ -487,7 +487,7 @@ def test_packs_can_be_read_by_others(path):
 
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=250)
 
 
 def test_a_full_disk_is_one_os_error_and_the_process_lives_on(path, tmp_path):
@@ -548,7 +548,7 @@ with packing_lock(path, lambda: say("waiting")):
 
 def start_packer(path: Path, grey: int, pause: float, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PACKER, str(path), str(grey), str(pause), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
 
 
 def test_of_two_processes_that_pack_at_once_one_waits_and_finds_the_others_pack(tmp_path):

@@ -138,7 +138,7 @@ def test_worker_processes_take_the_same_images_however_they_are_started(path):
     """In a process without torch, as Python warns of forking one with many threads."""
     ways = [way for way in ("spawn", "fork") if way == "spawn" or sys.platform == "linux"]
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", WORKERS, str(path), *ways]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=250)
     assert (ended.returncode, ended.stderr) == (0, "")
     results = json.loads(ended.stdout)
     expected = [

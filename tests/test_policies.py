@@ -282,22 +282,24 @@ def test_a_saved_policy_answers_as_before(env_id, name, tmp_path):
 
 def test_what_is_damaged_is_refused_in_one_line(tmp_path):
     save_policy(tmp_path, untrained("ppo", make(SINE)), description())
-    good = (tmp_path / DESCRIPTION).read_text()
+    good = (tmp_path / DESCRIPTION).read_text(encoding="utf-8")
 
     def fails(message):
         with pytest.raises(FLPError, match=message) as caught:
             load_policy(tmp_path)
         assert "\n" not in str(caught.value)
 
-    (tmp_path / DESCRIPTION).write_text(json.dumps({**json.loads(good), "format_version": 2}))
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**json.loads(good), "format_version": 2}), encoding="utf-8")
     fails("has format version 2, this version reads 1")
-    (tmp_path / DESCRIPTION).write_text(json.dumps({k: v for k, v in json.loads(good).items() if k != "seed"}))
+    (tmp_path / DESCRIPTION).write_text(
+        json.dumps({k: v for k, v in json.loads(good).items() if k != "seed"}), encoding="utf-8"
+    )
     fails("lacks 'seed'")
-    (tmp_path / DESCRIPTION).write_text(json.dumps({**json.loads(good), "algorithm": "ppp"}))
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**json.loads(good), "algorithm": "ppp"}), encoding="utf-8")
     fails("unknown algorithm 'ppp': did you mean 'ppo'")
-    (tmp_path / DESCRIPTION).write_text(good[:40])
+    (tmp_path / DESCRIPTION).write_text(good[:40], encoding="utf-8")
     fails("is truncated or not JSON")
-    (tmp_path / DESCRIPTION).write_text(good)
+    (tmp_path / DESCRIPTION).write_text(good, encoding="utf-8")
     model = (tmp_path / MODEL).read_bytes()
     (tmp_path / MODEL).write_bytes(model[:-1])
     fails("its SHA-256 does not match")
@@ -305,7 +307,7 @@ def test_what_is_damaged_is_refused_in_one_line(tmp_path):
     fails("cannot read .*model.zip")
     (tmp_path / DESCRIPTION).unlink()
     fails("no policy at .*as flp train-sb3 writes")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(PolicyError, match="cannot write a policy to"):
         save_policy(tmp_path / "file" / "x", untrained("ppo", make(SINE)), description())
 
@@ -354,7 +356,7 @@ def test_bundled_policies_are_small_and_tell_nothing_of_where_they_were_made():
 
 
 def test_the_docs_say_what_the_bundled_policies_score():
-    docs = (FOLDER.parents[2] / "docs" / "policies.md").read_text()
+    docs = (FOLDER.parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
     for path in FOLDER.glob(f"*/{DESCRIPTION}"):
         about = read_policy_description(path.parent)
         short = about.train_options["steps_per_function"]

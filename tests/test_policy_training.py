@@ -103,7 +103,7 @@ def test_the_command_says_that_it_was_interrupted(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("builtins.print", lambda *text, **_: text[0].startswith("env") and signal.raise_signal(2))
     assert train_sb3("--algorithm=ppo", *options(SMALL_SINE), f"--output={tmp_path}") == 130
-    assert json.loads((tmp_path / DESCRIPTION).read_text())["env_steps"] == ROLLOUT + 16
+    assert json.loads((tmp_path / DESCRIPTION).read_text(encoding="utf-8"))["env_steps"] == ROLLOUT + 16
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_without_a_folder_it_is_named_after_what_is_trained(tmp_path, monkeypatc
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FLPError, match=r"^cannot write a policy to .*: choose another --output"):
         PolicyTraining(plan(env_steps=10**9), tmp_path / "file" / "x").run()
 

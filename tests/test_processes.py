@@ -38,7 +38,7 @@ def start(world, *arguments, **different):
                 env={**os.environ, **{k: str(v) for k, v in place.items()}},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
             )
         )
     return running
@@ -49,7 +49,7 @@ def finish(running):
 
 
 def losses(folder):
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         return [float(row["query_loss"]) for row in csv.DictReader(file)]
 
 

@@ -83,7 +83,7 @@ def test_plugins_are_files_or_modules(tmp_path, monkeypatch, env):
     load_plugins([str(PLUGIN)])
     assert build_contender("mean", env).title == "mean"
     source = "from flp_agents import register_learner\nfrom test_registry import Zero\nregister_learner('{}')(Zero)\n"
-    (tmp_path / "my_learners.py").write_text(source.format("of-a-module"))
+    (tmp_path / "my_learners.py").write_text(source.format("of-a-module"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     load_plugins(["my_learners"])
     assert build_contender("of-a-module", env).title == "of-a-module"
@@ -103,7 +103,7 @@ def test_plugins_are_files_or_modules(tmp_path, monkeypatch, env):
 def test_plugins_that_bring_nothing(tmp_path, content, message):
     path = tmp_path / "missing.py"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(PluginError, match=message):
         load_plugins([str(path)])
     with pytest.raises(PluginError):
@@ -113,11 +113,11 @@ def test_plugins_that_bring_nothing(tmp_path, content, message):
 def test_entry_points_of_installed_packages(tmp_path, monkeypatch, env):
     info = tmp_path / "their_package-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text(
-        "[flp_envs.learners]\ntheirs = their_package:Theirs\nbroken = their_package:missing\n"
+        "[flp_envs.learners]\ntheirs = their_package:Theirs\nbroken = their_package:missing\n", encoding="utf-8"
     )
-    (tmp_path / "their_package.py").write_text("from test_registry import Zero as Theirs\n")
+    (tmp_path / "their_package.py").write_text("from test_registry import Zero as Theirs\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     assert {"theirs", "broken"} <= set(registry.learner_names())

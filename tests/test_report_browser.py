@@ -238,7 +238,7 @@ def test_a_figure_as_svg(page, folder):
     click(page, "#theme")  # Downloads are for paper all the same.
     click(page, "#flpsine-continual-v0 .legend [data-toggle='1']")
     click(page, "#flpsine-continual-v0-query-loss [data-save=svg]")
-    text = downloaded(folder, "flpsine-continual-v0-query-loss.svg").read_text()
+    text = downloaded(folder, "flpsine-continual-v0-query-loss.svg").read_text(encoding="utf-8")
     svg = ElementTree.fromstring(text)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert "var(" not in text
@@ -271,7 +271,7 @@ def test_a_figure_as_png(page, folder):
 def test_tables_to_download(page, folder, suffix, words):
     click(page, "#flpsine-continual-v0 .take summary")
     click(page, f"[data-name='flpsine-continual-v0.{suffix}'] [data-download]")
-    text = downloaded(folder, f"flpsine-continual-v0.{suffix}").read_text()
+    text = downloaded(folder, f"flpsine-continual-v0.{suffix}").read_text(encoding="utf-8")
     assert words in text
     assert text == find(page, f"[data-name='flpsine-continual-v0.{suffix}'] pre").get_property("textContent")
     assert "FLP" in text

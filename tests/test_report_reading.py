@@ -37,7 +37,7 @@ def damage(folder, **changes):
     result = made_up_result("sgd")
     write_result(folder, result)
     path = cell_path(folder, result.cell)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
     return path
 
 
@@ -89,6 +89,6 @@ def test_a_copy_does_not_count_twice(tmp_path):
 def test_nothing_can_be_read(tmp_path):
     damage(tmp_path)
     for path in (tmp_path / CELLS).glob("*.json"):
-        path.write_text("{")
+        path.write_text("{", encoding="utf-8")
     with pytest.raises(ResultsError, match=r"no result in .* can be read: .*truncated.* \(and 1 more"):
         read_readable_results(tmp_path)

@@ -198,15 +198,15 @@ def test_all_networks_are_meta_trained_and_judged(made):
 def test_its_files_hold_the_same(made):
     folder, found, _ = made
     assert {path.name for path in found.files} == {"table1.csv", "table1.json", "table1.md"}
-    with (folder / "cpu" / "table1.csv").open(newline="") as file:
+    with (folder / "cpu" / "table1.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["mean"]) for row in rows] == [result.mean for result in found.results]
     assert all(row["version_torch"] and row["machine"] and row["command"].startswith("flp train") for row in rows)
-    content = json.loads((folder / "cpu" / "table1.json").read_text())
+    content = json.loads((folder / "cpu" / "table1.json").read_text(encoding="utf-8"))
     assert content["rows"] == found.rows
     assert content["command"] == "flp reproduce"
     assert len(content["networks"]) == NUMBER_OF_NETWORKS
-    page = (folder / "cpu" / "table1.md").read_text()
+    page = (folder / "cpu" / "table1.md").read_text(encoding="utf-8")
     assert "| FLP (2) | " in page
     assert "0.0016 (6e-05)" in page
 
@@ -217,7 +217,7 @@ def test_a_part_leaves_the_whole_in_the_files(made):
     of_part = reproduce_table(TINY, "cpu", How(folder), part=part)
     assert [result.name for result in of_part.results] == ["flp-2-sine-continual"]
     assert of_part.rows[0]["continual"]["networks"] == 1
-    assert json.loads((folder / "cpu" / "table1.json").read_text())["rows"] == found.rows
+    assert json.loads((folder / "cpu" / "table1.json").read_text(encoding="utf-8"))["rows"] == found.rows
 
 
 def test_nothing_is_done_twice(made):
@@ -266,7 +266,7 @@ def test_more_networks_than_the_papers_are_in_the_files(made, tmp_path):
     one = replace(part_of(TINY, methods=["flp-2"]), networks=1)
     more = reproduce_table(one, "cpu", How(folder, retrain=True), part=replace(one, networks=2))
     assert len(more.results) == 2
-    assert len(json.loads((folder / "cpu" / "table1.json").read_text())["networks"]) == 2
+    assert len(json.loads((folder / "cpu" / "table1.json").read_text(encoding="utf-8"))["networks"]) == 2
     reproduce_table(TINY, "cpu", How(folder, retrain=True))
 
 
@@ -290,7 +290,7 @@ def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path
         "t.reproduce_table(table, 'cpu', t.How(Path(sys.argv[1]), retrain=True, jobs=2))\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True)
     runs = tmp_path / "cpu" / "runs"
     until = time.time() + 120
     while time.time() < until and not (
@@ -487,13 +487,13 @@ def test_mini_imagenet_runs_where_its_data_is(tmp_path):
 def test_a_damaged_result_is_named(tmp_path, content):
     path = result_path(tmp_path, "table1", network_of())
     path.parent.mkdir(parents=True)
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(ReproductionError, match=str(path)):
         read_record(path, NetworkResult)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FLPError, match="choose another --output"):
         write_record(result_path(tmp_path / "file", "table1", network_of()), result_of())
 
@@ -501,11 +501,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_the_last_step_is_read_while_it_is_written(tmp_path):
     assert last_step(tmp_path) == 0
     rows = "".join(f"{step},0.5,1.0,0,{step}.0\n" for step in range(1, 200))
-    (tmp_path / FILE).write_text("step,query_loss\n")
+    (tmp_path / FILE).write_text("step,query_loss\n", encoding="utf-8")
     assert last_step(tmp_path) == 0
-    (tmp_path / FILE).write_text("step,query_loss\n" + rows)
+    (tmp_path / FILE).write_text("step,query_loss\n" + rows, encoding="utf-8")
     assert last_step(tmp_path) == 199
-    (tmp_path / FILE).write_text("step,query_loss\n" + rows + "200,0.")
+    (tmp_path / FILE).write_text("step,query_loss\n" + rows + "200,0.", encoding="utf-8")
     assert last_step(tmp_path) == 199
 
 
@@ -559,7 +559,9 @@ def test_columns_can_be_chosen(tmp_path, capsys):
     assert set(row) == {"method", "continual"}
     assert row["continual"]["mean"] < 0.01
     # The file is of the whole table all the same.
-    assert {"iid", "continual"} < set(json.loads((tmp_path / "cpu" / "table1-2-episodes.json").read_text())["rows"][0])
+    assert {"iid", "continual"} < set(
+        json.loads((tmp_path / "cpu" / "table1-2-episodes.json").read_text(encoding="utf-8"))["rows"][0]
+    )
     rows = run(["curves", *arguments[:4], "--networks=1", "--episodes=1", f"--output={tmp_path}"], capsys)["rows"]
     assert {row["column"] for row in rows} == {"continual"}
 
@@ -615,7 +617,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, capsys):
     assert "is not there" in fails(["reproduce", "table1", "--device=cuda:77", output], capsys)
     assert "add --complete" in fails(["reproduce", "figure2", "--scale=paper", output], capsys)
     assert not (tmp_path / "new").exists()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert "choose another --output" in fails(
         ["reproduce", "table1", "--methods=oml-3", "--networks=1", "--episodes=2", f"--output={tmp_path / 'file'}"],
         capsys,

@@ -65,7 +65,7 @@ def test_equal_cells_have_equal_names(cell, data):
 def test_a_table_has_a_row_for_each_episode_with_its_origin(tmp_path):
     failed = CellResult(replace(CELL, seed=2), "Mine", stamp={"machine": "Linux"}, failure="raised: x, y")
     write_tables(tmp_path, [RESULT, failed])
-    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines(keepends=True)))
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text(encoding="utf-8").splitlines(keepends=True)))
     assert len(rows) == 3
     assert [row["episode"] for row in rows] == ["0", "1", ""]
     assert [row["query_score"] for row in rows] == ["0.5", "0.25", ""]
@@ -91,7 +91,7 @@ def test_a_table_has_a_row_for_each_episode_with_its_origin(tmp_path):
 def test_what_cannot_be_read(tmp_path, change, message):
     write_result(tmp_path, RESULT)
     path = cell_path(tmp_path, CELL)
-    path.write_text(change(path.read_text()))
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(ResultsError, match=message):
         read_results(tmp_path)
 
@@ -101,6 +101,6 @@ def test_folders_without_results(tmp_path):
         read_results(tmp_path)
     with pytest.raises(ResultsError, match="no results"):
         read_results(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResultsError, match="cannot write results"):
         write_result(tmp_path / "file", RESULT)

@@ -52,7 +52,7 @@ def test_it_goes_on_from_every_network(tmp_path):
         assert pairs["log_standard_error"] == pytest.approx(np.ptp(logarithms) / 2)
     files = write_section_7_1(tmp_path, FEATURE_REUSE.columns, rows, found, "flp reproduce section7.1")
     assert {path.name for path in files} == {f"section7.1.{kind}" for kind in ("json", "md", "csv", "png")}
-    pages = {path.suffix: path.read_text() for path in files if path.suffix != ".png"}
+    pages = {path.suffix: path.read_text(encoding="utf-8") for path in files if path.suffix != ".png"}
     assert "the control | " in pages[".md"]
     assert pages[".csv"].count("\n") == 1 + 6 * 3
     # Results count where networks are not; other lengths do not.

@@ -39,7 +39,7 @@ def plan(learner="flp", **settings):
 
 
 def rows(folder):
-    with (folder / FILE).open() as file:
+    with (folder / FILE).open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -165,7 +165,7 @@ def test_metrics_stream_to_csv_and_tensorboard(whole):
 def test_the_result_and_the_plan_are_kept_beside_the_weights(whole):
     run = TrainingRun.resume(whole)
     result = run.judge(episodes=4, seed=1)
-    about = json.loads((whole / checkpoint.DESCRIPTION).read_text())["about"]
+    about = json.loads((whole / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))["about"]
     assert about["result"] == result
     assert result["split"] == "meta-test"
     assert about["outer_steps_done"] == 12
@@ -242,7 +242,7 @@ def test_a_full_disk_says_so_in_one_line(tmp_path):
     command = [sys.executable, "-m", "flp_agents", "train", *flags, f"--output={tmp_path}"]
     limit = "import resource, signal, os, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv(sys.argv[1], sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", limit, *command], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", limit, *command], capture_output=True, encoding="utf-8", timeout=200)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "flp: error: cannot write metrics to" in done.stderr
@@ -273,7 +273,7 @@ def test_a_plan_of_another_version_is_refused(tmp_path):
 
 
 def test_what_a_killed_write_of_metrics_left_is_removed(tmp_path):
-    (tmp_path / ".metrics.csv.abc.tmp").write_text("half a row")
-    (tmp_path / ".metrics.csv").write_text("mine")
+    (tmp_path / ".metrics.csv.abc.tmp").write_text("half a row", encoding="utf-8")
+    (tmp_path / ".metrics.csv").write_text("mine", encoding="utf-8")
     RunMetrics(tmp_path, 0).close()
     assert [path.name for path in tmp_path.glob(".*")] == [".metrics.csv"]

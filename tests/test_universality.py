@@ -19,7 +19,7 @@ from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs import Episode
 
 INPUTS, TARGETS, STEPS = (-1.0, 0.3, 2.0), (-0.5, 0.7), 3
-DOC = (Path(__file__).parents[1] / "docs" / "universality.md").read_text()
+DOC = (Path(__file__).parents[1] / "docs" / "universality.md").read_text(encoding="utf-8")
 RULES = [Hebb(), Oja()]
 
 

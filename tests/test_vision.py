@@ -7,7 +7,7 @@ import pytest
 
 
 def run_python(code: str, *options: str) -> str:
-    ended = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, timeout=250)
+    ended = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, encoding="utf-8", timeout=250)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 

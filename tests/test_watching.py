@@ -34,7 +34,7 @@ def make(env_id):
 def read_video(path):
     """Pictures ``(n, height, width, 3)``, and what ffmpeg says of the file."""
     run = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)]
-    about = subprocess.run(run, capture_output=True, text=True).stderr
+    about = subprocess.run(run, capture_output=True, encoding="utf-8").stderr
     width, height = map(int, re.search(r", (\d+)x(\d+)", about).groups())
     pixels = subprocess.run([*run, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
     return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3), about
@@ -94,7 +94,7 @@ def test_without_an_encoder_a_video_is_refused_before_anything_is_drawn(tmp_path
 def test_an_encoder_that_fails_is_reported_in_one_line(tmp_path, monkeypatch):
     env, learner = make("FLPSine-Continual-v0")
     broken = tmp_path / "ffmpeg"
-    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     broken.chmod(0o755)
     for executable in (broken, tmp_path / "missing"):
         monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda path=executable: str(path))
@@ -106,7 +106,7 @@ def test_an_encoder_that_fails_is_reported_in_one_line(tmp_path, monkeypatch):
 
 def test_a_file_that_cannot_be_written_is_reported(tmp_path):
     env, learner = make("FLPSine-Continual-v0")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FLPError, match=r"^cannot write .*life\.gif: "):
         render_lifetime(learner, env, tmp_path / "file" / "life.gif")
     assert not list(tmp_path.glob(".*"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -63,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The command line's entry: :func:`main`, and the end of the process."""
+    codecs.register_error("flp-print", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="flp-print")
     code = main()
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
@@ -72,6 +78,17 @@ def run() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Prints what the terminal's encoding lacks in another way: the command that prints it has done its work.
+
+    File names that are no text in that encoding are printed byte for byte, and other characters by their numbers.
+    """
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -131,11 +131,11 @@ def _write_table(folder: Path, rows: list[Row], glyphs: list[Row], episodes: int
         *head,
         *(f"| {name} | {mean:.2f} | {error:.2f} | {median:.2f} |" for name, mean, error, median in glyphs),
     ]
-    (folder / "results.md").write_text("\n".join(lines) + "\n")
+    (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     keys = ("learner", "mean", "standard_error", "median")
     content = {"env": ENV, "episodes": episodes, "seed": seed, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}
     content["glyphs"] = [dict(zip(keys, row, strict=True)) for row in glyphs]
-    (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) -> None:

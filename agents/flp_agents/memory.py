@@ -97,7 +97,7 @@ def measure_peak(device: torch.device) -> Iterator[Peak]:
         peak.added = peak.total - before
         return
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
         resident = _status("VmRSS")
     except OSError:
         yield peak
@@ -150,7 +150,7 @@ class Borrowed:
 
 def _available() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -162,16 +162,16 @@ def _group_limit() -> int | None:
     """What is left to a container."""
     group = Path("/sys/fs/cgroup")
     try:
-        used = int((group / "memory.current").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         cache = int(statistics.get("inactive_file", 0))  # counted as used, but given up when it is wanted
-        return int((group / "memory.max").read_text()) - used + cache
+        return int((group / "memory.max").read_text(encoding="utf-8")) - used + cache
     except (OSError, ValueError):
         return None
 
 
 def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise OSError(f"no {field} in /proc/self/status")

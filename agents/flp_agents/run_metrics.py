@@ -41,13 +41,13 @@ class RunMetrics:
         try:
             kept: list[list[str]] = []
             if step and path.exists():
-                with path.open(newline="") as file:
+                with path.open(newline="", encoding="utf-8-sig") as file:
                     kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
             text = io.StringIO()
             csv.writer(text).writerows([COLUMNS, *kept])
             remove_leftovers(path)
             write_atomically(path, text.getvalue().encode())
-            self._file = path.open("a", newline="")
+            self._file = path.open("a", newline="", encoding="utf-8")
             self._csv = csv.writer(self._file)
             board = folder / "tensorboard"
             board.mkdir(exist_ok=True)

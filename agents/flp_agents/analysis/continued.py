@@ -199,7 +199,7 @@ def continue_with_more_plasticity(
 def _query_losses(folder: Path, steps: int) -> Array:
     losses = np.full(steps, np.nan)
     if steps:
-        with (folder / METRICS).open(newline="") as file:
+        with (folder / METRICS).open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file):
                 losses[int(row["step"]) - 1] = float(row["query_loss"])
     return losses

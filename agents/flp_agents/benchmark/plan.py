@@ -106,7 +106,7 @@ def read_plan(path: Path) -> BenchmarkPlan:
         PlanError: naming the line that is no TOML, or the key that is unknown or has the wrong type.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise PlanError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

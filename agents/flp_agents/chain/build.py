@@ -56,8 +56,9 @@ def _library(compiler: str, value: str) -> Path:
     """Where the library for this source, compiler and machine is kept."""
     # What the machine can do decides the code: a cache shared by unlike machines holds one library for each kind.
     machine = platform.machine() + platform.node() + _processor()
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_SECONDS).stdout
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), machine, version, value]).encode()).hexdigest()[:16]
+    version = _run([compiler, "--version"]).stdout
+    source = SOURCE.read_text(encoding="utf-8")
+    key = hashlib.sha256("\0".join([source, machine, version, value]).encode()).hexdigest()[:16]
     return _cache_folder() / f"plastic_chain-{value}-{key}.so"
 
 
@@ -67,9 +68,7 @@ def _build(compiler: str, value: str, library: Path) -> None:
     command = [compiler, "-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", f"-DFLP_VALUE={value}"]
     try:
         for tuning in (["-march=native"], ["-mcpu=native"], []):
-            done = subprocess.run(
-                [*command, *tuning, str(SOURCE), "-o", unfinished], capture_output=True, text=True, timeout=_SECONDS
-            )
+            done = _run([*command, *tuning, str(SOURCE), "-o", unfinished])
             if done.returncode == 0:
                 os.replace(unfinished, library)
                 return
@@ -80,9 +79,14 @@ def _build(compiler: str, value: str, library: Path) -> None:
         Path(unfinished).unlink(missing_ok=True)
 
 
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Messages of compilers come in the user's language and encoding."""
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS)
+
+
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))

@@ -102,12 +102,12 @@ def render_page(results: Sequence[CellResult], unreadable: Sequence[str] = ()) -
     with drawing_style():
         sections = [_section(board, anchor, styles) for board, anchor in zip(boards, _anchors(boards), strict=True)]
         samples = {name: draw_sample(style, f"sample-{style.index}") for name, style in styles.items()}
-    script = Markup((_HERE / "page.js").read_text())
+    script = Markup((_HERE / "page.js").read_text(encoding="utf-8"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": as_html, "line": one_line, "bytes": readable}
-    return environment.from_string((_HERE / "page.html").read_text()).render(
+    return environment.from_string((_HERE / "page.html").read_text(encoding="utf-8")).render(
         sections=sections,
         styles=styles,
         samples=samples,
@@ -115,7 +115,7 @@ def render_page(results: Sequence[CellResult], unreadable: Sequence[str] = ()) -
         notes=notes_of(results, boards, unreadable),
         light=LIGHT,
         dark=DARK,
-        css=Markup((_HERE / "page.css").read_text()),
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         METRICS=METRICS,

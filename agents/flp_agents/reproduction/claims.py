@@ -335,7 +335,7 @@ def _of_figure(rows: Rows, column: str, method: str) -> Mapping[str, Any] | None
 
 def _rows_in(path: Path) -> Rows:
     try:
-        rows: Rows = json.loads(path.read_text())["rows"]
+        rows: Rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:

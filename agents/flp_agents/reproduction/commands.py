@@ -140,7 +140,7 @@ def _section_7_1(options: argparse.Namespace, how: How) -> int:
     if options.json:
         print(json.dumps({"section": "7.1", "scale": options.scale, "rows": rows}, allow_nan=False))
         return 0
-    print(next(file for file in files if file.suffix == ".md").read_text())
+    print(next(file for file in files if file.suffix == ".md").read_text(encoding="utf-8"))
     for of in found:
         if of.failure is not None:
             print(f"{of.network}, {of.plastic_layers} plastic: {of.failure}, after {of.outer_steps} outer steps")
