@@ -90,6 +90,11 @@ class FewShotTask(ShowsOptions):
         """Query images in an episode, ``Q``."""
         return self.num_classes * self.query_shots
 
+    @property
+    def data(self) -> dict[str, str]:
+        """See :func:`flp_envs.task.data_of`."""
+        return dict(getattr(self.classes, "data", {}))
+
     def sample(self, rng: np.random.Generator | Sequence[np.random.Generator], n: int = 1) -> Episode:
         """Draws ``n`` episodes one after another, so that ``sample(rng, 2)`` is two calls of ``sample(rng)``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,3 +80,21 @@ class Task(Protocol):
     def make_renderer(self) -> Renderer:
         """What draws its lifetimes."""
         ...
+
+
+def data_of(env: Any) -> dict[str, str]:
+    """Which data an environment draws from, so that results on other data are told apart.
+
+    A task that reads files says so by an attribute ``data``: the data's ``name``, and the ``sha256`` of their content.
+
+    Args:
+        env: any env, or a task.
+
+    Returns:
+        Both, as text; nothing of a task that reads no files, or does not say.
+    """
+    task = getattr(getattr(env, "unwrapped", env), "task", env)
+    data = getattr(task, "data", None)
+    if not isinstance(data, Mapping):
+        return {}
+    return {name: str(data[name]) for name in ("name", "sha256") if name in data}

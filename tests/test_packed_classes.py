@@ -11,8 +11,11 @@ import pytest
 from conftest import drawn_class, make_pack
 
 from flp_datasets.errors import InvalidChoice, InvalidSize
-from flp_datasets.pack import PackError, write_pack
+from flp_datasets.pack import PackError, open_pack, write_pack
 from flp_datasets.packed_classes import PackedClasses
+from flp_datasets.rotated import Rotated
+from flp_envs import make
+from flp_envs.task import data_of
 
 SIZE = 10
 # Splits mixed, and of different numbers of images.
@@ -122,6 +125,9 @@ import json, multiprocessing, sys
 from pathlib import Path
 import numpy as np
 from flp_datasets.packed_classes import PackedClasses
+from flp_datasets.rotated import Rotated
+from flp_envs import make
+from flp_envs.task import data_of
 
 classes = PackedClasses(Path(sys.argv[1]), "meta-train")
 numbers = [(np.array([c, 0]), np.array([d, 0])) for c in range(3) for d in range(2)]
@@ -154,3 +160,22 @@ def test_numbers_that_there_are_not_are_refused(tmp_path):
             classes.take(np.array(numbers), np.array([0]))
         with pytest.raises(InvalidSize, match="drawings must be at least 0"):
             classes.take(np.array([0]), np.array([3 if numbers == [8] else -1]))
+
+
+def test_it_says_which_data_it_is(path, tmp_path):
+    classes = PackedClasses(path, "meta-train")
+    assert classes.checksum == open_pack(path)[0].checksum
+    assert classes.data == Rotated(classes).data == {"name": "mini_imagenet", "sha256": classes.checksum}
+    assert len(classes.checksum) == 64
+    other = tmp_path / "other.h5"
+    images = [drawn_class(name, split, count, SIZE, 3, 77) for name, split, count in LAYOUT]
+    assert write_pack(other, "mini_imagenet", "made for a test", images, image_size=SIZE, channels=3).checksum == (
+        PackedClasses(other, "meta-train").checksum
+    )
+    assert PackedClasses(other, "meta-train").checksum != classes.checksum
+
+
+def test_an_environment_says_which_data_it_draws_from():
+    env = make("FLPMiniImageNet-IID-v0", split="meta-test")
+    assert data_of(env) == data_of(env.unwrapped.task) == env.unwrapped.task.classes.data
+    assert data_of(make("FLPGlyph-IID-v0")) == data_of(make("FLPSine-IID-v0")) == {}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SMALL_IMAGES
+from conftest import SMALL_IMAGES, make_pack
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset
@@ -108,6 +108,22 @@ def test_a_stopped_run_on_images_resumes_to_the_same_bits(stop_at, tmp_path):
     assert run.trainer.step_count == stop_at
     TrainingRun.resume(tmp_path / "parts").run()
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+
+
+def test_a_checkpoint_says_on_which_data_it_was_meta_trained(tmp_path, monkeypatch):
+    run = TrainingRun(image_plan(), tmp_path / "run")
+    run.run(on_step=lambda r: r.step == 1 and os.kill(os.getpid(), signal.SIGINT))
+    data = checkpoint.load(tmp_path / "run").about["data"]
+    assert data == run.plan.make_env("meta-train").unwrapped.task.classes.data
+    assert TrainingRun.resume(tmp_path / "run").plan == run.plan
+    make_pack(tmp_path / "data", "omniglot", 28, 1, ("meta-train", "meta-test"), 21)
+    monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path / "data"))
+    with pytest.raises(CheckpointError, match="was meta-trained on other data"):
+        TrainingRun.resume(tmp_path / "run")
+
+
+def test_numbers_that_are_drawn_are_no_data(whole):
+    assert checkpoint.load(whole).about["data"] is None
 
 
 def test_more_classes_than_the_split_has_are_refused_before_anything_is_written(tmp_path):

@@ -31,6 +31,7 @@ from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes, seed_env
+from flp_envs.task import data_of
 
 try:
     import fcntl
@@ -63,6 +64,7 @@ class TrainingRun(ShowsOptions):
         self.seconds = 0.0
         torch.manual_seed(plan.seed)
         env = plan.make_env("meta-train")
+        self._data = data_of(env) or None
         self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
         if plan.settings.precision == "tf32":
             torch.set_float32_matmul_precision("high")
@@ -87,6 +89,11 @@ class TrainingRun(ShowsOptions):
                 f"checkpoint {folder} holds no training state: it can be evaluated, not resumed"
             )
         run = cls(Plan.from_json(saved.about), folder, device=device, processes=processes)
+        if saved.about.get("data", run._data) != run._data:
+            raise checkpoint.CheckpointError(
+                f"checkpoint {folder} was meta-trained on other data, {saved.about['data']}, than {run._data}: "
+                "name the data_root that holds them, or begin a new run"
+            )
         run.learner.load_state_dict(saved.learner.state_dict())
         run._enter_phase(full=bool(saved.progress["full_lifetime"]))
         run.trainer.restore(saved.progress, saved.optimizer)
@@ -239,6 +246,7 @@ class TrainingRun(ShowsOptions):
             "cost_seconds": round(self.seconds, 3),
             "threads": torch.get_num_threads(),
             "meta_gradient": describe(self.learner),
+            "data": self._data,
             "result": self._result,
         }
 

@@ -18,7 +18,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,6 +58,7 @@ class Description:
         names: of every class.
         splits: of every class.
         counts: images of every class.
+        checksum: SHA-256 of all this and of the images; empty of what is not packed yet.
     """
 
     dataset: str
@@ -66,6 +67,7 @@ class Description:
     names: tuple[str, ...]
     splits: tuple[str, ...]
     counts: tuple[int, ...]
+    checksum: str = field(default="", compare=False)
 
     @property
     def images_shape(self) -> tuple[int, int, int, int]:
@@ -74,7 +76,8 @@ class Description:
 
     def begin_checksum(self) -> hashlib._Hash:
         """SHA-256 of everything but the images, to be fed these."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
+        described = {name: value for name, value in asdict(self).items() if name != "checksum"}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode())
 
 
 def write_pack(
@@ -142,7 +145,7 @@ def write_pack(
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return about
+    return replace(about, checksum=checksum.hexdigest())
 
 
 def _encode(text: str) -> bytes:
@@ -276,7 +279,7 @@ def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description
         if hashed.hexdigest() != checksum:
             raise PackError(f"{path} was altered after it was packed, its SHA-256 does not match: {anew}")
         _VERIFIED.add(version)
-    return about, images.view(np.ndarray)
+    return replace(about, checksum=checksum), images.view(np.ndarray)
 
 
 _VERIFIED: set[tuple[str, int, int, int, int, str]] = set()

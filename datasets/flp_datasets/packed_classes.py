@@ -23,6 +23,9 @@ class PackedClasses(ShowsOptions):
         split: which classes.
         image_size: that the pack must have; none: any.
 
+    Attributes:
+        checksum: SHA-256 of the pack, which was verified when it was opened.
+
     Raises:
         PackError: if the pack cannot be used.
         InvalidChoice: if the pack has no such split.
@@ -35,6 +38,7 @@ class PackedClasses(ShowsOptions):
         counts = np.array(about.counts)
         of_split = np.array(about.splits) == split
         self.image_shape = about.image_shape
+        self.dataset, self.checksum = about.dataset, about.checksum
         self.drawings: Any = counts[of_split]
         self.num_classes = int(of_split.sum())
         self._first = (np.cumsum(counts) - counts)[of_split]
@@ -52,6 +56,11 @@ class PackedClasses(ShowsOptions):
             raise InvalidSize("drawings must be at least 0 and below how many their class has")
         taken: NDArray[np.uint8] = self._images.take(self._first[classes] + drawings, axis=0)
         return taken
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Which data these are: the dataset's name, and its pack's SHA-256."""
+        return {"name": self.dataset, "sha256": self.checksum}
 
     def name(self, number: int) -> str:
         """What the source calls a class."""

@@ -38,6 +38,11 @@ class Rotated(ShowsOptions):
             images[turned] = np.rot90(images[turned], turn, axes=(2, 3))
         return images
 
+    @property
+    def data(self) -> dict[str, str]:
+        """Which data the upright classes are; empty of what is drawn on the fly."""
+        return dict(getattr(self.upright, "data", {}))
+
     def name(self, number: int) -> str:
         """What the upright class is called, and by how many degrees it is turned."""
         upright, turns = divmod(number, TURNS)
