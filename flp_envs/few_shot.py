@@ -15,7 +15,7 @@ from flp_datasets.classes import ImageClasses
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
-from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
+from flp_envs.sampling import check_interleaving, choose_distinct, generators_of, mixed_order
 from flp_envs.scoring import LabelError, Scoring
 from flp_envs.task import Renderer
 
@@ -106,9 +106,7 @@ class FewShotTask(ShowsOptions):
             The episodes, with ``B = 1``; an input is ``(C, H, W)`` uint8, a target a label, int64. Sub-tasks are
             numbered in the order in which a continual episode teaches them.
         """
-        if not isinstance(rng, np.random.Generator) and n not in (1, len(rng)):
-            raise InvalidSize(f"each of {len(rng)} generators draws one episode: leave n out, got {n}")
-        rngs = [rng] * n if isinstance(rng, np.random.Generator) else rng
+        rngs = generators_of(rng, n)
         support, total = self.support_steps, self.support_steps + self.query_steps
         # For every episode and step: which sub-task, which label, which image.
         task, label, classes, drawings = np.empty((4, len(rngs), total), np.int64)

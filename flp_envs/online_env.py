@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import check_choice
+from flp_datasets.errors import check_choice, check_seed
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
@@ -81,8 +81,16 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begins a new episode, the next one of the env's random stream."""
-        super().reset(seed=seed)
+        """Begins a new episode, the next one of the env's random stream.
+
+        Args:
+            seed: a whole number, Python's or NumPy's, of the stream to begin with; none: the stream goes on.
+            options: none are known.
+
+        Raises:
+            InvalidSize: for a seed that is no whole number of at least 0.
+        """
+        super().reset(seed=None if seed is None else check_seed(seed))
         self._episode = self.task.sample(self.np_random)
         self._stream = Stream(self._episode, minibatches=self.task.minibatches)
         self._step = 0

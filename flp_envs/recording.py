@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError
+from flp_datasets.errors import FLPError, check_seed
 from flp_envs.episode import Episode
 from flp_envs.online_env import OnlineLearningEnv
 
@@ -53,7 +53,9 @@ def seed_env(env: gym.Env[Any, Any], seed: int) -> None:
 
     Raises:
         ProtocolError: for a vector env.
+        InvalidSize: for a seed that is no whole number of at least 0.
     """
+    seed = check_seed(seed)
     if not isinstance(env, gym.Env):
         raise ProtocolError(f"expected a single env, made by gym.make, got {type(env).__name__}")
     if isinstance(env.unwrapped, OnlineLearningEnv):

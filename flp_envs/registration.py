@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.vector import AutoresetMode
 
 from flp_datasets.errors import FLPError, InvalidChoice, check_choice
 from flp_envs.few_shot import FewShotTask
@@ -102,10 +103,17 @@ def make_env(family: str, *, render_mode: str | None = None, **task: Any) -> Onl
 
 
 def make_vector_env(
-    family: str, num_envs: int = 1, *, render_mode: str | None = None, **task: Any
+    family: str,
+    num_envs: int = 1,
+    *,
+    render_mode: str | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    **task: Any,
 ) -> OnlineLearningVectorEnv:
     """Many at once."""
-    return OnlineLearningVectorEnv(make_task(family, **task), num_envs, render_mode=render_mode)
+    return OnlineLearningVectorEnv(
+        make_task(family, **task), num_envs, render_mode=render_mode, autoreset_mode=autoreset_mode
+    )
 
 
 def register() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidSize
+from flp_datasets.errors import InvalidSize, check_at_least
 
 
 def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.int64]:
@@ -24,6 +27,25 @@ def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.
         chosen.append(moved.get(other, other))
         moved[other] = moved.get(place, place)
     return np.array(chosen, np.int64)
+
+
+def generators_of(rng: Any, n: int) -> Sequence[np.random.Generator]:
+    """What each of ``n`` episodes is drawn from: the same generator again and again, or one each from several.
+
+    Raises:
+        InvalidSize: if ``n`` is no whole number of at least 1, or not the number of generators, or for anything but
+            generators.
+    """
+    check_at_least("n", n, 1)
+    if isinstance(rng, np.random.Generator):
+        return [rng] * n
+    if not isinstance(rng, Sequence) or not all(isinstance(each, np.random.Generator) for each in rng) or not rng:
+        raise InvalidSize(
+            f"expected a NumPy generator, or several, such as numpy.random.default_rng(0), got {type(rng).__name__}"
+        )
+    if n not in (1, len(rng)):
+        raise InvalidSize(f"each of {len(rng)} generators draws one episode: leave n out, got {n}")
+    return rng
 
 
 def check_interleaving(value: float) -> float:

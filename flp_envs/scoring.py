@@ -15,6 +15,30 @@ class InvalidAction(FLPError, ValueError):
     """An action of the wrong shape, or one that is no answer."""
 
 
+def plain_numbers(values: Any, kinds: str = "biuf") -> NDArray[Any]:
+    """Values as an array of plain numbers.
+
+    NumPy would also make numbers of what is none, and drop what they lack: dates, texts, imaginary parts, masks.
+
+    Args:
+        values: an array, a tensor, a number or a nest of them.
+        kinds: of ``dtype.kind``, those that count as numbers.
+
+    Raises:
+        TypeError: for anything else; its text says what was found.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError("a masked array")
+    try:
+        array: NDArray[Any] = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: of torch's tensors that need a gradient
+        raise TypeError(type(values).__name__) from None
+    if array.dtype.kind not in kinds:
+        scalar = array.dtype.kind in "OU" and not isinstance(values, np.ndarray)
+        raise TypeError(type(values).__name__ if scalar else f"{type(values).__name__} of {array.dtype}")
+    return array
+
+
 class Scoring(Protocol):
     """Judges answers.
 
@@ -53,12 +77,16 @@ class SquaredError(ShowsOptions):
     def check(self, action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         """Whether they are finite shows in :meth:`losses`."""
         try:
-            answer = np.asarray(action, dtype=np.float32)
-        except (TypeError, ValueError):
+            numbers = plain_numbers(action)
+        except TypeError as error:
             raise InvalidAction(
-                f"expected an action of {shape} finite numbers, got {type(action).__name__}: "
+                f"expected an action of {shape} finite numbers, got {error}: "
                 "answer every input of the step with a number"
             ) from None
+        with np.errstate(over="ignore"):
+            answer = numbers.astype(np.float32, copy=False)
+        if answer is not numbers and (np.isinf(answer) & np.isfinite(numbers)).any():
+            raise InvalidAction(f"expected an action of {shape} finite numbers, got one that float32 cannot hold")
         if answer.shape != shape:
             raise InvalidAction(
                 f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step"
@@ -100,10 +128,8 @@ class LabelError(ShowsOptions):
         expected = f"expected a label, a whole number from 0 to {self.num_classes - 1}"
         expected += f", for each of {shape[0]} envs" if shape else ""
         try:
-            answer = np.asarray(action)
-            if answer.dtype.kind not in "iu":
-                raise TypeError
-        except (TypeError, ValueError):
+            answer = plain_numbers(action, "iu")
+        except TypeError:
             raise InvalidAction(f"{expected}, got {type(action).__name__} {_in_short(action)}") from None
         if answer.shape != shape:
             raise InvalidAction(f"{expected}, got an array of shape {answer.shape}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
-from flp_envs.sampling import check_interleaving, choose_distinct, mixed_order
+from flp_envs.sampling import check_interleaving, choose_distinct, generators_of, mixed_order
 from flp_envs.scoring import Scoring, SquaredError
 from flp_envs.task import Renderer
 
@@ -221,9 +221,7 @@ class SineTask(ShowsOptions):
         Returns:
             The episodes; ``input`` is ``(num_functions + 1,)`` and ``target`` is ``(1,)``, float32.
         """
-        if not isinstance(rng, np.random.Generator) and n not in (1, len(rng)):
-            raise InvalidSize(f"each of {len(rng)} generators draws one episode: leave n out, got {n}")
-        rngs = [rng] * n if isinstance(rng, np.random.Generator) else rng
+        rngs = generators_of(rng, n)
         support, total, batch = self.support_steps, self.support_steps + self.query_steps, self.batch_size
         # Time comes first in memory: a vector env reads one step of all episodes at a time. One array for both: above
         # 4 MiB numpy asks for huge pages, which are much cheaper to get.

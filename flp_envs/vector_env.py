@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -12,8 +14,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidSize, check_at_least
+from flp_datasets.errors import InvalidChoice, InvalidSize, check_at_least, check_seed
 from flp_envs.episode import Episode
+from flp_envs.scoring import plain_numbers
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Task
 
@@ -21,13 +24,23 @@ from flp_envs.task import Task
 class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], Any]):
     """``num_envs`` lifetimes of equal length side by side; see :class:`flp_envs.online_env.OnlineLearningEnv`.
 
-    Every array gains a leading axis of ``num_envs``. ``reset(seed=s)`` gives env ``i`` the seed ``s + i``, as
-    Gymnasium's own vector envs do, so env ``i`` streams what the single env streams after ``reset(seed=s + i)``. All
-    episodes end together; the step after that begins new ones (``AutoresetMode.NEXT_STEP``) and ignores its action.
+    Every array gains a leading axis of ``num_envs``. It behaves as ``gymnasium.vector.SyncVectorEnv`` over as many
+    single envs does. ``reset(seed=s)`` gives env ``i`` the seed ``s + i``, so it streams what the single env streams
+    after ``reset(seed=s + i)``; ``np_random_seed`` and ``np_random`` hold one entry for each env. Episodes that begin
+    together end together. ``reset(options={"reset_mask": mask})`` begins new ones in some envs and leaves the others
+    where they are.
 
     Args:
         task: what to draw episodes from.
         num_envs: how many.
+        autoreset_mode: what follows the last step of an episode, one of Gymnasium's ``AutoresetMode``. ``NEXT_STEP``:
+            the step after it begins a new episode and ignores the env's action. ``SAME_STEP``: a new episode begins
+            at once, and the last observation and info are in ``info["final_obs"]`` and ``info["final_info"]``.
+            ``DISABLED``: the env must be reset before the next step.
+
+    Raises:
+        InvalidSize: unless ``num_envs`` is a whole number of at least 1.
+        InvalidChoice: for an unknown ``autoreset_mode``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -35,7 +48,14 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
-    def __init__(self, task: Task, num_envs: int = 1, *, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    ) -> None:
         if render_mode is not None:
             raise InvalidSize(
                 "the vector env does not render: use gym.make, or gym.make_vec with vectorization_mode='sync', and "
@@ -43,45 +63,63 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             )
         self.task = task
         self.num_envs = check_at_least("num_envs", num_envs, 1)
+        try:
+            self._autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            raise InvalidChoice("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode]) from None
+        self.metadata = {**self.metadata, "autoreset_mode": self._autoreset_mode}  # type: ignore[misc]
         self.single_observation_space = observation_space(task)
         self.single_action_space = task.answer_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._shape: tuple[int, ...] = self.action_space.shape or ()
         self._rngs: list[np.random.Generator] = []
-        self._episode: Episode | None = None
-        self._stream: Stream | None = None
-        self._step = 0
-        self._everyone = np.ones(self.num_envs, np.bool_)
-        self._flags = np.repeat([[0], [1]], self.num_envs, axis=1)
+        self._seeds: list[int] = []
+        self._cohorts: list[_Cohort] = []
 
     @property
     def episode(self) -> Episode:
         """The episodes under way, ``E = num_envs``."""
-        if self._episode is None:
-            raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
-        return self._episode
+        self._require_reset()
+        if len(self._cohorts) == 1:
+            return self._cohorts[0].episode
+        names = [field.name for field in fields(Episode)]
+        parts = {name: [(c.envs, c.of(getattr(c.episode, name))) for c in self._cohorts] for name in names}
+        return Episode(**{name: self._gather(of_name) for name, of_name in parts.items()})
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of every env."""
+        self._seed([None] * self.num_envs)
+        return tuple(self._rngs)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of every env: the one that it was given, or the random one that it chose without one."""
+        self._seed([None] * self.num_envs)
+        return tuple(self._seeds)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begins a new episode in every env.
+        """Begins a new episode in every env, or in some of them.
+
+        Args:
+            seed: whole numbers, Python's or NumPy's: one, which env ``i`` adds ``i`` to; or one for each env, of which
+                None leaves an env's stream where it is.
+            options: ``reset_mask``, ``(num_envs,)`` bool: true for the envs that begin a new episode; the others, and
+                their seeds, stay as they are.
 
         Raises:
-            InvalidSize: for a list of seeds of another length than ``num_envs``.
+            InvalidSize: for seeds that are no whole numbers of at least 0, a list of seeds of another length than
+                ``num_envs``, or a mask of another kind or without a true value.
+            ResetNeeded: for a mask with false values before the first ``reset``.
         """
-        if isinstance(seed, int | np.integer):
-            seed = [int(seed) + i for i in range(self.num_envs)]
-        elif seed is None:
-            seed = [None] * self.num_envs
-        if len(seed) != self.num_envs:
-            raise InvalidSize(f"seed must be one number or {self.num_envs} of them, one for each env, got {len(seed)}")
-        for i, number in enumerate(seed):
-            if i == len(self._rngs):
-                self._rngs.append(seeding.np_random(number)[0])
-            elif number is not None:
-                self._rngs[i] = seeding.np_random(number)[0]
-        return self._begin(), {}
+        seeds = self._check_seeds(seed)
+        mask = self._check_mask((options or {}).get("reset_mask"))
+        self._seed([number if begins else None for number, begins in zip(seeds, mask, strict=True)])
+        self._begin(np.flatnonzero(mask))
+        return self._observe(), {}
 
     def step(
         self, actions: NDArray[Any]
@@ -89,46 +127,203 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         """Takes the answers ``(num_envs, B, *target)`` of all envs.
 
         Raises:
-            InvalidAction: if they have the wrong shape, or are not finite.
-            ResetNeeded: before the first ``reset``.
+            InvalidAction: if they have the wrong shape, or are not finite. Nothing has changed then.
+            ResetNeeded: before the first ``reset``; with ``AutoresetMode.DISABLED`` also if an env's episode is over.
         """
-        stream, step, n = self._stream, self._step, self.num_envs
-        if stream is None:
-            raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
-        if step == stream.steps:
-            return self._begin(), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_), {}
-        scoring = self.task.scoring
-        answers = scoring.check(actions, self._shape)
-        target = stream.target(step)
+        self._require_reset()
+        over = [cohort for cohort in self._cohorts if cohort.over]
+        if over and self._autoreset_mode is AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(
+                f"the episode of env {', '.join(map(str, _envs_of(over)))} is over: call reset(options={{'reset_mask': "
+                "...}) for it before the next step()"
+            )
+        playing = [cohort for cohort in self._cohorts if not cohort.over]
+        rewards, ended = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
+        told = []
+        if playing:
+            answers = self._check_answers(actions, over)
+            # All of them before any env moves on: a wrong answer changes nothing.
+            told = [self._score(cohort, answers[cohort.envs]) for cohort in playing]
+        for cohort, (earned, _) in zip(playing, told, strict=True):
+            rewards[cohort.envs] = earned
+            cohort.step += 1
+            ended[cohort.envs] = cohort.over
+        if over:
+            self._begin(_envs_of(over))
+        info = self._inform([(cohort, of_cohort) for cohort, (_, of_cohort) in zip(playing, told, strict=True)])
+        return self._observe(), rewards, ended, np.zeros(self.num_envs, np.bool_), info
+
+    def _score(self, cohort: _Cohort, answers: NDArray[Any]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+        """What a cohort's envs earn, and what they are told."""
+        stream, step, scoring = cohort.stream, cohort.step, self.task.scoring
+        target = cohort.of(stream.target(step))
         losses = scoring.losses(answers, target)
         is_query = stream.phase(step) == QUERY
-        rewards = scoring.rewards(losses, stream.query_steps) if is_query else np.zeros(n)
-        everyone = self._everyone.copy()
-        info = {
-            "loss": losses,
-            "_loss": everyone,
-            "task": stream.tasks(step),
-            "_task": everyone,
-            "target": target.copy(),
-            "_target": everyone,
-        }
+        rewards = scoring.rewards(losses, stream.query_steps) if is_query else np.zeros(len(losses))
+        info = {"loss": losses, "task": cohort.of(stream.tasks(step)), "target": target.copy()}
         if not self.task.minibatches:
-            info |= {"correct": losses == 0, "_correct": everyone}
-        self._step = step + 1
-        terminated = everyone.copy() if self._step == stream.steps else ~everyone
-        return self._observe(stream), rewards, terminated, ~everyone, info
+            info["correct"] = losses == 0
+        return rewards, info
 
-    def _begin(self) -> Observation:
-        self._episode = self.task.sample(self._rngs)
-        self._stream = Stream(self._episode, minibatches=self.task.minibatches)
-        self._step = 0
-        return self._observe(self._stream)
+    def _inform(self, told: Sequence[tuple[_Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
+        """The info of a step; in ``SAME_STEP`` also begins the episodes that follow those that ended."""
+        if self._autoreset_mode is not AutoresetMode.SAME_STEP or not any(cohort.over for cohort, _ in told):
+            return self._merge(told)
+        last = [(cohort, of_cohort) for cohort, of_cohort in told if cohort.over]
+        envs = _envs_of(cohort for cohort, _ in last)
+        observation = self._observe()
+        # As single envs give them, whose flags are plain numbers.
+        shown = np.full(self.num_envs, None, object)
+        for i in envs:
+            shown[i] = {
+                "x": observation["x"][i],
+                "y": observation["y"][i],
+                "has_target": int(observation["has_target"][i]),
+                "phase": int(observation["phase"][i]),
+            }
+        self._begin(envs)
+        info = self._merge([(cohort, of_cohort) for cohort, of_cohort in told if not cohort.over])
+        for name, value in (("final_obs", shown), ("final_info", self._merge(last))):
+            info |= {name: value, f"_{name}": self._mask(envs)}
+        return info
 
-    def _observe(self, stream: Stream) -> Observation:
-        step = self._step
+    def _merge(self, told: Sequence[tuple[_Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
+        """What some cohorts are told as arrays over all envs, zeros for the others, with masks of whom they are."""
+        if not told:
+            return {}
+        mask = self._mask(_envs_of(cohort for cohort, _ in told))
+        info: dict[str, Any] = {}
+        for name in told[0][1]:
+            info |= {name: self._gather([(c.envs, values[name]) for c, values in told]), f"_{name}": mask}
+        return info
+
+    def _observe(self) -> Observation:
+        parts = [(cohort.envs, cohort.observe()) for cohort in self._cohorts]
+
+        def of_all(name: str) -> NDArray[Any]:
+            return self._gather([(envs, observation[name]) for envs, observation in parts])
+
+        return {"x": of_all("x"), "y": of_all("y"), "has_target": of_all("has_target"), "phase": of_all("phase")}
+
+    def _begin(self, envs: NDArray[np.int64]) -> None:
+        """New episodes in some envs."""
+        episode = self.task.sample([self._rngs[i] for i in envs])
+        remaining = [cohort.without(envs) for cohort in self._cohorts]
+        begun = _Cohort(envs, episode, Stream(episode, minibatches=self.task.minibatches))
+        self._cohorts = [*(cohort for cohort in remaining if len(cohort.envs)), begun]
+
+    def _gather(self, parts: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray[Any]:
+        """Arrays of some envs each as one of all envs, zeros where there is none."""
+        if len(parts) == 1 and len(parts[0][0]) == self.num_envs:
+            return parts[0][1]
+        first = parts[0][1]
+        gathered = np.zeros((self.num_envs, *first.shape[1:]), first.dtype)
+        for envs, values in parts:
+            gathered[envs] = values
+        return gathered
+
+    def _mask(self, envs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[envs] = True
+        return mask
+
+    def _seed(self, seeds: Sequence[int | None]) -> None:
+        for i, number in enumerate(seeds):
+            if number is None and i < len(self._rngs):
+                continue
+            rng, entropy = seeding.np_random(number)
+            self._rngs[i : i + 1], self._seeds[i : i + 1] = [rng], [entropy]
+
+    def _check_seeds(self, seed: Any) -> Sequence[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, list | tuple | range) or (isinstance(seed, np.ndarray) and seed.ndim):
+            if len(seed) != self.num_envs:
+                raise InvalidSize(
+                    f"seed must be one number or {self.num_envs} of them, one for each env, got {len(seed)}"
+                )
+            return [None if number is None else check_seed(number) for number in seed]
+        first = check_seed(seed)
+        return [first + i for i in range(self.num_envs)]
+
+    def _check_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        values = np.asarray(mask)
+        if values.dtype != np.bool_ or values.shape != (self.num_envs,) or not values.any():
+            raise InvalidSize(
+                f"reset_mask must hold {self.num_envs} truth values, one for each env and at least one of them true, "
+                f"got {' '.join(str(mask).split())[:60]}"
+            )
+        if not values.all():
+            self._require_reset()
+        return values
+
+    def _check_answers(self, actions: Any, ignored: Sequence[_Cohort]) -> NDArray[Any]:
+        """The answers of all envs; those of envs that begin anew do not matter."""
+        if ignored:
+            # What is no number is refused below, in the task's own words.
+            with suppress(TypeError):
+                numbers = plain_numbers(actions).copy()
+                if numbers.shape[:1] == (self.num_envs,):
+                    numbers[_envs_of(ignored)] = 0
+                    actions = numbers
+        return self.task.scoring.check(actions, self._shape)
+
+    def _require_reset(self) -> None:
+        if not self._cohorts:
+            raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
+
+
+class _Cohort:
+    """Envs whose episodes began together, and how far these have come.
+
+    Args:
+        envs: their numbers, ``(n,)``, ascending.
+        episode: theirs.
+        stream: of that episode.
+        rows: which of the episode's lifetimes are theirs; none: all.
+        step: which comes next.
+    """
+
+    def __init__(
+        self,
+        envs: NDArray[np.int64],
+        episode: Episode,
+        stream: Stream,
+        rows: NDArray[np.int64] | None = None,
+        step: int = 0,
+    ) -> None:
+        self.envs, self.episode, self.stream, self.step = envs, episode, stream, step
+        self._rows = rows
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step is done."""
+        return self.step == self.stream.steps
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Their rows of an array whose first axis is the episode's lifetimes."""
+        return values if self._rows is None else values[self._rows]
+
+    def observe(self) -> Observation:
+        """What they see now."""
+        stream, step, n = self.stream, self.step, len(self.envs)
         return {
-            "x": stream.x(step),
-            "y": stream.shown_target(step),
-            "has_target": self._flags[stream.has_target(step)].copy(),
-            "phase": self._flags[stream.phase(step)].copy(),
+            "x": self.of(stream.x(step)),
+            "y": self.of(stream.shown_target(step)),
+            "has_target": np.full(n, stream.has_target(step), np.int64),
+            "phase": np.full(n, stream.phase(step), np.int64),
         }
+
+    def without(self, envs: NDArray[np.int64]) -> _Cohort:
+        """Those of them that are not among ``envs``."""
+        stay = ~np.isin(self.envs, envs)
+        if stay.all():
+            return self
+        rows = np.flatnonzero(stay) if self._rows is None else self._rows[stay]
+        return _Cohort(self.envs[stay], self.episode, self.stream, rows, self.step)
+
+
+def _envs_of(cohorts: Iterable[_Cohort]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([cohort.envs for cohort in cohorts]))

@@ -20,7 +20,7 @@ from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
 from flp_agents.plasticity import Hebb, Oja, PlasticityRule
-from flp_datasets.errors import InvalidSize, check_choice
+from flp_datasets.errors import InvalidSize, check_choice, check_learner_seed
 
 GRANULARITIES = ("synapse", "neuron", "layer")
 PRESYNAPTIC = ("before", "after")
@@ -79,6 +79,7 @@ class FLP(NetworkLearner):
         objective: Objective = SquaredError(),
         seed: int = 0,
     ) -> None:
+        seed = check_learner_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         super().__init__(network, plastic_layers, generator, objective)
         check_choice("presynaptic activity", presynaptic, PRESYNAPTIC)

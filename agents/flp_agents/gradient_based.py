@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from flp_agents.network import FastWeights, Network, answer
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
-from flp_datasets.errors import check_choice
+from flp_datasets.errors import check_choice, check_learner_seed
 
 ORDERS = ("second", "first")
 
@@ -159,6 +159,7 @@ class GradientBased(NetworkLearner):
         objective: Objective = SquaredError(),
         seed: int = 0,
     ) -> None:
+        seed = check_learner_seed(seed)
         super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed), objective)
         check_choice("order of the inner gradient", order, ORDERS)
         self.settings = {

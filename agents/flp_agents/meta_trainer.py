@@ -20,7 +20,7 @@ from flp_agents.lifetime import EpisodeTensors, run_lifetime
 from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.processes import Processes
-from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice, check_seed
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
@@ -127,7 +127,7 @@ class MetaTrainer(ShowsOptions):
                 if self.rates[name] > 0
             ]
         )
-        self.device_data, self.seed = device_data, seed
+        self.device_data, self.seed = device_data, check_seed(seed)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._graphed = GraphedGradient(self._one_share, list(learner.parameters())) if cuda_graph else None
         self.step_count = 0

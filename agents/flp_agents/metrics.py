@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flp_datasets.errors import FLPError
+from flp_envs.scoring import plain_numbers
 
 Array = NDArray[np.float64]
 
@@ -37,8 +38,8 @@ def as_numbers(name: str, values: ArrayLike, axes: str) -> Array:
         InvalidScores: for what is no number, or another number of axes, or an empty one.
     """
     try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        numbers = plain_numbers(values).astype(np.float64)
+    except TypeError:
         raise InvalidScores(
             f"{name}: expected numbers of shape ({axes}), got something else, or rows of unequal length"
         ) from None

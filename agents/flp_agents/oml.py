@@ -16,6 +16,7 @@ from flp_agents.gradient_based import InnerRates, descend, descend_to_first_orde
 from flp_agents.network import FastWeights, Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import Objective, SquaredError
+from flp_datasets.errors import check_learner_seed
 
 
 class OML(NetworkLearner):
@@ -44,6 +45,7 @@ class OML(NetworkLearner):
         objective: Objective = SquaredError(),
         seed: int = 0,
     ) -> None:
+        seed = check_learner_seed(seed)
         super().__init__(network, plastic_layers, torch.Generator().manual_seed(seed), objective)
         self.settings = {
             "network": network,

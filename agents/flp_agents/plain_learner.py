@@ -15,6 +15,7 @@ from flp_agents.objective import CrossEntropy, Objective, SquaredError, objectiv
 from flp_agents.policies import Policy, PolicyLearner
 from flp_datasets.errors import FLPError
 from flp_datasets.shown_options import as_call, options_of
+from flp_envs.scoring import plain_numbers
 
 
 class PlainLearner(Protocol):
@@ -99,7 +100,10 @@ class ManyPlainLearners(Learner[_Lives]):
             answer: Any = learner.predict(x)
         if isinstance(answer, Tensor):
             answer = answer.detach().cpu()
-        values: NDArray[Any] = np.asarray(answer)
+        try:
+            values = plain_numbers(answer)
+        except TypeError as error:
+            raise FLPError(f"{type(learner).__name__}.predict: expected an array of numbers, got {error}") from None
         outputs = self.objective.outputs if isinstance(self.objective, CrossEntropy) else None
         if outputs is not None and values.dtype.kind in "iu" and values.shape == (len(x),):
             if values.min() < 0 or values.max() >= outputs:

@@ -171,12 +171,14 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         return self._as_outputs(action), _Life(remembered, True)
 
     def _as_outputs(self, action: Any) -> Tensor:
-        answer, name = np.asarray(action), type(self.policy).__name__
-        shape = (1, *(self._answers.shape or ()))
+        name, shape = type(self.policy).__name__, (1, *(self._answers.shape or ()))
         labels = isinstance(self.objective, CrossEntropy)
+        expected = f"{name}.predict: expected {'labels, whole numbers,' if labels else 'numbers'} of shape {shape}"
+        if isinstance(action, np.ma.MaskedArray):
+            raise FLPError(f"{expected}, got a masked array")
+        answer = np.asarray(action)
         if answer.shape != shape or answer.dtype.kind not in ("iu" if labels else "iuf"):
-            what = "labels, whole numbers," if labels else "numbers"
-            raise FLPError(f"{name}.predict: expected {what} of shape {shape}, got {answer.shape} {answer.dtype}")
+            raise FLPError(f"{expected}, got {answer.shape} {answer.dtype}")
         if not isinstance(self.objective, CrossEntropy):
             return torch.from_numpy(answer[0].astype(np.float64))
         if not 0 <= answer[0] < self.objective.classes:

@@ -12,6 +12,7 @@ import flp_envs
 from flp_agents.checkpoint import CheckpointError
 from flp_agents.factory import kind_of
 from flp_agents.presets import Preset, get_preset, preset_env_options, preset_split_options
+from flp_datasets.errors import check_learner_seed
 
 
 @dataclass(frozen=True)
@@ -80,4 +81,4 @@ def make_plan(
     env = flp_envs.make(env_id, **options)
     full_id = env.spec.id if env.spec else env_id
     settings = get_preset(preset, learner, overrides, kind=kind_of(env), env_id=full_id)
-    return Plan(full_id, options, learner, preset, settings, seed, command)
+    return Plan(full_id, options, learner, preset, settings, check_learner_seed(seed), command)

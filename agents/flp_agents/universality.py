@@ -24,6 +24,7 @@ from flp_agents.flp import FLP
 from flp_agents.network import Network
 from flp_agents.plasticity import Hebb, Oja, PlasticityRule
 from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize, check_at_least
+from flp_envs.scoring import plain_numbers
 
 Point = tuple[float, ...]
 History = tuple[tuple[Point, Point], ...]
@@ -137,7 +138,7 @@ def construct_learner(
 def _points(name: str, values: ArrayLike, fewest: int) -> Tensor:
     """``(n, size)`` vectors that float32 tells apart."""
     try:
-        points = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        points = np.atleast_1d(plain_numbers(values).astype(np.float64))
     except (TypeError, ValueError):
         raise FLPError(f"{name} must be numbers, or vectors of equal length, got {values!r}") from None
     vectors = torch.tensor(points.reshape(check_at_least(f"the number of {name}", len(points), fewest), -1))
@@ -222,7 +223,10 @@ def _table(algorithm: Algorithm, xs: Tensor, ys: Tensor, steps: int) -> list[tup
 
 
 def _answer(value: ArrayLike, size: int) -> Tensor:
-    numbers = np.asarray(value, dtype=np.float64).ravel()
+    try:
+        numbers = plain_numbers(value).astype(np.float64).ravel()
+    except TypeError:
+        numbers = np.array([])
     if len(numbers) != size or not (abs(numbers) <= LARGEST).all():
         raise FLPError(f"the algorithm must answer {size} numbers up to {LARGEST}, as a target has, got {value!r}")
     return torch.tensor(numbers)

@@ -7,9 +7,12 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 # The largest whole number that every reader of JSON keeps; far above any size, and below what overflows.
 LARGEST_WHOLE = 2**53 - 1
+# Gymnasium, where none is given, chooses a seed of 128 bits, which must be one that can be given again.
+LARGEST_ENV_SEED = 2**128 - 1
 
 
 class FLPError(Exception):
@@ -43,21 +46,42 @@ def check_choice(kind: str, name: str, valid: Iterable[str]) -> str:
     return name
 
 
-def check_at_least(name: str, value: int, minimum: int, maximum: int = LARGEST_WHOLE) -> int:
+def check_at_least(name: str, value: Any, minimum: int, maximum: int = LARGEST_WHOLE) -> int:
     """Returns ``value`` if it is a whole number from ``minimum`` to ``maximum``.
 
     Raises:
         InvalidSize: otherwise.
     """
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = operator.index(value)
     except TypeError:
+        number = None
+    # A truth value is none; NumPy's is an index to some of its versions.
+    if type(value).__name__ in ("bool", "bool_"):
         number = None
     if number is None or number < minimum:
         raise InvalidSize(f"{name} must be a whole number of at least {minimum}, got {in_short(value)}")
     if number > maximum:
         raise InvalidSize(f"{name} must be a whole number of at most {maximum}, got {in_short(value)}")
     return number
+
+
+def check_seed(value: Any) -> int:
+    """Returns the seed of an environment as an int if it is a whole number, Python's or NumPy's, of at least 0.
+
+    Raises:
+        InvalidSize: otherwise.
+    """
+    return check_at_least("seed", value, 0, LARGEST_ENV_SEED)
+
+
+def check_learner_seed(value: Any) -> int:
+    """Returns the seed of a learner as an int that JSON and torch take; see :func:`check_seed`.
+
+    Raises:
+        InvalidSize: also for one that readers of JSON would round.
+    """
+    return check_at_least("seed", value, 0)
 
 
 def check_number(

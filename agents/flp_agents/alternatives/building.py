@@ -26,7 +26,7 @@ from flp_agents.network import Network
 from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import objective_of
 from flp_agents.presets import get_preset
-from flp_datasets.errors import FLPError, check_choice
+from flp_datasets.errors import FLPError, check_choice, check_learner_seed
 
 # A network from scratch: as small as it can be without losing much, since whole lifetimes of it are to be cheap.
 HIDDEN_WIDTHS = {"sine": (64, 64, 64), "images": (64,)}
@@ -161,4 +161,5 @@ def build_alternative(
         FLPError: for a meta-trained start where there is none.
     """
     check_choice("alternative", name, BUILDERS)
+    seed = check_learner_seed(seed)
     return BUILDERS[name](env, seed, **(tuned_for(name, env) if settings is None else settings))

@@ -19,7 +19,7 @@ from flp_agents.alternatives.descent import Descent
 from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
-from flp_datasets.errors import check_at_least
+from flp_datasets.errors import check_at_least, check_learner_seed
 
 # What the streams of random numbers are for.
 _PLACES, _REPLAYED = 0, 1
@@ -102,7 +102,7 @@ class ExperienceReplay(OnlineGradient):
         super().__init__(network, descent, objective=objective)
         self.memory_size = check_at_least("memory_size", memory_size, 0)
         self.replayed = None if replayed is None else check_at_least("replayed", replayed, 1)
-        self.seed = seed
+        self.seed = seed = check_learner_seed(seed)
         self.settings = {
             "network": network,
             "descent": descent,

@@ -17,6 +17,7 @@ from flp_agents.alternatives.online_gradient import OnlineGradient
 from flp_agents.alternatives.whole_network import Hear, WholeNetwork
 from flp_agents.network import kaiming_normal
 from flp_agents.objective import Objective, SquaredError
+from flp_datasets.errors import check_learner_seed
 
 
 class _ThroughFeedback(OnlineGradient, ABC):
@@ -26,6 +27,7 @@ class _ThroughFeedback(OnlineGradient, ABC):
         self, network: WholeNetwork, descent: Descent, *, objective: Objective = SquaredError(), seed: int = 0
     ) -> None:
         super().__init__(network, descent, objective=objective)
+        seed = check_learner_seed(seed)
         self.settings = {"network": network, "descent": descent, "objective": objective, "seed": seed}
         generator = torch.Generator().manual_seed(seed)
         self.feedback = nn.ParameterList(self.draw(generator))

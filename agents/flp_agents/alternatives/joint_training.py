@@ -19,7 +19,7 @@ from flp_agents.alternatives.descent import Adam
 from flp_agents.alternatives.seen_pairs import SeenPairs, by_number, choose, minibatch
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
-from flp_datasets.errors import check_at_least
+from flp_datasets.errors import check_at_least, check_learner_seed
 
 
 class Collected(NamedTuple):
@@ -63,7 +63,8 @@ class JointTraining(Alternative[Collected]):
     ) -> None:
         shape = network.network
         super().__init__(shape.input_shape, shape.outputs, objective)
-        self.network, self.descent, self.seed = network, descent, seed
+        self.network, self.descent = network, descent
+        self.seed = seed = check_learner_seed(seed)
         self.passes, self.batch = check_at_least("passes", passes, 1), check_at_least("batch", batch, 1)
         self.settings = {
             "network": network,

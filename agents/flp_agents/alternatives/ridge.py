@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from flp_agents.alternatives.alternative import Alternative, check_above_zero
 from flp_agents.objective import Objective, SquaredError
-from flp_datasets.errors import check_at_least
+from flp_datasets.errors import check_at_least, check_learner_seed
 
 
 class Regression(NamedTuple):
@@ -70,6 +70,7 @@ class Ridge(Alternative[Regression]):
         self.features = check_at_least("features", features, 2)
         check_above_zero("bandwidth", bandwidth)
         self.penalty = check_above_zero("penalty", penalty)
+        seed = check_learner_seed(seed)
         self.settings = {
             "input_shape": input_shape,
             "input_scale": input_scale,
