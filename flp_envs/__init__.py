@@ -8,7 +8,7 @@ from flp_envs.episode import Episode
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError, draw_episodes, record_episode, seed_env
-from flp_envs.registration import ENV_IDS, make, register
+from flp_envs.registration import ENV_IDS, known_ids, make, register
 from flp_envs.scoring import InvalidAction
 from flp_envs.sine import SineTask
 from flp_envs.stream import Observation
@@ -30,6 +30,7 @@ __all__ = [
     "SineTask",
     "Task",
     "draw_episodes",
+    "known_ids",
     "make",
     "record_episode",
     "seed_env",

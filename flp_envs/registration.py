@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 from collections.abc import Callable
@@ -128,15 +129,33 @@ def register() -> None:
             )
 
 
+# Gymnasium's own ids, and those of packages that were imported earlier.
+_REGISTERED_BEFORE = frozenset(gym.registry)
+
+
+def known_ids() -> list[str]:
+    """The ids of this package, and all that were registered since: those of plug-ins."""
+    return [*ENV_IDS, *(env_id for env_id in gym.registry if env_id not in {*_REGISTERED_BEFORE, *ENV_IDS})]
+
+
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
     """``gym.make``, with clear errors.
 
     Raises:
-        InvalidChoice: for an unknown id, naming the nearest ids of this package.
-        ProtocolError: if the env does not take the options that every env of the protocol takes.
+        InvalidChoice: for an unknown id, naming the nearest of :func:`known_ids`.
+        ProtocolError: if the env does not take the options that every env of the protocol takes, or if the module that
+            stands before an id cannot be imported.
     """
-    if env_id not in gym.registry and ":" not in env_id:
-        raise InvalidChoice("environment", env_id, ENV_IDS)
+    if module := env_id.rpartition(":")[0]:
+        try:
+            importlib.import_module(module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a user's module does, SystemExit too
+            reason = f"{type(error).__name__}: {error}"
+            raise ProtocolError(f"cannot make {env_id}: importing {module} fails: {reason}") from None
+    elif env_id not in gym.registry:
+        raise InvalidChoice("environment", env_id, known_ids())
     try:
         return gym.make(env_id, **options)
     except (TypeError, gym.error.Error, ImportError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flp_agents import registry
+from flp_agents import plugins
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path, read_result, read_results
@@ -36,7 +36,7 @@ def shown(result):
 
 @pytest.fixture(autouse=True)
 def _plugin():
-    registry.load_plugins([PLUGIN])
+    plugins.load_plugins([PLUGIN])
 
 
 @pytest.mark.parametrize("env", ["FLPSine-Continual-v0", "FLPSine-IID-v0"])
@@ -123,7 +123,7 @@ def test_a_fault_costs_its_own_cell_only(tmp_path):
 
 def test_failed_cells_are_run_again_if_asked(tmp_path, monkeypatch):
     run_benchmark(plan_of("raises"), tmp_path)
-    monkeypatch.setattr(registry._REGISTERED["raises"], "update", registry._REGISTERED["mean"].update)
+    monkeypatch.setattr(plugins.LEARNERS["raises"], "update", plugins.LEARNERS["mean"].update)
     assert run_benchmark(plan_of("raises"), tmp_path)[0].failure is not None
     assert run_benchmark(plan_of("raises"), tmp_path, retry_failed=True)[0].failure is None
 

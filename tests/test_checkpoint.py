@@ -139,7 +139,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     class Mine(Hebb):
         """A rule that the package does not know."""
 
-    with pytest.raises(CheckpointError, match="cannot save Mine: add its class"):
+    with pytest.raises(CheckpointError, match=r"cannot save Mine: decorate it with @flp_agents.register"):
         checkpoint.save(tmp_path, FLP(Network((3, 4, 1)), 1, rule=Mine()), {})
     assert not list(tmp_path.iterdir())
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flp_agents import registry
+from flp_agents import plugins, registry
 from flp_agents.conformance import check_learner
 from flp_datasets.errors import FLPError, InvalidChoice
 
@@ -16,7 +16,7 @@ LIVES = "answers every input, in the right shape, with numbers"
 
 @pytest.fixture(autouse=True)
 def _plugin():
-    registry.load_plugins([str(PLUGIN)])
+    plugins.load_plugins([str(PLUGIN)])
 
 
 def faults(name, envs=None):
@@ -99,7 +99,7 @@ class LooksAhead(Keeps):
     ],
 )
 def test_faults_of_functional_learners(learner, rules, monkeypatch):
-    monkeypatch.setitem(registry._REGISTERED, "functional", learner)
+    monkeypatch.setitem(plugins.LEARNERS, "functional", learner)
     assert rules <= set(faults("functional", ["FLPSine-Continual-v0"]))
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import flp_envs
-from flp_agents import registry
+from flp_agents import plugins, registry
 from flp_agents.bundled import bundled_checkpoints
 from flp_agents.evaluation import evaluate
-from flp_agents.registry import PluginError, SplitLeak, build_contender, load_plugins, register_learner
+from flp_agents.plugins import PluginError, load_plugins
+from flp_agents.registry import SplitLeak, build_contender, register_learner
 from flp_datasets.errors import FLPError, InvalidChoice
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
@@ -27,7 +28,8 @@ def env():
 def _registered(monkeypatch):
     """What a test registers is forgotten after it; but the plugin, whose module stays imported, is not."""
     load_plugins([str(PLUGIN)])
-    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    for table in ("LEARNERS", "CLASSES"):
+        monkeypatch.setattr(plugins, table, dict(getattr(plugins, table)))
 
 
 class Zero:

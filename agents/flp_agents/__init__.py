@@ -28,7 +28,8 @@ from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
 from flp_agents.plain_learner import PlainLearner, as_learner
-from flp_agents.plasticity import Hebb, NormalisedOja, Oja
+from flp_agents.plasticity import Hebb, NormalisedOja, Oja, register_rule
+from flp_agents.plugins import load_plugins, register_class
 from flp_agents.policies import Policy, PolicyLearner
 from flp_agents.presets import PRESETS, Preset, get_preset
 from flp_agents.registry import learner_names, register_learner
@@ -76,8 +77,11 @@ __all__ = [
     "get_preset",
     "learner_names",
     "load_bundled",
+    "load_plugins",
     "read_plan",
+    "register_class",
     "register_learner",
+    "register_rule",
     "run_benchmark",
     "run_lifetime",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from flp_agents import plugins
 from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
@@ -28,21 +30,30 @@ from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy, SquaredError
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
-from flp_datasets.errors import FLPError
+from flp_datasets.errors import FLPError, in_short
 from flp_datasets.files import read_versioned_json, write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
 
-# The classes that a description may name; nothing else is ever built from one.
-LEARNER_CLASSES: dict[str, type[Learner[Any]]] = {"FLP": FLP, "GradientBased": GradientBased, "OML": OML}
-_PART_CLASSES: dict[str, type[Any]] = {
-    c.__name__: c for c in (Network, Convolutions, Feedback, SquaredError, CrossEntropy, *RULES.values())
+# The classes of this package that a description may name. Nothing is ever built from one but these, and what a plug-in
+# has registered.
+_BUILT_IN: dict[str, type[Any]] = {
+    c.__name__: c
+    for c in (FLP, GradientBased, OML, Network, Convolutions, Feedback, SquaredError, CrossEntropy, *RULES.values())
 }
 
 
 class CheckpointError(FLPError, ValueError):
     """A checkpoint that cannot be read or written."""
+
+
+class MissingClass(CheckpointError):
+    """A checkpoint of a class that a plug-in has to bring."""
+
+    def __init__(self, text: str, module: str) -> None:
+        super().__init__(text)
+        self.module = module
 
 
 @dataclass(frozen=True)
@@ -66,23 +77,44 @@ def describe(value: Any) -> Any:
     """A learner, one of its parts, or a plain value, as JSON.
 
     Raises:
-        CheckpointError: for a class that :func:`rebuild` does not know.
+        CheckpointError: for a class that :func:`rebuild` would not build, or a value that is not plain.
     """
     if isinstance(value, Learner):
-        _check_known(value, LEARNER_CLASSES)
-        return {"type": type(value).__name__, **{k: describe(v) for k, v in value.settings.items()}}
-    if is_dataclass(value) and not isinstance(value, type):
-        _check_known(value, _PART_CLASSES)
-        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, list | tuple):
+        arguments: Mapping[str, Any] = _settings_of(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        arguments = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+    elif isinstance(value, list | tuple):
         return [describe(v) for v in value]
-    return value
+    elif value is None or isinstance(value, str | bool | int | float):
+        return value
+    else:
+        raise CheckpointError(
+            f"cannot save {in_short(value)}: expected numbers, text, tuples of them, or dataclasses that are registered"
+        )
+    return {"type": _name_of(type(value)), **{name: describe(v) for name, v in arguments.items()}}
 
 
-def _check_known(value: Any, known: Mapping[str, type[Any]]) -> None:
-    name = type(value).__name__
-    if known.get(name) is not type(value):
-        raise CheckpointError(f"cannot save {name}: add its class to those that flp_agents.checkpoint may build")
+def _name_of(cls: type[Any]) -> str:
+    """As descriptions name a class: those of this package by themselves, all others with their module."""
+    if _BUILT_IN.get(cls.__name__) is cls:
+        return cls.__name__
+    name = plugins.class_name(cls)
+    if plugins.registered_class(name) is cls:
+        return name
+    how = "@flp_agents.register_learner(NAME)" if issubclass(cls, Learner) else "@flp_agents.register_class"
+    raise CheckpointError(f"cannot save {cls.__name__}: decorate it with {how}, so that a checkpoint may name it")
+
+
+def _settings_of(learner: Learner[Any]) -> Mapping[str, Any]:
+    """The constructor's arguments, all of them: what is left out would silently be another one's default."""
+    settings: Mapping[str, Any] = getattr(learner, "settings", {})
+    wanted = plugins.parameters_of(type(learner))
+    for name in [n for n, p in wanted.items() if p.kind is not p.VAR_KEYWORD and n not in settings]:
+        raise CheckpointError(
+            f"cannot save {type(learner).__name__}: its settings lack the constructor's argument {name!r}: add "
+            f"self.settings = {{**self.settings, {name!r}: {name}}} after super().__init__(...)"
+        )
+    return settings
 
 
 def rebuild(description: Any) -> Any:
@@ -96,8 +128,11 @@ def rebuild(description: Any) -> Any:
     if not isinstance(description, dict):
         return description
     arguments = {k: rebuild(v) for k, v in description.items() if k != "type"}
-    name = description.get("type")
-    build: Any = LEARNER_CLASSES.get(str(name)) or _PART_CLASSES.get(str(name))
+    name = str(description.get("type"))
+    build: Any = plugins.registered_class(name) if ":" in name else _BUILT_IN.get(name)
+    if build is None and ":" in name:
+        module = name.partition(":")[0]
+        raise MissingClass(f"the checkpoint names the class {name}, which is not registered here", module)
     if build is None:
         raise CheckpointError(f"the description names the unknown class {name!r}: was it saved by a newer version?")
     try:
@@ -107,33 +142,46 @@ def rebuild(description: Any) -> Any:
 
 
 def save(
-    folder: Path,
+    folder: str | os.PathLike[str],
     learner: Learner[Any],
-    about: Mapping[str, Any],
+    about: Mapping[str, Any] | None = None,
     *,
     progress: Mapping[str, Any] | None = None,
     optimizer: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint atomically over the one that ``folder`` may hold.
 
+    Args:
+        folder: where to; created if need be.
+        learner: of this package, or of a class that is registered.
+        about: what is to be known of it, plain values.
+        progress: what its trainer needs besides tensors to go on; none for inference only.
+        optimizer: the trainer's tensors.
+
     Raises:
         CheckpointError: if the folder cannot be written to, or the disk is full; the earlier checkpoint stays intact.
     """
+    folder = Path(folder)
+    description = describe(learner)
+    if ":" in description["type"]:
+        _check_rebuilt(learner, rebuild(description))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            files = {"weights": _write_tensors(folder, "weights", dict(learner.named_parameters()))}
+            files = {"weights": _write_tensors(folder, "weights", learner.state_dict())}
             if progress is not None:
                 files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
             content: dict[str, Any] = {
                 "format_version": FORMAT_VERSION,
-                "learner": describe(learner),
-                "about": dict(about),
+                "learner": description,
+                "about": dict(about or {}),
                 "progress": progress,
                 "files": files,
             }
             content["digest"] = _digest(content)
             write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"cannot save what is no plain value in a checkpoint: {error}") from None
         finally:
             _remove_stale(folder)
     except OSError as error:
@@ -142,12 +190,25 @@ def save(
         ) from None
 
 
-def load(folder: Path) -> Checkpoint:
+def _check_rebuilt(learner: Learner[Any], rebuilt: Learner[Any]) -> None:
+    """Makes sure that what is saved of a user's learner can be loaded: its settings may not tell all of it."""
+    shapes = [{name: value.shape for name, value in of.state_dict().items()} for of in (learner, rebuilt)]
+    differing = [name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)]
+    if differing:
+        raise CheckpointError(
+            f"cannot save {type(learner).__name__}: built again from its settings, it has another {differing[0]}: all "
+            "that its shape depends on must be an argument of its constructor"
+        )
+
+
+def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Reads and verifies a checkpoint; the learner is in evaluation mode.
 
     Raises:
-        CheckpointError: if it is missing, truncated, tampered with, or of a newer version.
+        CheckpointError: if it is missing, truncated, tampered with, or of a newer version; or if a plug-in's class is
+            missing, which is named then.
     """
+    folder = Path(folder)
     content = read_description(folder)
     try:
         return _load(folder, content)
@@ -160,12 +221,17 @@ def load(folder: Path) -> Checkpoint:
 
 
 def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
-    learner = rebuild(content["learner"])
+    try:
+        learner = rebuild(content["learner"])
+    except MissingClass as error:
+        given = content["about"].get("plugins") or [error.module]
+        raise MissingClass(f"{error}: {plugins.give_again(given)}", error.module) from None
     if not isinstance(learner, Learner):
         raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
     weights = _read_tensors(folder, content, "weights")
     for tensor in weights.values():
-        learner.to(tensor.dtype)
+        if tensor.is_floating_point():
+            learner.to(tensor.dtype)
     try:
         learner.eval().load_state_dict(weights)
     except RuntimeError:
@@ -204,7 +270,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    # Copies: meta-parameters that share their memory cannot be written otherwise.
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     name = f"{kind}-{digest[:12]}.safetensors"
     write_atomically(folder / name, data)

@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.arguments = arguments
     try:
         return int(options.run(options))
+    except SystemExit as error:
+        # No command ends Python by itself: a user's environment or learner does.
+        print(f"flp: error: a plug-in ended Python: SystemExit: {error.code}", file=sys.stderr)
+        return 1
     except FLPError as error:
         print(f"flp: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -228,7 +232,6 @@ def _add_benchmark_commands(commands: Any) -> None:
     command.add_argument("--cell-minutes", type=float, help="after which a cell has failed (default: 60)")
     command.add_argument("--retry-failed", action="store_true", help="run cells again that have failed")
     command.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_plugin(command)
     _add_env_options(command)
 
     command = _add(commands, "report", "a benchmark's results as one HTML page", "report", module)
@@ -239,17 +242,6 @@ def _add_benchmark_commands(commands: Any) -> None:
     command.add_argument("learner", help="name, or folder of a checkpoint")
     command.add_argument("--envs", nargs="+", metavar="ID", help="(default: sine waves and glyphs, if it fits)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_plugin(command)
-
-
-def _add_plugin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module that registers learners; may be repeated",
-    )
 
 
 def _add_data_commands(commands: Any) -> None:
@@ -290,15 +282,24 @@ def _add_data_root(parser: argparse.ArgumentParser) -> None:
 def _add(
     commands: Any, name: str, text: str, function: str, module: str = "commands", aliases: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
-    """A subcommand whose function is imported only when it runs, so that ``--help`` comes at once."""
+    """A subcommand, which loads plug-ins first. Its function is imported when it runs, so ``--help`` comes at once."""
 
     def run(options: argparse.Namespace) -> int:
+        if options.plugin:
+            importlib.import_module("flp_agents.plugins").load_plugins(options.plugin)
         implementation = importlib.import_module(f"flp_agents.{module}")
         run_command: Callable[[argparse.Namespace], int] = getattr(implementation, function)
         return run_command(options)
 
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, aliases=list(aliases))
     parser.set_defaults(run=run)
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module that registers learners, environments or plasticity rules; may be repeated",
+    )
     return parser
 
 

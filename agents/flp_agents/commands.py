@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flp_envs
-from flp_agents import bundled, checkpoint, factory, presets, registry
+from flp_agents import bundled, checkpoint, factory, plugins, presets, registry
 from flp_agents.bench.report import table, write_report
 from flp_agents.bench.run import QUICK_SECONDS
 from flp_agents.bench.run import bench as run_bench
@@ -44,8 +44,8 @@ RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps",
 def list_everything(options: argparse.Namespace) -> int:
     """``flp list``."""
     names = {
-        "environments": list(flp_envs.ENV_IDS),
-        "learners": list(factory.LEARNERS),
+        "environments": flp_envs.known_ids(),
+        "learners": [*factory.LEARNERS, *plugins.LEARNERS, *plugins.entry_points()],
         "alternatives": [name for name in registry.built_in_names() if name not in factory.LEARNERS],
         "presets": list(presets.PRESETS),
     }

@@ -20,7 +20,8 @@ from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.meta_gradient import inner_loop
-from flp_datasets.errors import FLPError, check_choice
+from flp_agents.plugins import without_module
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -86,7 +87,7 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
 
     Args:
         name: as on the command line.
-        envs: ids; none: the sine environments, or if it cannot live there, glyphs.
+        envs: ids, as ``flp benchmark`` takes them; none: the sine environments, or if it cannot live there, glyphs.
 
     Returns:
         A finding for each rule and environment.
@@ -94,8 +95,6 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
     Raises:
         FLPError: if the learner is unknown, or fits none of the environments.
     """
-    for env_id in envs or ():
-        check_choice("environment", env_id, flp_envs.ENV_IDS)
     registry.check_name(name)
     reasons: list[str] = []
     for group in [tuple(envs)] if envs else DEFAULT_ENVS:
@@ -116,7 +115,7 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
 
 def _fitting_env(name: str, env_id: str) -> gym.Env[Any, Any]:
     """Short lifetimes if the learner fits them, else those that the id has by itself."""
-    short = SHORT.get(env_id.split("-")[0])
+    short = SHORT.get(without_module(env_id).split("-")[0])
     for options in ([short] if short else []) + [{}]:
         env = flp_envs.make(env_id, split="meta-test", **options)
         try:
@@ -124,7 +123,7 @@ def _fitting_env(name: str, env_id: str) -> gym.Env[Any, Any]:
             return env
         except FLPError as error:
             reason = error
-        except Exception:
+        except (Exception, SystemExit):
             return env  # A fault of the learner's own: the examination will say so.
     raise reason
 
@@ -159,7 +158,7 @@ class _Examination:
             words = test()
         except FLPError as error:
             words = str(error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             words = f"raises {type(error).__name__}: {error}"
         return Finding(rule, self.env_id, not words, " ".join(words.split()))
 

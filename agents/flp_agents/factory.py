@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from functools import cache, partial
 from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from flp_agents import plugins
 from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
@@ -18,8 +21,8 @@ from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
-from flp_agents.presets import Preset
-from flp_datasets.errors import InvalidSize, check_choice
+from flp_agents.presets import Preset, get_preset
+from flp_datasets.errors import FLPError, InvalidSize, check_choice
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -90,19 +93,23 @@ def _convolutions(image_shape: tuple[int, ...], preset: Preset) -> Convolutions:
     return Convolutions(shape, preset.channels, padding=preset.padding, mean=mean, deviation=deviation)
 
 
+def _feedback(preset: Preset) -> Feedback:
+    return Feedback(
+        signal=preset.signal,
+        rectified=preset.rectified,
+        output=preset.output_feedback,
+        hidden_layers=preset.feedback_layers,
+        hidden_width=preset.feedback_width,
+        positive_output=preset.positive_output_feedback,
+    )
+
+
 def _flp(network: Network, preset: Preset, objective: Objective, seed: int) -> FLP:
     return FLP(
         network,
         preset.plastic_layers,
         rule=RULES[preset.rule](),
-        feedback=Feedback(
-            signal=preset.signal,
-            rectified=preset.rectified,
-            output=preset.output_feedback,
-            hidden_layers=preset.feedback_layers,
-            hidden_width=preset.feedback_width,
-            positive_output=preset.positive_output_feedback,
-        ),
+        feedback=_feedback(preset),
         granularity=preset.granularity,
         presynaptic=preset.presynaptic,
         initial_coefficient=preset.initial_coefficient,
@@ -148,15 +155,64 @@ LEARNERS: dict[str, Callable[[Network, Preset, Objective, int], Learner[Any]]] =
 
 
 def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int = 0) -> Learner[Any]:
-    """A new learner, with random initial meta-parameters.
+    """A new learner, with random initial meta-parameters; built in, or registered.
 
     Raises:
         InvalidChoice: for an unknown learner or rule.
         InvalidSize: for a plastic-layer count outside 1..L.
         IncompatibleSpaces: if the env's spaces do not fit.
+        FLPError: if it has no meta-parameters.
     """
-    check_choice("learner", name, LEARNERS)
+    builder = None if name in LEARNERS else plugins.registered_learner(name)
+    if builder is None:
+        check_choice("learner", name, [*LEARNERS, *plugins.LEARNERS])
+        objective = _objective(env, preset)
+        return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)
+    learner = build_registered(name, builder, env, preset, seed)
+    if not isinstance(learner, Learner) or next(learner.parameters(), None) is None:
+        raise FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
+    return learner
+
+
+def build_registered(
+    name: str, builder: Callable[..., Any], env: gym.Env[Any, Any], preset: Preset | None = None, seed: int = 0
+) -> Any:
+    """What a registered class or function makes of the arguments that it has parameters for.
+
+    Args:
+        name: that it is registered by.
+        builder: it.
+        env: of the learner.
+        preset: whose fields are offered; by default preset ``cpu``.
+        seed: of the learner.
+
+    Raises:
+        PluginError: if it needs an argument that is not offered.
+        IncompatibleSpaces: if it wants a network, and the env's spaces do not fit.
+    """
+
+    @cache
+    def settings() -> Preset:
+        return preset or get_preset("cpu", name, kind=kind_of(env), env_id=env.spec.id if env.spec else "")
+
+    @cache
+    def objective() -> Objective:
+        # A learner that wants no network needs no preset, whatever its env.
+        return objective_of(env) if preset is None else _objective(env, preset)
+
+    offered: dict[str, Callable[[], Any]] = {
+        **{field.name: partial(lambda name: getattr(settings(), name), field.name) for field in fields(Preset)},
+        "env": lambda: env,
+        "seed": lambda: seed,
+        "objective": objective,
+        "network": lambda: network_for(env, settings(), objective()),
+        "rule": lambda: RULES[settings().rule](),
+        "feedback": lambda: _feedback(settings()),
+    }
+    return plugins.call(builder, offered, ("env", "seed"))
+
+
+def _objective(env: gym.Env[Any, Any], preset: Preset) -> Objective:
     # Lifetimes of more classes, with which meta-training may begin, need more output units.
     at_first = preset.first_classes if preset.short_outer_steps else 0
-    objective = objective_of(env, max(preset.output_units, at_first))
-    return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)
+    return objective_of(env, max(preset.output_units, at_first))

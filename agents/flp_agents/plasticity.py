@@ -1,16 +1,25 @@
 """Local plasticity rules: a synapse changes by what its two ends do, and by nothing else.
 
 A rule is a pure function of presynaptic activity, postsynaptic activity, weight and coefficient. To add one: write a
-frozen dataclass with the same ``__call__``, and add it to :data:`RULES`.
+frozen dataclass with the same ``__call__``, and decorate it with :func:`register_rule`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from flp_datasets.errors import FLPError
+
+Rule = TypeVar("Rule", bound="type[PlasticityRule]")
+
+
+class RuleError(FLPError, ValueError):
+    """A plasticity rule that cannot be registered."""
 
 
 class PlasticityRule(Protocol):
@@ -74,3 +83,27 @@ class NormalisedOja:
 
 
 RULES: dict[str, type[PlasticityRule]] = {"oja": Oja, "hebb": Hebb, "normalised-oja": NormalisedOja}
+
+
+def register_rule(name: str) -> Callable[[Rule], Rule]:
+    """Makes a plasticity rule known by a name, as a decorator of its class: ``flp train --rule NAME --plugin FILE``.
+
+    The class is a frozen dataclass whose fields, its hyperparameters, all have defaults. Checkpoints can name it.
+
+    Raises:
+        RuleError: if it is not, or if another rule has this name.
+    """
+
+    def register(rule: Rule) -> Rule:
+        if not is_dataclass(rule) or not any("__call__" in vars(base) for base in rule.__mro__):
+            raise RuleError(f"expected the rule {name!r} to be a frozen dataclass with __call__, got {rule}")
+        for field in fields(rule):
+            if field.init and field.default is field.default_factory is MISSING:
+                raise RuleError(f"the field {field.name} of the rule {name!r} needs a default")
+        earlier = RULES.get(name)
+        if earlier is not None and (earlier.__module__, earlier.__qualname__) != (rule.__module__, rule.__qualname__):
+            raise RuleError(f"another plasticity rule is named {name!r} already: choose another name")
+        RULES[name] = rule
+        return rule
+
+    return register

@@ -10,35 +10,25 @@ package in the group ``flp_envs.learners``::
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.metadata
-import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
 
-from flp_agents import bundled, checkpoint
+from flp_agents import bundled, checkpoint, plugins
 from flp_agents.alternatives import ALTERNATIVES, META_TRAINED_START
-from flp_agents.factory import LEARNERS
+from flp_agents.factory import LEARNERS, build_registered
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import as_learner
+from flp_agents.plugins import PluginError
 from flp_agents.policies import find_policy, policy_names
 from flp_datasets.errors import FLPError, InvalidChoice
 
-ENTRY_POINTS = "flp_envs.learners"
 # The only one that flp train and flp train-sb3 draw from.
 TRAINING_SPLIT = "meta-train"
 Builder = TypeVar("Builder", bound=Callable[..., Any])
-
-
-class PluginError(FLPError, ValueError):
-    """A file or package that was to bring learners, and does not."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +54,14 @@ class SplitLeak(FLPError, ValueError):
     """A learner that is to be tested on what it was meta-trained on."""
 
 
-# What register_learner was told.
-_REGISTERED: dict[str, Callable[..., Any]] = {}
-
-
 def register_learner(name: str) -> Callable[[Builder], Builder]:
     """Makes a learner known by a name, as a decorator of its class or of a function that makes one.
 
     What is decorated is called with those of ``env`` and ``seed`` that it has parameters for, and returns a
     :class:`~flp_agents.learner.Learner`, a :class:`~flp_agents.plain_learner.PlainLearner`, or anything with
-    stable-baselines3's ``predict``.
+    stable-baselines3's ``predict``. What is to be meta-trained, a subclass of :class:`~flp_agents.flp.FLP` say, may
+    have the parameters ``network``, ``objective``, ``rule`` and ``feedback``, and any that is named as a field of
+    :class:`~flp_agents.presets.Preset`. Checkpoints can name a class that is decorated.
 
     Raises:
         PluginError: if a built-in learner, or another registered one, has this name.
@@ -82,10 +70,12 @@ def register_learner(name: str) -> Callable[[Builder], Builder]:
     def register(builder: Builder) -> Builder:
         if name in built_in_names():
             raise PluginError(f"a built-in learner is named {name!r} already: choose another name")
-        earlier = _REGISTERED.get(name)
-        if earlier is not None and _origin(earlier) != _origin(builder):
+        earlier = plugins.LEARNERS.get(name)
+        if earlier is not None and plugins.origin(earlier) != plugins.origin(builder):
             raise PluginError(f"another learner is registered as {name!r} already: choose another name")
-        _REGISTERED[name] = builder
+        plugins.LEARNERS[name] = builder
+        if isinstance(builder, type) and issubclass(builder, Learner):
+            plugins.register_class(builder)
         return builder
 
     return register
@@ -98,7 +88,8 @@ def built_in_names() -> list[str]:
 
 def learner_names() -> list[str]:
     """All that can be named without a path: built in, registered, of entry points, and bundled checkpoints."""
-    return list(dict.fromkeys([*built_in_names(), *_REGISTERED, *_entry_points(), *bundled.bundled_checkpoints()]))
+    brought = [*plugins.LEARNERS, *plugins.entry_points()]
+    return list(dict.fromkeys([*built_in_names(), *brought, *bundled.bundled_checkpoints()]))
 
 
 def check_name(name: str) -> None:
@@ -111,29 +102,6 @@ def check_name(name: str) -> None:
         raise InvalidChoice("learner", name, learner_names())
 
 
-def load_plugins(plugins: Iterable[str]) -> None:
-    """Imports files (``mine.py``) or modules (``mine.learners``), whose decorators then register learners.
-
-    Raises:
-        PluginError: if one cannot be found, fails, or registers nothing.
-    """
-    for plugin in plugins:
-        before = set(_REGISTERED)
-        name = _module_name(plugin)
-        if name in sys.modules:
-            continue
-        try:
-            _import(plugin, name)
-        except FLPError:
-            raise
-        except Exception as error:
-            sys.modules.pop(name, None)
-            raise PluginError(f"cannot import {plugin}: {type(error).__name__}: {error}") from None
-        if set(_REGISTERED) == before:
-            sys.modules.pop(name, None)
-            raise PluginError(f"{plugin} registers no learner: decorate one with @flp_agents.register_learner(NAME)")
-
-
 def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contender:
     """The learner of a name, or of a checkpoint's folder, fit to live in an environment.
 
@@ -143,11 +111,11 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         InvalidChoice: for an unknown name, naming the nearest.
         FLPError: if it cannot live there, or nothing was meta-trained for that environment.
     """
-    builder = _REGISTERED.get(name) or ALTERNATIVES.get(name)
-    if builder is None and name in _entry_points():
-        builder = _load_entry_point(name)
+    builder = None if name in ALTERNATIVES else plugins.registered_learner(name)
     if builder is not None:
-        learner = as_learner(_call(builder, env, seed), env)
+        return Contender(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
+    if name in ALTERNATIVES:
+        learner = as_learner(ALTERNATIVES[name](env, seed), env)
         if name not in META_TRAINED_START:
             return Contender(learner, name, f"seed {seed}")
         # Its own numbers are tuned, its weights are a checkpoint's.
@@ -233,53 +201,3 @@ def _bundled_for(learner: str, env_id: str, seed: int) -> str:
 
 def _id_of(env: gym.Env[Any, Any]) -> str:
     return env.spec.id if env.spec else type(env.unwrapped).__name__
-
-
-def _call(builder: Callable[..., Any], env: gym.Env[Any, Any], seed: int) -> Any:
-    offered = {"env": env, "seed": seed}
-    parameters = inspect.signature(builder).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return builder(**offered)
-    return builder(**{key: value for key, value in offered.items() if key in parameters})
-
-
-def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def _load_entry_point(name: str) -> Callable[..., Any]:
-    point = _entry_points()[name]
-    try:
-        builder = point.load()
-    except Exception as error:
-        raise PluginError(f"the entry point {name} = {point.value} fails: {type(error).__name__}: {error}") from None
-    if not callable(builder):
-        raise PluginError(f"the entry point {name} = {point.value} is no class or function that makes a learner")
-    return builder  # type: ignore[no-any-return]
-
-
-def _origin(builder: Callable[..., Any]) -> tuple[str, str]:
-    return (getattr(builder, "__module__", ""), getattr(builder, "__qualname__", repr(builder)))
-
-
-def _module_name(plugin: str) -> str:
-    """A file's is made from its whole path: two files may have the same name."""
-    if not plugin.endswith(".py"):
-        return plugin
-    path = str(Path(plugin).resolve())
-    return f"flp_plugin_{Path(plugin).stem}_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
-
-
-def _import(plugin: str, name: str) -> None:
-    if not plugin.endswith(".py"):
-        importlib.import_module(name)
-        return
-    path = Path(plugin)
-    if not path.is_file():
-        raise PluginError(f"no file {plugin}: --plugin expects a Python file or the name of a module")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)

@@ -46,7 +46,7 @@ def run_cell(cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None
         return failed(cell, str(error))
     except MemoryError:
         return failed(cell, "out of memory")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         name = os.path.basename(where.filename)
         return failed(cell, f"{type(error).__name__}: {error} ({name}, line {where.lineno})")

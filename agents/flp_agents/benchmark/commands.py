@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from flp_agents import registry
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
 from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.commands import env_options, typed_command
 from flp_agents.conformance import check_learner as check
+from flp_agents.plugins import load_plugins
 from flp_agents.report.page import write_report
 from flp_agents.report.tables import summary_rows
 
@@ -41,7 +41,7 @@ def benchmark(options: argparse.Namespace) -> int:
     }
     plan = replace(plan, **{key: _fixed(value) for key, value in given.items() if value})
     folder, jobs = Path(options.output), options.jobs or os.cpu_count() or 1
-    registry.load_plugins(plan.plugins)
+    load_plugins(plan.plugins)
     total = len(list(plan.cells()))
     with _show_cells(total) as on_cell:
         results = run_benchmark(
@@ -70,7 +70,6 @@ def report(options: argparse.Namespace) -> int:
 
 def check_learner(options: argparse.Namespace) -> int:
     """``flp check-learner``."""
-    registry.load_plugins(options.plugin)
     findings = check(options.learner, options.envs or None)
     if options.json:
         rows = [{"check": f.check, "env": f.env, "passed": f.passed, "words": f.words} for f in findings]

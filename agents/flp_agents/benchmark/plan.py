@@ -11,6 +11,7 @@ from typing import Any
 import flp_envs
 from flp_agents import registry
 from flp_agents.benchmark.results import Cell
+from flp_agents.plugins import load_plugins
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 
 if sys.version_info >= (3, 11):
@@ -37,7 +38,7 @@ class BenchmarkPlan:
         split: whose episodes.
         env_options: keyword arguments of the environments.
         options_of_env: further ones of single environments, by id.
-        plugins: files or modules that register learners.
+        plugins: files or modules that register learners, environments or rules.
         cell_minutes: after which a cell counts as failed.
     """
 
@@ -72,7 +73,7 @@ class BenchmarkPlan:
         Raises:
             FLPError: naming what is wrong; results on the split that a learner was meta-trained on are refused.
         """
-        registry.load_plugins(self.plugins)
+        load_plugins(self.plugins)
         check_at_least("episodes", self.episodes, 2)
         for name in ("envs", "learners"):
             values = getattr(self, name)

@@ -28,8 +28,8 @@ from flp_agents.benchmark.results import (
     write_result,
     write_tables,
 )
+from flp_agents.plugins import load_plugins
 from flp_agents.processes import set_threads
-from flp_agents.registry import load_plugins
 from flp_agents.report.tables import summary_rows
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 from flp_datasets.files import remove_leftovers, write_atomically
