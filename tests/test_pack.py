@@ -481,10 +481,6 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
         pass
 
 
-def test_packs_can_be_read_by_others(path):
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=250)

@@ -28,6 +28,7 @@ from flp_agents.progress import show_progress
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
+from flp_datasets.files import write_atomically
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.rendering import require_matplotlib
 
@@ -131,11 +132,11 @@ def _write_table(folder: Path, rows: list[Row], glyphs: list[Row], episodes: int
         *head,
         *(f"| {name} | {mean:.2f} | {error:.2f} | {median:.2f} |" for name, mean, error, median in glyphs),
     ]
-    (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(folder / "results.md", ("\n".join(lines) + "\n").encode())
     keys = ("learner", "mean", "standard_error", "median")
     content = {"env": ENV, "episodes": episodes, "seed": seed, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}
     content["glyphs"] = [dict(zip(keys, row, strict=True)) for row in glyphs]
-    (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / "results.json", (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) -> None:
@@ -164,7 +165,7 @@ def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) 
         marked=True,
     )
     left.legend(frameon=False)
-    path.write_bytes(png_of(figure))
+    write_atomically(path, png_of(figure))
 
 
 def _train_live(seconds: float, seed: int) -> tuple[float, float, int]:

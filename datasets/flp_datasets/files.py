@@ -6,14 +6,15 @@ mean is the caller's to check.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import json
 import math
 import os
+import secrets
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,39 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; nothing is left behind.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with replacing(path) as (_, handle), os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[tuple[Path, int]]:
+    """A new file beside another, which takes its place when the block ends, and is removed when the block fails.
+
+    It can be read and written by whoever the user's umask says, as any file that the user makes: those of
+    :mod:`tempfile` are the user's alone.
+
+    Yields:
+        Where it is until then, and a descriptor open for reading and writing, which the block closes.
+
+    Raises:
+        OSError: if it cannot be made, or cannot take the other's place.
+    """
+    new, handle = _open_new(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        yield new, handle
+        os.replace(new, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
+
+
+def _open_new(path: Path) -> tuple[Path, int]:
+    while True:
+        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with contextlib.suppress(FileExistsError):
+            return new, os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -16,7 +16,6 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import SourceError, check_choice
+from flp_datasets.files import remove_leftovers, replacing
 from flp_datasets.sources import SPLITS, SourceClass
 
 try:
@@ -118,33 +118,30 @@ def write_pack(
     )
     if len(set(about.names)) != len(about.names) or not about.counts or min(about.counts) < 1:
         raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with _Output(handle) as output, h5py.File(output, "w", libver=("v110", "v110")) as file:
-            checksum = about.begin_checksum()
-            images = file.create_dataset("images", about.images_shape, np.uint8)
-            start = 0
-            for of_class in classes:
-                block = _decode(of_class, channels, image_size)
-                images[start : start + len(block)] = block
-                checksum.update(block.data)
-                start += len(block)
-                output.check()
-                on_class()
-            file.create_dataset("class_names", data=_fixed(about.names))
-            file.create_dataset("class_splits", data=_fixed(about.splits))
-            file.create_dataset("class_counts", data=np.array(about.counts, np.int64))
-            file.attrs.update(format_version=FORMAT_VERSION, image_size=image_size)
-            said = {"format": FORMAT, "dataset": dataset, "source": about.source, "checksum": checksum.hexdigest()}
-            file.attrs.update({name: _fixed([text]).reshape(()) for name, text in said.items()})
-            file.close()
+    with (
+        replacing(path) as (_, handle),
+        _Output(handle) as output,
+        h5py.File(output, "w", libver=("v110", "v110")) as file,
+    ):
+        checksum = about.begin_checksum()
+        images = file.create_dataset("images", about.images_shape, np.uint8)
+        start = 0
+        for of_class in classes:
+            block = _decode(of_class, channels, image_size)
+            images[start : start + len(block)] = block
+            checksum.update(block.data)
+            start += len(block)
             output.check()
-            os.fsync(handle)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            on_class()
+        file.create_dataset("class_names", data=_fixed(about.names))
+        file.create_dataset("class_splits", data=_fixed(about.splits))
+        file.create_dataset("class_counts", data=np.array(about.counts, np.int64))
+        file.attrs.update(format_version=FORMAT_VERSION, image_size=image_size)
+        said = {"format": FORMAT, "dataset": dataset, "source": about.source, "checksum": checksum.hexdigest()}
+        file.attrs.update({name: _fixed([text]).reshape(()) for name, text in said.items()})
+        file.close()
+        output.check()
+        os.fsync(handle)
     return replace(about, checksum=checksum.hexdigest())
 
 
@@ -222,7 +219,7 @@ def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iter
     Raises:
         OSError: if the folder cannot be written.
     """
-    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
             try:
@@ -230,8 +227,7 @@ def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iter
             except BlockingIOError:
                 on_wait()
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            for left in path.parent.glob(f".{path.name}.*.tmp"):
-                left.unlink(missing_ok=True)
+            remove_leftovers(path)
         yield
     finally:
         os.close(handle)
