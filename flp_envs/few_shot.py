@@ -131,6 +131,10 @@ class FewShotTask(ShowsOptions):
             task[:, support:],
         )
 
+    def first_lifetimes(self, steps_per_task: int, num_classes: int) -> dict[str, Any]:
+        """Options for lifetimes of more classes; see :func:`flp_envs.task.first_lifetimes_of`."""
+        return {"num_classes": num_classes}
+
     def make_renderer(self) -> Renderer:
         """Draws the image asked, the classes, and the running accuracy; needs matplotlib."""
         from flp_envs.image_rendering import ImageRenderer

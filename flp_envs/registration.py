@@ -138,6 +138,34 @@ def known_ids() -> list[str]:
     return [*ENV_IDS, *(env_id for env_id in gym.registry if env_id not in {*_REGISTERED_BEFORE, *ENV_IDS})]
 
 
+# The modules that make() imported ids from, by id.
+_MODULES: dict[str, str] = {}
+
+
+def id_to_make(env: gym.Env[Any, Any]) -> str:
+    """The id by which :func:`make` makes such an env in another process: with the module that it comes from."""
+    if env.spec is None:
+        return type(env.unwrapped).__name__
+    module = _MODULES.get(env.spec.id, "")
+    return f"{module}:{env.spec.id}" if module else env.spec.id
+
+
+def options_given(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """The keyword arguments that say which env of an id it is, without those that the id brings.
+
+    They say nothing of its split, of its pictures and of where its data lie.
+    """
+    if env.spec is None:
+        return {}
+    of_id = gym.registry[env.spec.id].kwargs if env.spec.id in gym.registry else {}
+    beside = ("split", "render_mode", "data_root")
+    return {
+        name: value
+        for name, value in env.spec.kwargs.items()
+        if name not in beside and (name not in of_id or of_id[name] != value)
+    }
+
+
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
     """``gym.make``, with clear errors.
 
@@ -157,7 +185,10 @@ def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
     elif env_id not in gym.registry:
         raise InvalidChoice("environment", env_id, known_ids())
     try:
-        return gym.make(env_id, **options)
+        env = gym.make(env_id, **options)
+        if module and env.spec is not None:
+            _MODULES[env.spec.id] = module
+        return env
     except (TypeError, gym.error.Error, ImportError) as error:
         if isinstance(error, FLPError):
             raise

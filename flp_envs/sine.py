@@ -241,6 +241,10 @@ class SineTask(ShowsOptions):
             np.multiply(values, self.amplitudes[chosen, None], out=y[i])
         return SineEpisode(points, y[..., None], task, support, self.num_functions)
 
+    def first_lifetimes(self, steps_per_task: int, num_classes: int) -> dict[str, Any]:
+        """Options for shorter lifetimes; see :func:`flp_envs.task.first_lifetimes_of`."""
+        return {"steps_per_function": steps_per_task}
+
     def make_renderer(self) -> Renderer:
         """Draws one panel for each function; needs matplotlib."""
         from flp_envs.rendering import SineRenderer

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
 from flp_envs.scoring import Scoring
 
@@ -37,6 +38,8 @@ class Renderer(Protocol):
 
 class Task(Protocol):
     """A family of episodes of equal length.
+
+    A task may also have ``first_lifetimes``, see :func:`first_lifetimes_of`, and ``data``, see :func:`data_of`.
 
     Attributes:
         split: which part of the data it draws from.
@@ -80,6 +83,38 @@ class Task(Protocol):
     def make_renderer(self) -> Renderer:
         """What draws its lifetimes."""
         ...
+
+
+def first_lifetimes_of(env: Any, *, steps_per_task: int, num_classes: int) -> dict[str, Any] | None:
+    """The options of an environment for the cheaper lifetimes with which its meta-training may begin.
+
+    They are the task's to describe, by an optional method ``first_lifetimes(steps_per_task, num_classes)``. It returns
+    keyword arguments for the environment's id, of those that the task reads of the two wishes: shorter lifetimes, or
+    lifetimes of more classes. An environment without a task may have the method itself. One that has none is
+    meta-trained on full lifetimes alone.
+
+    Args:
+        env: any env, or a task.
+        steps_per_task: the support steps wished for of each sub-task.
+        num_classes: the classes wished for, where targets are labels.
+
+    Returns:
+        The options; none, if the environment does not say.
+
+    Raises:
+        FLPError: if the method returns anything but named options.
+    """
+    inner = getattr(env, "unwrapped", env)
+    describe = getattr(getattr(inner, "task", inner), "first_lifetimes", None)
+    if describe is None:
+        return None
+    options = describe(steps_per_task=steps_per_task, num_classes=num_classes)
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise FLPError(
+            f"first_lifetimes must return options of the environment by name, such as {{'steps': {steps_per_task}}}, "
+            f"got {options!r}"
+        )
+    return dict(options)
 
 
 def data_of(env: Any) -> dict[str, str]:

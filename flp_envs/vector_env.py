@@ -87,7 +87,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         parts = {name: [(c.envs, c.of(getattr(c.episode, name))) for c in self._cohorts] for name in names}
         return Episode(**{name: self._gather(of_name) for name, of_name in parts.items()})
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generator of every env."""
         self._seed([None] * self.num_envs)
@@ -200,10 +200,12 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
     def _observe(self) -> Observation:
         parts = [(cohort.envs, cohort.observe()) for cohort in self._cohorts]
 
-        def of_all(name: str) -> NDArray[Any]:
-            return self._gather([(envs, observation[name]) for envs, observation in parts])
-
-        return {"x": of_all("x"), "y": of_all("y"), "has_target": of_all("has_target"), "phase": of_all("phase")}
+        return {
+            "x": self._gather([(envs, shown["x"]) for envs, shown in parts]),
+            "y": self._gather([(envs, shown["y"]) for envs, shown in parts]),
+            "has_target": self._gather([(envs, shown["has_target"]) for envs, shown in parts]),
+            "phase": self._gather([(envs, shown["phase"]) for envs, shown in parts]),
+        }
 
     def _begin(self, envs: NDArray[np.int64]) -> None:
         """New episodes in some envs."""

@@ -87,6 +87,8 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
     print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
     shared = f", shared by {run.processes.world} processes" if run.processes.world > 1 else ""
     print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{shared}")
+    for note in run.notes:
+        print(note)
     with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
         interrupted = run.run(
             save_every_seconds=options.save_every,

@@ -191,8 +191,13 @@ def policy_names() -> list[str]:
     return list(ALGORITHMS)
 
 
-def find_policy(name: str, env_id: str) -> SavedPolicy:
+def find_policy(name: str, env_id: str, env_words: str = "") -> SavedPolicy:
     """The policy that comes with the package, trained on an environment by an algorithm.
+
+    Args:
+        name: of the algorithm.
+        env_id: of the environment.
+        env_words: what a command is to be told of the environment, for the error; none: its id.
 
     Raises:
         InvalidChoice: for an unknown algorithm, naming the nearest.
@@ -204,6 +209,6 @@ def find_policy(name: str, env_id: str) -> SavedPolicy:
         if (about.algorithm, about.env) == (name, env_id):
             return load_policy(path.parent)
     raise FLPError(
-        f"no bundled policy of {name} for {env_id}: train one with flp train-sb3 --algorithm {name} --env {env_id} "
-        "--output FOLDER"
+        f"no bundled policy of {name} for {env_id}: train one with flp train-sb3 --algorithm {name} "
+        f"{env_words or f'--env {env_id}'} --output FOLDER"
     )

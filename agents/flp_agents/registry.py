@@ -10,6 +10,7 @@ package in the group ``flp_envs.learners``::
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from flp_agents.plain_learner import as_learner
 from flp_agents.plugins import PluginError
 from flp_agents.policies import find_policy, policy_names
 from flp_datasets.errors import FLPError, InvalidChoice
+from flp_envs.registration import id_to_make, options_given
 
 # The only one that flp train and flp train-sb3 draw from.
 TRAINING_SPLIT = "meta-train"
@@ -123,9 +125,9 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         return replace(of_start, learner=learner, title=name)
     env_id = _id_of(env)
     if name in LEARNERS:
-        return _of_checkpoint(_bundled_for(name, env_id, seed), env)
+        return _of_checkpoint(_bundled_for(name, env, seed), env)
     if name in policy_names():
-        policy = find_policy(name, env_id)
+        policy = find_policy(name, env_id, _words_of(env))
         return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
     if name in bundled.bundled_checkpoints() or Path(name).exists():
         return _of_checkpoint(name, env)
@@ -189,14 +191,25 @@ def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
     )
 
 
-def _bundled_for(learner: str, env_id: str, seed: int) -> str:
+def _bundled_for(learner: str, env: gym.Env[Any, Any], seed: int) -> str:
+    env_id = _id_of(env)
     fitting = bundled.bundled_for(env_id, learner)
     if not fitting:
         raise FLPError(
-            f"no bundled checkpoint of {learner} for {env_id}: meta-train one (flp train --env {env_id} --learner "
-            f"{learner}) and name its folder as the learner"
+            f"no bundled checkpoint of {learner} for {env_id}: meta-train one (flp train --learner {learner} "
+            f"{_words_of(env)}) and name its folder as the learner"
         )
     return fitting[seed % len(fitting)]
+
+
+def _words_of(env: gym.Env[Any, Any]) -> str:
+    """What a training command must be told to train on such an env."""
+    words = ["--env", id_to_make(env)]
+    for name, value in options_given(env).items():
+        words += ["--env-option", f"{name}={value}"]
+    for plugin in plugins.loaded_plugins():
+        words += ["--plugin", plugin]
+    return shlex.join(words)
 
 
 def _id_of(env: gym.Env[Any, Any]) -> str:

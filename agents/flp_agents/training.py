@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,7 +32,7 @@ from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes, seed_env
-from flp_envs.task import data_of
+from flp_envs.task import data_of, first_lifetimes_of
 
 try:
     import fcntl
@@ -56,14 +57,24 @@ class TrainingRun(ShowsOptions):
         folder: where to; created if need be.
         device: where the tensors live.
         processes: with whom the meta-batch is shared; one of them writes.
+
+    Attributes:
+        notes: what of the plan could not be done, and what is done instead, a line each.
     """
 
     def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> None:
         self.plan, self.folder, self.processes = plan, folder, processes
         processes.check_same({name: value for name, value in plan.to_json().items() if name != "command"})
         self.seconds = 0.0
+        self.notes: list[str] = []
         torch.manual_seed(plan.seed)
         env = plan.make_env("meta-train")
+        if plan.settings.short_outer_steps and self._first_options(env) is None:
+            self.notes.append(
+                f"{plan.env} does not say how its lifetimes can be made cheaper (Task.first_lifetimes): all "
+                f"{plan.settings.outer_steps} outer steps are on full lifetimes"
+            )
+            self.plan = plan = replace(plan, settings=replace(plan.settings, short_outer_steps=0))
         self._data = data_of(env) or None
         self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
         if plan.settings.precision == "tf32":
@@ -214,12 +225,14 @@ class TrainingRun(ShowsOptions):
 
     def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
         """Draws full lifetimes, or those of the first outer steps."""
+        env = self.plan.make_env("meta-train")
+        return env if full else self.plan.make_env("meta-train", **(self._first_options(env) or {}))
+
+    def _first_options(self, env: gym.Env[Any, Any]) -> dict[str, Any] | None:
         settings = self.plan.settings
-        if full:
-            return self.plan.make_env("meta-train")
-        if isinstance(self.learner.objective, CrossEntropy):
-            return self.plan.make_env("meta-train", num_classes=settings.first_classes)
-        return self.plan.make_env("meta-train", steps_per_function=settings.short_steps_per_function)
+        return first_lifetimes_of(
+            env, steps_per_task=settings.short_steps_per_function, num_classes=settings.first_classes
+        )
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates full lifetimes on the meta-test split, in float32, and writes the result into the checkpoint."""
