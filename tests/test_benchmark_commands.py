@@ -1,6 +1,7 @@
 """flp benchmark, flp report, flp check-learner: what is typed and what is printed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def test_a_benchmark_and_its_report(tmp_path, capsys):
     assert benchmark(folder, "mean", "seeded", "raises") == 0
     printed = capsys.readouterr()
     assert "FLPSine-Continual-v0, meta-test, mse" in printed.out
+    assert re.search(r"^mean +2 seeds", printed.out, flags=re.MULTILINE)
+    assert "Fewer than 5 networks or seeds: no interval over them" in printed.out
     assert "failed (seed 1): ZeroDivisionError: cannot [be] learned" in " ".join(printed.out.split())
     assert f"flp report {folder}" in printed.out.replace("\n", "")
     assert printed.err.count("FLPSine-Continual-v0 mean seed") == 2
@@ -38,8 +41,12 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["learner"] for row in rows} == {"mean"}
     query = next(row for row in rows if row["metric"] == "query_score")
-    assert (query["networks"], query["episodes"]) == (2, 6)
-    assert query["interval_over_episodes_low"] <= query["mean"] <= query["interval_over_episodes_high"]
+    assert (query["replicate"], query["replicates"], query["episodes"]) == ("seed", 2, 6)
+    assert sum(query["means"]) / 2 == pytest.approx(query["mean"])
+    # Of two seeds, and of three episodes each, there is none.
+    assert {query[f"interval_over_{what}_{end}"] for what in ("replicates", "episodes") for end in ("low", "high")} == {
+        None
+    }
 
 
 def test_a_plan_in_a_file_and_options_that_override_it(tmp_path, capsys):

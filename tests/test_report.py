@@ -8,7 +8,7 @@ import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
 from flp_agents.benchmark.results import ResultsError, write_result
-from flp_agents.report.page import _verdict, render_page, write_report
+from flp_agents.report.page import render_page, write_report
 from flp_datasets.errors import FLPError
 
 VOID = {"meta", "link", "br", "img", "hr"}
@@ -174,16 +174,3 @@ def test_settings_of_one_environment_have_addresses_of_their_own():
         "flpsine-continual-v0--2",
     ]
     assert "num_functions = 4" in page.words
-
-
-@pytest.mark.parametrize(
-    ("interval", "verdict"),
-    [
-        ((0.1, 0.2), "worse"),
-        ((-0.2, -0.1), "better"),
-        ((-0.1, 0.1), "no clear difference"),
-        ((float("nan"),) * 2, "not known"),
-    ],
-)
-def test_verdicts(interval, verdict):
-    assert _verdict(interval) == verdict

@@ -18,14 +18,16 @@ def stamped(result, **changes):
 
 
 def test_whole_results_of_several_networks_need_no_note():
-    assert notes([made_up_result(name, seed=seed) for name in ("ridge", "sgd") for seed in range(2)]) == []
+    assert notes([made_up_result(name, seed=seed) for name in ("ridge", "sgd") for seed in range(5)]) == []
 
 
 @pytest.mark.parametrize(
     ("results", "note"),
     [
-        ([made_up_result("ridge")], "One seed only"),
-        ([made_up_result("flp", seed=s) for s in range(2)], "One network each: FLP (2)."),
+        ([made_up_result("ridge")], "Fewer than 5 networks or seeds: ridge (1 seed). No interval over them is given"),
+        ([made_up_result("flp", seed=s) for s in range(5)], "Fewer than 5 networks or seeds: FLP (2) (1 network)."),
+        ([made_up_result("flp", seed=s, network=f"{s % 3}") for s in range(6)], "or seeds: FLP (2) (3 networks)."),
+        ([made_up_result("ridge", episodes=4)], "fewer than 5 episodes a seed, so no intervals over episodes either"),
         ([made_up_result("ridge", failure="hung")], "Failed: the only cell."),
         ([made_up_result("ridge", failure="hung")], "FLPSine-Continual-v0: every cell failed"),
         ([made_up_result("ridge"), made_up_result("sgd", failure="hung")], "Failed: 1 of 2 cells."),
@@ -64,7 +66,7 @@ def test_files_that_were_left_out_come_first():
 def test_many_names_are_counted():
     results = [made_up_result(f"learner {i}", network="one", seed=s) for i in range(9) for s in range(2)]
     (note,) = notes(results)
-    assert "learner 5 and 3 more" in note
+    assert "and 3 more" in note
 
 
 def facts(results):
@@ -74,6 +76,8 @@ def facts(results):
 def test_facts_are_what_the_stamps_say():
     assert facts(made_up_benchmark(("flp", "ridge"), seeds=2)) == {
         "compared": "2 learners in 2 settings, seeds 0, 1, 8 episodes each, 8 cells",
+        "replicates": "1 network of 1 learner, 2 seeds of 1 learner: fewer than 5 are shown one by one, without an "
+        "interval",
         "when": "2026-11-24 to 2026-11-25",
         "machine": STAMP["machine"],
         "versions": "flp-envs 0.1.0, python 3.11.7, torch 2.13.0",

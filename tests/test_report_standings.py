@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
 from flp_agents.benchmark.results import METRICS
-from flp_agents.report.standings import compare_with_best, make_boards, overall_order
+from flp_agents.report.standings import compare_with_best, make_boards, overall_order, verdict_of
 from flp_agents.uncertainty import compare, summarize
 
 ENV = "FLPSine-Continual-v0"
@@ -33,7 +34,8 @@ def test_episodes_of_one_network_are_put_together_and_networks_are_kept_apart():
     scores = [made_up_result("flp", seed=seed).scores["query_score"] for seed in range(3)]
     assert str(flp.summaries["query_score"]) == str(summarize({"one": [*scores[0], *scores[1], *scores[2]]}))
     ridge = board_of([made_up_result("ridge", seed=seed) for seed in range(3)]).standings[0]
-    assert ridge.summaries["query_score"].networks == 3
+    assert ridge.summaries["query_score"].replicates == 3
+    assert (flp.replicates, ridge.replicates) == ("1 network", "3 seeds")
     assert ridge.summaries["query_score"].episodes == 24
 
 
@@ -74,7 +76,8 @@ def test_learners_are_compared_on_the_episodes_that_both_lived_through():
     results = [made_up_result("flp", seed=seed) for seed in range(3)] + [
         made_up_result("sgd", seed=seed) for seed in (2, 0)
     ]
-    ((standing, pair),) = compare_with_best(board_of(results))
+    (found,) = compare_with_best(board_of(results))
+    standing, pair = found.standing, found.over_episodes
     by_cell = {(r.cell.learner, r.cell.seed): r.scores["query_score"] for r in results}
     expected = compare(*(by_cell[name, 0] + by_cell[name, 2] for name in ("sgd", "flp")))
     assert standing.name == "sgd"
@@ -122,7 +125,8 @@ def test_networks_that_take_turns_are_one_learner():
         for seed, digest in enumerate("ab")
     ]
     (standing,) = board_of(results).standings
-    assert standing.summaries["query_score"].networks == 2
+    assert standing.summaries["query_score"].replicates == 2
+    assert standing.replicates == "2 networks"
 
 
 def test_an_invented_name_is_not_taken_twice():
@@ -149,3 +153,52 @@ def test_no_mean_stands_out_where_all_are_alike():
     assert board.best_mean("forward_transfer") != board.best_mean("forward_transfer")
     assert board.best_mean("query_score") == board.best.score
     assert board.best_mean("backward_transfer") == max(s.summaries["backward_transfer"].mean for s in board.standings)
+
+
+def against(best_networks, networks, seeds):
+    """Two meta-trained learners, whose networks take turns, the second a little worse on every episode."""
+    results = []
+    for seed in range(seeds):
+        for name, number, worse in (("flp", best_networks, 0.0), ("gradient-based", networks, 0.01)):
+            result = made_up_result(name, seed=seed, network=f"{name} {seed % number}")
+            base = made_up_result("flp", seed=seed).scores["query_score"]
+            results.append(with_scores(result, [score + worse * (1 + seed / 10) for score in base]))
+    (pair,) = compare_with_best(board_of(results))
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("best_networks", "networks", "seeds", "independent"),
+    [(1, 1, 3, 1), (1, 6, 6, 1), (6, 6, 6, 6), (5, 5, 10, 5), (3, 6, 6, 3), (2, 3, 6, 1), (4, 4, 4, 4)],
+)
+def test_differences_that_share_a_network_are_not_independent(best_networks, networks, seeds, independent):
+    pair = against(best_networks, networks, seeds)
+    assert len(pair.differences) == independent
+    known = pair.over_replicates[0] == pair.over_replicates[0]
+    assert known == (independent >= 5)
+    assert pair.verdict == ("worse" if known else "worse in these runs")
+
+
+def test_many_episodes_of_few_seeds_say_nothing_of_learners():
+    """One seed is lucky for the one, one for the other: over episodes they differ, over seeds they do not."""
+    results = []
+    for seed in range(6):
+        for name, level in (("ridge", 1.0), ("sgd", 0.9 if seed % 2 else 1.2)):
+            result = made_up_result(name, seed=seed, episodes=40)
+            results.append(with_scores(result, [level + 0.01 * (i % 5) for i in range(40)]))
+    (pair,) = compare_with_best(board_of(results))
+    assert verdict_of(pair.over_episodes.interval) == "worse"
+    assert pair.verdict == "no clear difference"
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.1, 0.2), "worse"),
+        ((-0.2, -0.1), "better"),
+        ((-0.1, 0.1), "no clear difference"),
+        ((float("nan"),) * 2, "not known"),
+    ],
+)
+def test_verdicts(interval, verdict):
+    assert verdict_of(interval) == verdict

@@ -31,11 +31,15 @@ def test_a_row_for_every_environment_learner_and_metric():
         "unit": "mse",
         "higher_is_better": False,
         "mean": expected.mean,
-        "networks": 2,
+        "replicate": "seed",
+        "replicates": 2,
+        "means": list(expected.means),
         "episodes": 16,
-        "standard_error_over_networks": expected.standard_error_over_networks,
-        "interval_over_networks_low": expected.interval_over_networks[0],
-        "interval_over_networks_high": expected.interval_over_networks[1],
+        "standard_error_over_replicates": expected.standard_error_over_replicates,
+        "interval_over_replicates_low": None,
+        "interval_over_replicates_high": None,
+        "deviation_between_replicates": expected.deviation_between_replicates,
+        "deviation_between_episodes": expected.deviation_between_episodes,
         "standard_error_over_episodes": expected.standard_error_over_episodes,
         "interval_over_episodes_low": expected.interval_over_episodes[0],
         "interval_over_episodes_high": expected.interval_over_episodes[1],
@@ -46,7 +50,7 @@ def test_rows_are_json_even_where_little_is_known():
     rows = summary_rows([made_up_result(), made_up_result("mine", failure="hung")])
     json.dumps(rows, allow_nan=False)
     assert {row["learner"] for row in rows} == {"flp"}
-    assert rows[0]["standard_error_over_networks"] is None
+    assert rows[0]["standard_error_over_replicates"] is None
 
 
 def test_only_failures_make_no_rows():
@@ -73,7 +77,7 @@ def tables():
 
 
 def test_the_tables_of_a_board():
-    scores, metrics, pairs = tables()
+    scores, replicates, metrics, pairs = tables()
     assert [row[0].text for row in scores.rows] == ["FLP (2)", "joint-training", "ridge", "mine"]
     assert scores.rows[0][1].best
     assert not scores.rows[1][1].best
@@ -82,7 +86,10 @@ def test_the_tables_of_a_board():
     assert metrics.rows[1][1 + list(METRICS).index("forgetting") - 1] == Entry(UNKNOWN)
     assert [row[0].text for row in pairs.rows] == ["joint-training", "ridge"]
     assert "minus that of FLP (2)" in pairs.caption
-    for table in (scores, metrics, pairs):
+    assert {row[-1].text.split(" in ")[-1] for row in pairs.rows} == {"these runs"}
+    assert [row[1].text for row in replicates.rows] == ["1 network", "2 seeds", "2 seeds"]
+    assert [row[2].text.count(";") for row in replicates.rows] == [0, 1, 1]
+    for table in (scores, replicates, metrics, pairs):
         assert all(len(row) == len(table.headings) for row in table.rows)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flp_agents import uncertainty
 from flp_agents.metrics import InvalidScores
-from flp_agents.uncertainty import compare, standard_error, summarize
+from flp_agents.uncertainty import FEWEST, compare, standard_error, student_interval, student_quantile, summarize
 from flp_datasets.errors import InvalidSize
 
 some = settings(max_examples=40, deadline=None)
@@ -24,28 +24,56 @@ def test_standard_error_by_hand():
 
 
 def test_summary_by_hand():
-    """Networks' means are 2 and 7, whose deviations are 2.5: variance 12.5, of their mean 6.25. Within the first the
+    """Replicates' means are 2 and 7, whose deviations are 2.5: variance 12.5, of their mean 6.25. Within the first the
     variance is 2, of its mean 1; within the second 4, of its mean 4/3; of the mean of both (1 + 4/3)/4."""
     summary = summarize({"a": [1, 3], "b": [5, 7, 9]})
-    assert (summary.mean, summary.networks, summary.episodes) == (4.5, 2, 5)
-    assert summary.standard_error_over_networks == pytest.approx(2.5)
+    assert (summary.mean, summary.replicates, summary.episodes, summary.means) == (4.5, 2, 5, (2, 7))
+    assert summary.standard_error_over_replicates == pytest.approx(2.5)
     assert summary.standard_error_over_episodes == pytest.approx((7 / 3) ** 0.5 / 2)
-    # Of 2 and 7 a resample has the mean 2 in one case of four, and 7 in one of four.
-    assert summary.interval_over_networks == (2, 7)
+    # Of the 12.5 between the means, episodes explain the mean of 1 and 4/3.
+    assert summary.deviation_between_replicates == pytest.approx((12.5 - 7 / 6) ** 0.5)
+    assert summary.deviation_between_episodes == pytest.approx(3**0.5)
 
 
-def test_intervals_over_episodes_keep_to_the_networks():
-    """The first network's mean is 0, 1 or 2, the second's 10, 12 or 14: the lowest mean of both, 5, in one case of 16,
-    which is more than 2.5 %. All four scores in one pot would give 0.5."""
-    assert summarize({"a": [0, 2], "b": [10, 14]}).interval_over_episodes == (5, 8)
+@pytest.mark.parametrize("number", range(1, FEWEST))
+def test_of_few_values_there_is_no_interval(number):
+    of_few_replicates = summarize({str(i): [i, i + 1, i - 1, i + 2, i] for i in range(number)})
+    assert all(map(math.isnan, of_few_replicates.interval_over_replicates))
+    assert not any(map(math.isnan, of_few_replicates.interval_over_episodes))
+    assert len(of_few_replicates.means) == number
+    of_few_episodes = summarize({str(i): [*range(number), i] if i else [*range(number)] for i in range(FEWEST)})
+    assert all(map(math.isnan, of_few_episodes.interval_over_episodes))
+    assert not any(map(math.isnan, of_few_episodes.interval_over_replicates))
+    assert all(map(math.isnan, compare(range(number), [2] * number).interval))
+
+
+def test_students_interval_by_hand():
+    """Of 1 to 5: mean 3, standard error (2.5/5)**0.5; Student's t of four degrees of freedom is 2.776 at 95 %."""
+    summary = summarize({str(i): [i] for i in range(1, 6)})
+    half = 2.7764451 * 0.5**0.5
+    assert summary.interval_over_replicates == pytest.approx((3 - half, 3 + half), rel=1e-6)
+
+
+def test_students_quantiles_are_those_of_the_tables():
+    """Abramowitz & Stegun (1964), table 26.10; of many degrees of freedom it is the normal distribution's."""
+    known = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 30: 2.042, 120: 1.980}
+    assert {freedom: round(student_quantile(freedom), 3) for freedom in known} == known
+    assert student_quantile(5000) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_intervals_over_episodes_keep_to_the_replicates():
+    """Each one's own episodes are resampled: how far apart the two are does not show."""
+    near, far = summarize({"a": range(10), "b": range(10)}), summarize({"a": range(10), "b": range(100, 110)})
+    widths = [high - low for low, high in (near.interval_over_episodes, far.interval_over_episodes)]
+    assert widths[0] == pytest.approx(widths[1])
 
 
 def test_interval_by_hand():
-    """Of 0, 0, 0 and 4, resampled: the mean is 0 in 81 cases of 256, at least 3 in 13 (5 %), and 4 in 1 (0.4 %)."""
-    comparison = compare([1, 1, 1, 5], [1, 1, 1, 1])
-    assert comparison.interval == (0, 3)
-    # Of 0, 0 and 6: the mean is 6 in one case of 27, 3.7 %.
-    assert compare([0, 0, 6], [0, 0, 0]).interval == (0, 6)
+    """Of six zeros and a 7, resampled: the mean is the number of sevens, binomial with 7 draws and p = 1/7. Student's t
+    of six degrees of freedom is 2.447, and (7/6)**0.5 times that cuts off 0.41 % of a normal distribution. Of the
+    resamples, 34 % have no seven, 1.02 % have four or more, and 0.1 % five or more: so the ends are 0 and 4."""
+    assert compare([0] * 6 + [7], [0] * 7).interval == (0, 4)
+    assert compare([1] * 6 + [8], [1] * 7).interval == (0, 4)
 
 
 def test_comparison_by_hand():
@@ -74,25 +102,31 @@ def test_networks_on_the_same_episodes_share_what_is_hard():
     together, apart = summarize(same, same_episodes=True), summarize(same)
     assert together.standard_error_over_episodes == pytest.approx((13 / 3) ** 0.5)
     assert apart.standard_error_over_episodes == pytest.approx((13 / 6) ** 0.5)
-    # All three alike in one case of 27: the ends are those of the means themselves.
-    assert together.interval_over_episodes == (1.5, 8.5)
-    assert apart.interval_over_episodes[0] > 1.5
-    assert together.standard_error_over_networks == apart.standard_error_over_networks == pytest.approx(0.5)
-    assert (together.networks, together.episodes, together.mean) == (2, 6, 4.5)
+    assert together.standard_error_over_replicates == apart.standard_error_over_replicates == pytest.approx(0.5)
+    assert (together.replicates, together.episodes, together.mean) == (2, 6, 4.5)
+    # The second is worse by 1 on every episode: all of the variance of their means, 1/2, is theirs. Where the episodes
+    # were not the same, episodes would explain it.
+    assert together.deviation_between_replicates == pytest.approx(0.5**0.5)
+    assert apart.deviation_between_replicates == 0
+    widths = []
+    for same_episodes in (True, False):
+        low, high = summarize({"a": range(20), "b": range(1, 21)}, same_episodes=same_episodes).interval_over_episodes
+        widths.append(high - low)
+    assert widths[0] > 1.3 * widths[1]
 
 
-def test_of_one_network_or_episode_nothing_is_known():
+def test_of_one_replicate_or_episode_nothing_is_known():
     one_network = summarize({"a": [1, 2, 3]})
-    assert math.isnan(one_network.standard_error_over_networks)
-    assert all(map(math.isnan, one_network.interval_over_networks))
+    assert math.isnan(one_network.standard_error_over_replicates)
+    assert math.isnan(one_network.deviation_between_replicates)
+    assert one_network.deviation_between_episodes == 1
     assert one_network.standard_error_over_episodes == pytest.approx(1 / 3**0.5)
-    assert one_network.interval_over_episodes[0] < 2 < one_network.interval_over_episodes[1]
     one_episode = summarize({"a": [1], "b": [3, 4]})
     assert math.isnan(one_episode.standard_error_over_episodes)
-    assert all(map(math.isnan, one_episode.interval_over_episodes))
-    assert one_episode.standard_error_over_networks == pytest.approx(1.25)
+    assert math.isnan(one_episode.deviation_between_replicates)
+    assert math.isnan(one_episode.deviation_between_episodes)
+    assert one_episode.standard_error_over_replicates == pytest.approx(1.25)
     assert math.isnan(compare([1], [2]).standard_error)
-    assert all(map(math.isnan, compare([1], [2]).interval))
 
 
 def covered(interval_of):
@@ -105,9 +139,9 @@ def covered(interval_of):
 def test_intervals_hold_the_true_mean_as_often_as_they_say():
     """Of 60 or more independent values, it should be 94 to 95 of 100 samples; so few as 500 tell that from 90."""
 
-    def over_networks(rng, seed):
+    def over_replicates(rng, seed):
         drawn = {str(i): [score] for i, score in enumerate(rng.normal(size=60))}
-        return summarize(drawn, seed, resamples=500).interval_over_networks
+        return summarize(drawn, seed, resamples=500).interval_over_replicates
 
     def over_episodes(rng, seed):
         drawn = {"a": rng.normal(5, 1, 60), "b": rng.normal(-5, 4, 80)}
@@ -117,8 +151,44 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say():
         hard = 10 * rng.normal(size=80)
         return compare(hard + rng.normal(1, 1, 80), hard + 1, seed=seed, resamples=500).interval
 
-    for interval_of in (over_networks, over_episodes, paired):
+    for interval_of in (over_replicates, over_episodes, paired):
         assert 0.92 <= covered(interval_of) <= 0.97, interval_of.__name__
+
+
+@pytest.mark.parametrize("number", [FEWEST, 8, 20])
+def test_intervals_over_few_replicates_hold_the_true_mean_too(number):
+    """Whose starts differ, and whose episodes differ besides: the interval is for both together."""
+
+    def over_replicates(rng, seed):
+        starts = rng.normal(0, 1, (number, 1))
+        return student_interval((starts + rng.normal(0, 2, (number, 6))).mean(axis=1))
+
+    assert 0.93 <= covered(over_replicates) <= 0.97
+
+
+@pytest.mark.parametrize("number", [FEWEST, 8, 20])
+def test_intervals_over_few_episodes_hold_the_true_mean_nearly_as_often_as_they_say(number):
+    """Percentiles as they are would do so in 84, 88 and 93 of 100 samples."""
+
+    def over_episodes(rng, seed):
+        return summarize({"a": rng.normal(size=number)}, seed, resamples=2000).interval_over_episodes
+
+    assert covered(over_episodes) >= 0.91
+
+
+@pytest.mark.parametrize(("between", "within"), [(1.0, 2.0), (0.0, 1.0), (3.0, 0.5)])
+@pytest.mark.parametrize("same_episodes", [True, False])
+def test_what_differs_between_starts_and_between_episodes_is_taken_apart(between, within, same_episodes):
+    """Both variances are found, however large the other one is; a start has a share in how an episode goes, too."""
+    rng = np.random.default_rng(0)
+    starts = between * rng.normal(size=(200, 1))
+    shared = within * rng.normal(size=(1 if same_episodes else 200, 30))
+    scores = starts + shared + 0.3 * rng.normal(size=(200, 30))
+    drawn = dict(zip(map(str, range(200)), scores, strict=True))
+    summary = summarize(drawn, same_episodes=same_episodes, resamples=1)
+    assert summary.deviation_between_replicates == pytest.approx(between, rel=0.15, abs=0.15)
+    expected = math.hypot(within, 0.3)
+    assert summary.deviation_between_episodes == pytest.approx(expected, rel=0.3 if same_episodes else 0.05)
 
 
 def test_of_many_values_the_interval_is_that_of_a_normal_mean():
@@ -159,7 +229,7 @@ def test_how_many_are_drawn_at_a_time_does_not_show(monkeypatch):
 def test_a_shift_moves_the_interval_and_leaves_the_errors(drawn, shift):
     summary = summarize(drawn, resamples=200)
     moved = summarize({name: np.add(values, shift) for name, values in drawn.items()}, resamples=200)
-    for what in ("networks", "episodes"):
+    for what in ("replicates", "episodes"):
         interval = np.add(getattr(summary, f"interval_over_{what}"), shift)
         np.testing.assert_allclose(getattr(moved, f"interval_over_{what}"), interval, atol=1e-9)
         name = f"standard_error_over_{what}"
@@ -168,7 +238,7 @@ def test_a_shift_moves_the_interval_and_leaves_the_errors(drawn, shift):
 
 
 @some
-@given(scores, st.integers(-50, 50))
+@given(st.lists(st.integers(-50, 50), min_size=3, max_size=20), st.integers(-50, 50))
 def test_intervals_of_symmetric_scores_hold_the_mean(half, centre):
     values = [centre + part for score in half for part in (score, -score)]
     low, high = summarize({"a": values}, resamples=1000).interval_over_episodes
@@ -198,10 +268,10 @@ def test_the_other_way_round_a_comparison_says_the_same(pairs, higher_is_better)
         (lambda: compare([1, 2], [1, math.nan]), "b: expected finite scores, got nan for episode 1"),
         (lambda: compare([1, math.inf], [1, 2]), "a: expected finite scores, got inf for episode 1"),
         (lambda: compare([[1, 2]], [[1, 2]]), r"a: expected numbers of shape \(E\), got \(1, 2\)"),
-        (lambda: summarize({}), "at least one network, got none"),
-        (lambda: summarize({"a": [1], "seed 3": []}), "network seed 3: expected scores of at least one episode"),
-        (lambda: summarize({"a": [1.0, None]}), "network a: expected finite scores, got nan for episode 1"),
-        (lambda: summarize({"a": "good"}), r"network a: expected numbers of shape \(E\), got something else"),
+        (lambda: summarize({}), "at least one network or seed, got none"),
+        (lambda: summarize({"a": [1], "seed 3": []}), "seed 3: expected scores of at least one episode"),
+        (lambda: summarize({"a": [1.0, None]}), "a: expected finite scores, got nan for episode 1"),
+        (lambda: summarize({"a": "good"}), r"a: expected numbers of shape \(E\), got something else"),
         (lambda: summarize({"a": [1, 2], "b": [1]}, same_episodes=True), r"all on the same episodes, got \[1, 2\]"),
     ],
 )

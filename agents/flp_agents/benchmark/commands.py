@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ from flp_agents.commands import env_options, typed_command
 from flp_agents.conformance import check_learner as check
 from flp_agents.plugins import load_plugins
 from flp_agents.report.page import write_report
-from flp_agents.report.tables import summary_rows
+from flp_agents.report.standings import make_boards
+from flp_agents.report.tables import FEW, summary_rows
+from flp_agents.uncertainty import Summary
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -131,37 +134,37 @@ def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
 
 
 def _print_tables(results: Sequence[CellResult]) -> None:
-    """For each environment, its learners with the most important metrics, best first."""
+    """For each setting, its learners with the most important metrics, best first."""
     shown = ("query_score", "prequential_score", "forgetting", "backward_transfer", "forward_transfer")
     console = Console()
-    rows = summary_rows(results)
-    for env in dict.fromkeys(result.cell.env for result in results):
-        of_env = [result for result in results if result.cell.env == env]
-        metric = next((result.metric for result in of_env if result.metric), "")
-        table = Table(
-            title=f"{env}, {of_env[0].cell.split}, {metric}", box=None, padding=(0, 2, 0, 0), title_justify="left"
-        )
+    for board in make_boards(results):
+        title = f"{board.setting.env}, {board.setting.split}, {board.metric}"
+        table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
         table.add_column("learner", no_wrap=True)
+        table.add_column("replicates", justify="right", no_wrap=True)
         for name in shown:
             table.add_column(METRICS[name][0], justify="right")
-        by_learner: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            if row["env"] == env and row.get("metric") in shown:
-                by_learner.setdefault(row["learner"], {})[row["metric"]] = row
-        ranked = sorted(by_learner.items(), key=lambda item: item[1]["query_score"]["mean"])
-        for learner, cells in ranked:
-            table.add_row(Text(learner), *(_figure(cells.get(name)) for name in shown))
+        for standing in board.ranked:
+            figures = (_figure(standing.summaries.get(name)) for name in shown)
+            table.add_row(Text(standing.name), standing.replicates, *figures)
         console.print(table)
-        for result in of_env:
-            if result.failure is not None:
-                reason = f"{result.cell.learner} failed (seed {result.cell.seed}): {result.failure}"
-                console.print(reason, markup=False, highlight=False)
+        if board.ranked:
+            _print_line(console, "In brackets: standard errors over episodes, with these networks and seeds.")
+        if any(standing.has_few_replicates for standing in board.ranked):
+            _print_line(console, FEW)
+        for standing in board.standings:
+            for result in standing.failures:
+                _print_line(console, f"{standing.name} failed (seed {result.cell.seed}): {result.failure}")
         console.print()
 
 
-def _figure(row: dict[str, Any] | None) -> str:
+def _print_line(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+def _figure(summary: Summary | None) -> str:
     """``0.0123 (0.0004)``: mean, and its standard error over episodes."""
-    if row is None:
+    if summary is None:
         return ""
-    error = row["standard_error_over_episodes"]
-    return f"{row['mean']:.3g}" + ("" if error is None else f" ({error:.2g})")
+    error = summary.standard_error_over_episodes
+    return f"{summary.mean:.3g}" + ("" if math.isnan(error) else f" ({error:.2g})")

@@ -1,4 +1,4 @@
-"""Curves of a learner in a setting: means over its networks and episodes, from the curves of its cells."""
+"""Curves of a learner in a setting: means over its networks, or seeds, and episodes, from the curves of its cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flp_agents.metrics import prequential_curve
 from flp_agents.report.standings import Standing
+from flp_agents.uncertainty import FEWEST
 
 Array = NDArray[np.float64]
 # Points that a curve is drawn with at most: more cannot be told apart, and each makes the page larger.
@@ -22,7 +23,7 @@ class Curve:
     Attributes:
         at: ``(P,)`` numbers of support steps.
         mean: ``(P,)``.
-        error: ``(P,)`` standard errors of the mean over episodes; NaN where they are not known.
+        error: ``(P,)`` standard errors of the mean over episodes; NaN where they are not known, or of too few.
     """
 
     at: Array
@@ -79,20 +80,21 @@ def _asked_at(standing: Standing) -> Array | None:
 
 
 def _mean_over_cells(standing: Standing, name: str) -> tuple[Array, Array] | None:
-    """Mean and its standard error over episodes, every network counting the same, as in the scores' summaries."""
+    """Mean and its standard error over episodes, every replicate counting the same, as in the scores' summaries."""
     cells = [
         (
             np.asarray(result.curves.get(name) or [], dtype=np.float64),
             np.asarray(result.curves.get(f"{name}_error") or [], dtype=np.float64),
-            1 / (len(standing.by_network) * len(of_network)),
+            1 / (len(standing.by_replicate) * len(of_replicate)),
         )
-        for of_network in standing.by_network.values()
-        for result in of_network
+        for of_replicate in standing.by_replicate.values()
+        for result in of_replicate
     ]
     shapes = {values.shape for values, _, _ in cells}
     if len(shapes) != 1 or 0 in shapes.copy().pop():
         return None
     mean = np.sum([weight * values for values, _, weight in cells], axis=0)
     unknown = np.full(mean.shape, np.nan)
-    errors = [weight * (error if error.shape == mean.shape else unknown) for _, error, weight in cells]
+    known = all(len(result.scores.get("query_score") or ()) >= FEWEST for result in standing.results)
+    errors = [weight * (error if known and error.shape == mean.shape else unknown) for _, error, weight in cells]
     return mean, np.sqrt(np.square(errors).sum(axis=0))

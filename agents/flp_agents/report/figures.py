@@ -24,6 +24,7 @@ from flp_agents.report.drawing import (
 from flp_agents.report.formats import one_line, plain
 from flp_agents.report.standings import Board, Standing
 from flp_agents.report.svg import FONT_SIZE, GRID, INK, MUTED, inline_svg
+from flp_agents.uncertainty import FEWEST, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Inches.
 CURVE_HEIGHT = 2.9
 MATRIX_WIDTH = 4.6
+_REPLICATES = f"Rings: each network or seed; from {FEWEST} of them on"
 # Sub-tasks up to which there is room for a number in every cell of an R matrix.
 MOST_NUMBERED = 12
 
@@ -44,18 +46,19 @@ def draw_scores(board: Board, styles: Mapping[str, Style], name: str, metric: st
     for row, standing in enumerate(ranked):
         summary = standing.summaries[metric]
         line = styles[standing.name].line | {"linestyle": "none"}
-        for interval, width in ((summary.interval_over_networks, 1.0), (summary.interval_over_episodes, 3.0)):
+        for interval, width in ((summary.interval_over_replicates, 1.0), (summary.interval_over_episodes, 3.0)):
             if math.isfinite(interval[0]):
                 axes.plot(interval, [row, row], color=line["color"], linewidth=width, solid_capstyle="butt")
                 ends += interval
         axes.plot([summary.mean], [row], **line, markeredgecolor=INK, markeredgewidth=0.4, markersize=5.0)
-        ends.append(summary.mean)
+        _draw_replicates(axes, row, summary)
+        ends += [summary.mean, *summary.means]
     scale_axis(axes, "x", ends)
     axes.set_xlabel(board.unit)
     title, by_mean = METRICS[metric][0], sorted(ranked, key=lambda standing: standing.summaries[metric].mean)
     least, most = (f"{s.label}, {plain(s.summaries[metric].mean)}" for s in (by_mean[0], by_mean[-1]))
     label = f"{title} of {len(ranked)} learners with 95 % intervals. Least: {least}; most: {most}."
-    caption = "Mean and 95 % interval: thick over episodes, thin over networks where there are several."
+    caption = f"Mean and 95 % interval over episodes, thick. {_REPLICATES}, a thin line is their 95 % interval."
     return Drawing(name, title.capitalize(), inline_svg(figure, name, one_line(label)), caption)
 
 
@@ -72,6 +75,7 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
         low, high = standing.summaries["forgetting"].interval_over_episodes
         if math.isfinite(low):
             axes.plot([low, high], [row, row], color=INK, linewidth=1.0)
+        _draw_replicates(axes, row, standing.summaries["forgetting"])
         # On the side away from the names, even of a bar towards them.
         end = max(0.0, mean, high if math.isfinite(high) else mean)
         size = FONT_SIZE - 1.5
@@ -93,8 +97,8 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
         f"{standing.label} {plain(mean, 2)}" for standing, mean in zip(known, means, strict=True)
     )
     caption = (
-        "How far the final loss on earlier sub-tasks lies above the best on the way, with 95 % intervals over "
-        "episodes. Below 0: the last sub-task made the earlier ones better still."
+        "How far the final loss on earlier sub-tasks lies above the best on the way; line: 95 % over episodes; rings: "
+        "each network or seed. Below 0: the last sub-task made the earlier ones better still."
     )
     return Drawing(name, "Forgetting", inline_svg(figure, name, one_line(label)), caption)
 
@@ -186,6 +190,13 @@ def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None
     numbers = [("birth" if i == 0 else str(i), *map(plain, row)) for i, row in enumerate(matrix.tolist())]
     caption = "Framed: the sub-task just learned. Below the frame: what became of it; above: before it was met."
     return Drawing(name, standing.label, inline_svg(figure, name, one_line(label)), caption, headings, tuple(numbers))
+
+
+def _draw_replicates(axes: Axes, row: int, summary: Summary) -> None:
+    """A ring for each network or seed, below the row's line; none for a single one, which is the mean itself."""
+    if summary.replicates > 1:
+        rings = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0.7, "markeredgecolor": INK, "fillstyle": "none"}
+        axes.plot(summary.means, [row + 0.27] * summary.replicates, linestyle="none", **rings)
 
 
 def _rows_of(standings: Sequence[Standing]) -> tuple[Figure, Axes]:

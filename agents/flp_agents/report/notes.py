@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.report.standings import Board, stamped
 from flp_agents.report.tables import seeds_in_words
+from flp_agents.uncertainty import FEWEST
 
 # Names that are listed one by one; of more, the number is given.
 MOST_NAMED = 6
@@ -36,6 +38,7 @@ def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fac
             f"{_counted(len(learners), 'learner')} in {_counted(len(boards), 'setting')}, {seeds_in_words(seeds)}, "
             f"{' or '.join(map(str, episodes))} episodes each, {_counted(len(results), 'cell')}",
         ),
+        Fact("replicates", _replication(boards)),
         Fact("when", " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not recorded"),
         Fact("machine", _all(results, "machine")),
         Fact(
@@ -59,19 +62,13 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], unreadable:
     for board in boards:
         absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
         notes += _notes_of_board(board, absent)
-    seeds = {seed for board in boards for seed in board.seeds}
-    if len(seeds) == 1:
-        notes.append("One seed only: nothing is known of how much results differ between seeds.")
-    single = {
-        standing.label
-        for board in boards
-        for standing in board.ranked
-        if standing.summaries["query_score"].networks == 1
-    }
-    if single:
+    few = [standing for board in boards for standing in board.ranked if standing.has_few_replicates]
+    if few:
+        numbers = dict.fromkeys(f"{standing.label} ({standing.replicates})" for standing in few)
         notes.append(
-            f"One network each: {_named(sorted(single))}. Their errors are over episodes only; whether other networks, "
-            "meta-trained alike, would do the same is not known."
+            f"Fewer than {FEWEST} networks or seeds: {_named(list(numbers))}. No interval over them is given, and the "
+            "score of each is shown: whether other networks, meta-trained alike, or other seeds would do the same is "
+            "hardly known. Errors and intervals are over episodes."
         )
     for key in sorted({key for result in results for key in result.stamp if key.startswith("version_")}):
         values = stamped(results, key)
@@ -82,6 +79,8 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], unreadable:
 
 def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
     env, notes = board.setting.env, []
+    if board.ranked and board.setting.episodes < FEWEST:
+        notes.append(f"{env}: fewer than {FEWEST} episodes a seed, so no intervals over episodes either.")
     if not board.ranked:
         notes.append(f"{env}: every cell failed, so there is nothing to show but the reasons.")
     elif not any(name in board.metrics for name in OF_SUB_TASKS):
@@ -106,6 +105,15 @@ def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
             names = ", ".join(METRICS[name][0] for name in standing.incomplete)
             notes.append(f"{env}: {standing.label} has no {names} in some episodes, so none is shown.")
     return notes
+
+
+def _replication(boards: Iterable[Board]) -> str:
+    """``1 network of each of 3 learners, 5 seeds of each of 13``; too few for an interval if they are."""
+    learners = {(standing.name, standing.replicates) for board in boards for standing in board.ranked}
+    numbers = Counter(replicates for _, replicates in sorted(learners))
+    text = ", ".join(f"{replicates} of {_counted(number, 'learner')}" for replicates, number in numbers.items())
+    few = any(standing.has_few_replicates for board in boards for standing in board.ranked)
+    return (f"{text}: fewer than {FEWEST} are shown one by one, without an interval" if few else text) or "none"
 
 
 def _all(results: Iterable[CellResult], key: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from flp_agents.report.reading import read_readable_results
 from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards, overall_order
 from flp_agents.report.svg import DARK, LIGHT, drawing_style
 from flp_agents.report.tables import (
+    IN_THESE_RUNS,
+    OVER_REPLICATES,
     caption_of,
     failures_of,
     seconds_of,
@@ -32,6 +33,7 @@ from flp_agents.report.tables import (
     state_bytes_of,
     tables_of,
 )
+from flp_agents.uncertainty import FEWEST
 from flp_datasets.errors import FLPError
 from flp_datasets.files import write_atomically
 
@@ -132,7 +134,9 @@ def render_page(results: Sequence[CellResult], unreadable: Sequence[str] = ()) -
         seconds_of=seconds_of,
         seeds_in_words=seeds_in_words,
         state_bytes_of=state_bytes_of,
-        verdict=_verdict,
+        FEWEST=FEWEST,
+        IN_THESE_RUNS=IN_THESE_RUNS,
+        OVER_REPLICATES=OVER_REPLICATES,
     )
 
 
@@ -199,14 +203,6 @@ def _options_of(board: Board) -> str:
 def _origin_of(standing: Standing) -> str:
     """What a learner was meta-trained on, as its results' stamps say it."""
     return ", ".join(standing.stamped("meta_trained_on")) or ("nothing" if standing.results else "")
-
-
-def _verdict(interval: tuple[float, float]) -> str:
-    """What an interval of a difference of losses says."""
-    low, high = interval
-    if not math.isfinite(low):
-        return "not known"
-    return "worse" if low > 0 else "better" if high < 0 else "no clear difference"
 
 
 def _joined_latex(board: Board) -> str:

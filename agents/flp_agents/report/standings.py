@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from flp_agents.benchmark.results import METRICS, CellResult
-from flp_agents.uncertainty import Comparison, Summary, compare, summarize
+from flp_agents.uncertainty import FEWEST, Comparison, Interval, Summary, compare, student_interval, summarize
 
 GroupKey = TypeVar("GroupKey")
 # What scores are measured in.
@@ -69,14 +70,71 @@ class Standing:
         """Of the cells that came off."""
         return tuple(result.cell.seed for result in self.results)
 
+    def network_of(self, seed: int) -> str:
+        """What tells the network, or the learner, that ran under a seed from another."""
+        return next(result.network for result in self.results if result.cell.seed == seed)
+
     @property
-    def by_network(self) -> dict[str, list[CellResult]]:
-        """The cells that came off, by what tells one network from another."""
+    def by_replicate(self) -> dict[str, list[CellResult]]:
+        """The cells that came off, by what tells one network, or one seed's learner, from another."""
         return _grouped(self.results, lambda result: result.network)
+
+    @property
+    def replicate(self) -> str:
+        """What there are several of: a "network" of a meta-trained learner, a "seed" of any other."""
+        return "network" if self.stamped("meta_trained_on") else "seed"
+
+    @property
+    def replicates(self) -> str:
+        """``1 network`` or ``3 seeds``."""
+        number = len(self.by_replicate)
+        return f"{number} {self.replicate}{'' if number == 1 else 's'}"
+
+    @property
+    def has_few_replicates(self) -> bool:
+        """Whether there are too few for an interval over them."""
+        return len(self.by_replicate) < FEWEST
 
     def stamped(self, key: str) -> list[str]:
         """Different values of one entry of the stamps, sorted, without empty ones."""
         return stamped(self.results or self.failures, key)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A learner against the best one, on the episodes that both lived through.
+
+    Attributes:
+        standing: the learner.
+        over_episodes: its score minus the best one's, with these networks and seeds.
+        differences: the same of each replicate: of episodes that share neither a network nor a seed with others.
+        over_replicates: lower and upper end of the mean of those; NaN for fewer than
+            :data:`~flp_agents.uncertainty.FEWEST`.
+    """
+
+    standing: Standing
+    over_episodes: Comparison
+    differences: tuple[float, ...]
+    over_replicates: Interval
+
+    @property
+    def verdict(self) -> str:
+        """What the differences say: of learners where there are replicates enough, else of these runs only."""
+        if not math.isnan(self.over_replicates[0]):
+            return verdict_of(self.over_replicates)
+        verdict = verdict_of(self.over_episodes.interval)
+        return verdict if verdict == NOT_KNOWN else f"{verdict} in these runs"
+
+
+NOT_KNOWN = "not known"
+
+
+def verdict_of(interval: Interval) -> str:
+    """What an interval of a difference of losses says."""
+    low, high = interval
+    if math.isnan(low):
+        return NOT_KNOWN
+    return "worse" if low > 0 else "better" if high < 0 else "no clear difference"
 
 
 @dataclass(frozen=True)
@@ -158,7 +216,7 @@ def overall_order(boards: Iterable[Board]) -> list[str]:
     return sorted(places, key=lambda name: (float(np.mean(places[name])), name))
 
 
-def compare_with_best(board: Board) -> list[tuple[Standing, Comparison]]:
+def compare_with_best(board: Board) -> list[Pair]:
     """Every other learner against the best one, on the episodes that both lived through, in the order of the board."""
     best = board.best
     pairs = []
@@ -168,8 +226,24 @@ def compare_with_best(board: Board) -> list[tuple[Standing, Comparison]]:
         both = sorted(set(standing.seeds) & set(best.seeds))
         if both:
             scores, of_best = (_scores_of(learner, both) for learner in (standing, best))
-            pairs.append((standing, compare(scores, of_best)))
+            differences = [
+                float(np.subtract(_scores_of(standing, seeds), _scores_of(best, seeds)).mean())
+                for seeds in _independent(standing, best, both)
+            ]
+            over_replicates = student_interval(np.array(differences))
+            pairs.append(Pair(standing, compare(scores, of_best), tuple(differences), over_replicates))
     return pairs
+
+
+def _independent(a: Standing, b: Standing, seeds: Sequence[int]) -> list[list[int]]:
+    """Seeds in groups that share no network of either learner; one group where one network served all seeds."""
+    groups: list[tuple[set[tuple[str, str]], list[int]]] = []
+    for seed in seeds:
+        used = {(which, s.network_of(seed)) for which, s in (("a", a), ("b", b))}
+        joined = [group for group in groups if group[0] & used]
+        groups = [group for group in groups if not group[0] & used]
+        groups.append((used.union(*(group[0] for group in joined)), [*(s for group in joined for s in group[1]), seed]))
+    return [sorted(of_group) for _, of_group in groups]
 
 
 def setting_of(result: CellResult) -> Setting:

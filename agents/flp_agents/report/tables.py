@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.memory import readable
 from flp_agents.report.formats import UNKNOWN, Entry, TextTable, plain
 from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards
-from flp_agents.uncertainty import Summary
+from flp_agents.uncertainty import FEWEST, Summary
 
 # What a table shows of the query score beside its mean; the other metrics have a table of their own.
 QUERY = "query_score"
+OVER_REPLICATES = "95 % over networks or seeds"
+FEW = (
+    f"Fewer than {FEWEST} networks or seeds: no interval over them, which would hold the true mean less often than it "
+    "says."
+)
+IN_THESE_RUNS = "In these runs: with these networks and seeds; nothing is said about others."
 
 
 def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
@@ -25,8 +32,9 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     Returns:
         Rows with the keys ``env``, ``split``, ``env_options`` (JSON), ``learner``, ``title``, ``metric`` (a name in
         :data:`flp_agents.benchmark.results.METRICS`), ``unit`` ("mse" or "error_percent"), ``higher_is_better``, and
-        the fields of :class:`flp_agents.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A
-        number that is not known is none.
+        ``replicate`` ("network" of a meta-trained learner, "seed" of any other), and the fields of
+        :class:`flp_agents.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A number that
+        is not known is none.
     """
     return [
         {
@@ -38,6 +46,7 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
             "metric": metric,
             "unit": board.metric,
             "higher_is_better": METRICS[metric][1],
+            "replicate": standing.replicate,
             **_flat(summary),
         }
         for board in make_boards(results)
@@ -46,18 +55,19 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     ]
 
 
-def _flat(summary: Summary) -> dict[str, float | None]:
-    flat: dict[str, float] = {"mean": summary.mean, "networks": summary.networks, "episodes": summary.episodes}
-    for over in ("networks", "episodes"):
-        flat[f"standard_error_over_{over}"] = getattr(summary, f"standard_error_over_{over}")
-        low, high = getattr(summary, f"interval_over_{over}")
-        flat |= {f"interval_over_{over}_low": low, f"interval_over_{over}_high": high}
-    return {key: value if math.isfinite(value) else None for key, value in flat.items()}
+def _flat(summary: Summary) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in asdict(summary).items():
+        flat |= {f"{name}_low": value[0], f"{name}_high": value[1]} if name.startswith("interval_") else {name: value}
+    return {
+        key: list(value) if isinstance(value, tuple) else value if math.isfinite(value) else None
+        for key, value in flat.items()
+    }
 
 
 def tables_of(board: Board) -> list[TextTable]:
-    """The query score and what it cost, the other metrics, and the comparison with the best learner."""
-    made = [_score_table(board), _metric_table(board), _comparison_table(board)]
+    """The query score and what it cost, each replicate, the other metrics, and the comparison with the best learner."""
+    made = [_score_table(board), _replicate_table(board), _metric_table(board), _comparison_table(board)]
     return [table for table in made if table is not None and table.rows]
 
 
@@ -105,20 +115,43 @@ def _score_table(board: Board) -> TextTable:
                 Entry(standing.label),
                 _mean(board, standing, QUERY),
                 Entry(interval=summary.interval_over_episodes),
-                Entry(interval=summary.interval_over_networks),
-                Entry(str(summary.networks)),
+                Entry(interval=summary.interval_over_replicates),
+                Entry(standing.replicates),
                 Entry(str(summary.episodes)),
                 Entry(value=seconds_of(standing)),
                 Entry(readable(state_bytes_of(standing))),
             )
         )
-    headings = ("learner", "query score (s.e.)", "95 % over episodes", "95 % over networks", "networks", "episodes")
+    headings = ("learner", "query score (s.e.)", "95 % over episodes", OVER_REPLICATES, "replicates", "episodes")
     notes = [f"{standing.label}: {line}." for standing in board.standings for line in failures_of(standing)]
     return TextTable(
         f"{caption_of(board)}: {board.unit or 'no scores'} on the query, standard error over episodes.",
         (*headings, "seconds an inner step", "state"),
         tuple(rows),
         tuple(notes),
+    )
+
+
+def _replicate_table(board: Board) -> TextTable:
+    rows = [
+        (
+            Entry(standing.label),
+            Entry(standing.replicates),
+            Entry("; ".join(map(plain, summary.means))),
+            Entry(value=summary.deviation_between_replicates),
+            Entry(value=summary.deviation_between_episodes),
+        )
+        for standing in board.ranked
+        for summary in [standing.summaries[QUERY]]
+    ]
+    return TextTable(
+        f"{caption_of(board)}: query score of each network or seed, {board.unit}.",
+        ("learner", "replicates", "mean of each", "s.d. between replicates", "s.d. between episodes"),
+        tuple(rows),
+        (
+            "Between replicates: without what differs between their episodes.",
+            *([FEW] if any(standing.has_few_replicates for standing in board.ranked) else []),
+        ),
     )
 
 
@@ -140,18 +173,29 @@ def _comparison_table(board: Board) -> TextTable | None:
         return None
     rows = [
         (
-            Entry(standing.label),
-            Entry(value=pair.mean_difference, error=pair.standard_error),
-            Entry(interval=pair.interval),
-            Entry(plain(100 * pair.share_better)),
-            Entry(str(pair.episodes)),
+            Entry(pair.standing.label),
+            Entry(value=pair.over_episodes.mean_difference, error=pair.over_episodes.standard_error),
+            Entry(interval=pair.over_episodes.interval),
+            Entry(interval=pair.over_replicates),
+            Entry(plain(100 * pair.over_episodes.share_better)),
+            Entry(str(pair.over_episodes.episodes)),
+            Entry(pair.verdict),
         )
-        for standing, pair in compare_with_best(board)
+        for pair in compare_with_best(board)
     ]
     return TextTable(
         f"{caption_of(board)}: query score minus that of {board.best.label}, on the same episodes.",
-        ("learner", "difference (s.e.)", "95 % over episodes", "better on % of episodes", "episodes"),
+        (
+            "learner",
+            "difference (s.e.)",
+            "95 % over episodes",
+            OVER_REPLICATES,
+            "better on % of episodes",
+            "episodes",
+            "verdict",
+        ),
         tuple(rows),
+        (IN_THESE_RUNS,) if any(row[-1].text and "these runs" in row[-1].text for row in rows) else (),
     )
 
 
