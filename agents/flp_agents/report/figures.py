@@ -195,8 +195,16 @@ def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None
 def _draw_replicates(axes: Axes, row: int, summary: Summary) -> None:
     """A ring for each network or seed, below the row's line; none for a single one, which is the mean itself."""
     if summary.replicates > 1:
-        rings = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0.7, "markeredgecolor": INK, "fillstyle": "none"}
-        axes.plot(summary.means, [row + 0.27] * summary.replicates, linestyle="none", **rings)
+        axes.plot(
+            summary.means,
+            [row + 0.27] * summary.replicates,
+            linestyle="none",
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0.7,
+            markeredgecolor=INK,
+            fillstyle="none",
+        )
 
 
 def _rows_of(standings: Sequence[Standing]) -> tuple[Figure, Axes]:
