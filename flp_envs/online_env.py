@@ -122,7 +122,10 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
         return self._observe(stream), reward, self._step == stream.steps, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture of the lifetime so far, ``(height, width, 3)``, with ``render_mode="rgb_array"``."""
+        """A picture of the lifetime so far, ``(height, width, 3)``, with ``render_mode="rgb_array"``.
+
+        The task draws it, or what :func:`flp_envs.default_rendering.renderer_of` finds for what it shows.
+        """
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array")')
             return None
@@ -143,7 +146,9 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
 
     def _get_renderer(self) -> Renderer:
         if self._renderer is None:
-            self._renderer = self.task.make_renderer()
+            from flp_envs.default_rendering import renderer_of
+
+            self._renderer = renderer_of(self.task)
             if self._stream is not None:
                 self._renderer.begin(self._episode)
         return self._renderer

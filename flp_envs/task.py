@@ -39,7 +39,9 @@ class Renderer(Protocol):
 class Task(Protocol):
     """A family of episodes of equal length.
 
-    A task may also have ``first_lifetimes``, see :func:`first_lifetimes_of`, and ``data``, see :func:`data_of`.
+    A task may also have ``make_renderer()``, which returns a :class:`Renderer` (without it, lifetimes are drawn by
+    :func:`flp_envs.default_rendering.renderer_of`), ``first_lifetimes``, see :func:`first_lifetimes_of`, and ``data``,
+    see :func:`data_of`.
 
     Attributes:
         split: which part of the data it draws from.
@@ -78,10 +80,6 @@ class Task(Protocol):
 
     def sample(self, rng: np.random.Generator | Sequence[np.random.Generator], n: int = 1) -> Episode:
         """Draws ``n`` episodes one after another from ``rng``, or one from each of several."""
-        ...
-
-    def make_renderer(self) -> Renderer:
-        """What draws its lifetimes."""
         ...
 
 

@@ -43,7 +43,7 @@ def render_lifetime(
         The lifetime's score, in the learner's metric.
 
     Raises:
-        FLPError: for another suffix, or if the file cannot be written.
+        FLPError: for another suffix, if the env draws no pictures, or if the file cannot be written.
         MissingDependency: if what draws or encodes it is not installed.
     """
     if path.suffix not in _ENCODERS:
@@ -51,6 +51,9 @@ def render_lifetime(
     require_matplotlib()
     if path.suffix == ".mp4":
         require_ffmpeg()
+    modes = env.metadata.get("render_modes") or []
+    if "rgb_array" not in modes:
+        raise FLPError(f'{_name_of(env)} draws no pictures: expected "rgb_array" among its render_modes, got {modes}')
     agent = GymAgent(learner, env)
     learner = agent.learner
     observation, _ = env.reset(seed=seed)
@@ -61,7 +64,9 @@ def render_lifetime(
         answers, _ = learner.predict(state, learner.encode(learner.tensor(x[None])))
         return np.asarray(learner.objective.actions(answers)[0].cpu())
 
-    env.unwrapped.show_predictions(predict_now)  # type: ignore[attr-defined]
+    show: Any = getattr(env.unwrapped, "show_predictions", None)
+    if show is not None:
+        show(predict_now)
     frames: list[NDArray[np.uint8]] = []
     returned, step, asked, done = 0.0, 0, False, False
     while not done:
@@ -69,13 +74,35 @@ def render_lifetime(
         is_first_query = bool(observation["phase"]) and not asked
         asked = bool(observation["phase"])
         if is_first_query or (path.suffix != ".png" and not observation["phase"] and step % every == 0):
-            frames.append(np.asarray(env.render()))
+            frames.append(_frame_of(env))
         observation, reward, done, _, _ = env.step(action)
         returned += float(reward)
         step += 1
-    frames.append(np.asarray(env.render()))
+    frames.append(_frame_of(env))
     _write(path, frames)
     return max(0.0, learner.objective.score_of_return(returned))  # rounding may leave it just below
+
+
+def _frame_of(env: gym.Env[Any, Any]) -> NDArray[np.uint8]:
+    """What the env draws, ``(height, width, 3)``.
+
+    Raises:
+        FLPError: if that is no picture.
+    """
+    expected = f"{_name_of(env)} draws no pictures: expected render() to return (height, width, 3) uint8"
+    try:
+        drawn: Any = env.render()
+    except NotImplementedError:
+        raise FLPError(f"{expected}, it is not implemented") from None
+    frame = np.asarray(drawn)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        what = f"an array of {frame.shape} {frame.dtype}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
+        raise FLPError(f"{expected}, got {what}")
+    return frame
+
+
+def _name_of(env: gym.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec else type(env.unwrapped).__name__
 
 
 def require_ffmpeg() -> None:
