@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from flp_datasets.errors import FLPError
+from flp_datasets.errors import FLPError, FLPWarning
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,12 +67,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _in_one_line(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    """What the user should know, as errors are said; of other warnings also where in the code they arose."""
+    if issubclass(category, FLPWarning):
+        return f"flp: warning: {' '.join(str(message).split())}\n"
+    return _WITH_PLACE(message, category, *place, **line)
+
+
+_WITH_PLACE = warnings.formatwarning
+
+
 def run() -> NoReturn:
     """The command line's entry: :func:`main`, and the end of the process."""
     codecs.register_error("flp-print", _spell)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="flp-print")
+    warnings.formatwarning = _in_one_line
     code = main()
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

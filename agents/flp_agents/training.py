@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,14 +30,10 @@ from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_agents.training_plan import Plan
 from flp_datasets.errors import FLPError
+from flp_datasets.locking import LockedElsewhere, file_lock
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
-
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing keeps two runs out of one folder
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
 # Of the meta-test episodes of the result that a run ends with; another one than anybody's default.
@@ -326,16 +322,17 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
     try:
+    with ExitStack() as held:
         try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(file_lock(folder / LOCK))
+        except LockedElsewhere:
             raise FLPError(
                 f"another process is training into {folder}: wait for it, or choose another --output"
             ) from None
+        except OSError as error:
+            raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

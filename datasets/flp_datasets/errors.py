@@ -19,6 +19,10 @@ class FLPError(Exception):
     """Base of every error that the user can mend. Its text is one line, fit to be shown as it is."""
 
 
+class FLPWarning(UserWarning):
+    """Base of what the user should know and need not mend. Its text is one line, fit to be shown as it is."""
+
+
 class InvalidChoice(FLPError, ValueError):
     """A name that is not among the valid ones."""
 

@@ -27,12 +27,8 @@ from numpy.typing import NDArray
 
 from flp_datasets.errors import SourceError, check_choice
 from flp_datasets.files import remove_leftovers, replacing
+from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes may pack at once; the one that ends last wins, whole
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "flp-envs image pack"
 FORMAT_VERSION = 1
@@ -228,9 +224,11 @@ def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iter
                 on_wait()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             remove_leftovers(path)
+    with file_lock(path.with_name(f".{path.name}.lock"), on_wait=on_wait) as held:
+        if held:  # else another process may be writing one of these: the one that ends last wins, whole
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
         yield
-    finally:
-        os.close(handle)
 
 
 def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description, NDArray[np.uint8]]:

@@ -7,13 +7,12 @@ import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import joblib
-from filelock import FileLock, Timeout
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from flp_agents.benchmark.cell import failed, run_cell
@@ -33,6 +32,7 @@ from flp_agents.processes import set_threads
 from flp_agents.report.tables import summary_rows
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 from flp_datasets.files import remove_leftovers, write_atomically
+from flp_datasets.locking import LockedElsewhere, file_lock
 
 # Backends that this package knows how to set up; joblib's own are "loky" (processes) and "sequential".
 BACKENDS = ("loky", "ray", "dask")
@@ -138,7 +138,7 @@ def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, 
     set_threads(1)
     load_plugins(plugins)
     folder = Path(folder_name)
-    with _lock(folder, cell):
+    with _lock(folder, cell, on_wait=lambda: None):
         if not cell_path(folder, cell).exists():
             remove_leftovers(cell_path(folder, cell))
             mark = _mark(folder, cell)
@@ -175,9 +175,9 @@ def _check_folder(folder: Path, cells: Collection[Cell]) -> None:
                 )
 
 
-def _lock(folder: Path, cell: Cell) -> FileLock:
+def _lock(folder: Path, cell: Cell, on_wait: Callable[[], None] | None) -> AbstractContextManager[bool]:
     (folder / LOCKS).mkdir(exist_ok=True)
-    return FileLock(folder / LOCKS / f"{cell.digest}.lock")
+    return file_lock(folder / LOCKS / f"{cell.digest}.lock", on_wait=on_wait)
 
 
 def _mark(folder: Path, cell: Cell) -> Path:
@@ -188,9 +188,9 @@ def _mark(folder: Path, cell: Cell) -> Path:
 def _was_begun(folder: Path, cell: Cell) -> bool:
     """Whether a process that is gone was at a cell; another benchmark in the same folder may be at it now."""
     try:
-        with _lock(folder, cell).acquire(timeout=0):
+        with _lock(folder, cell, on_wait=None):
             return _mark(folder, cell).exists()
-    except Timeout:
+    except LockedElsewhere:
         return False
 
 
