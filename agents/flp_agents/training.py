@@ -7,9 +7,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -316,12 +315,6 @@ def _locked(folder: Path) -> Iterator[None]:
     Raises:
         FLPError: if one does already, or if the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
-    try:
     with ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -215,19 +215,9 @@ def packing_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iter
     Raises:
         OSError: if the folder cannot be written.
     """
-    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            remove_leftovers(path)
     with file_lock(path.with_name(f".{path.name}.lock"), on_wait=on_wait) as held:
         if held:  # else another process may be writing one of these: the one that ends last wins, whole
-            for left in path.parent.glob(f".{path.name}.*.tmp"):
-                left.unlink(missing_ok=True)
+            remove_leftovers(path)
         yield
 
 
