@@ -1,10 +1,12 @@
 """Saving, rebuilding, and everything that can be wrong with a checkpoint."""
 
 import errno
+import hashlib
 import json
 import os
 
 import pytest
+import safetensors.torch
 import torch
 
 import flp_envs
@@ -224,3 +226,113 @@ def test_a_damaged_checkpoint_is_refused(saved, damage, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         checkpoint.load(saved)
     assert "\n" not in str(caught.value)
+
+
+def set_in(content, path, value):
+    """Replaces a part of nested tables and lists, by the keys that lead there."""
+    *way, last = path
+    for key in way:
+        content = content[key]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("learner", "network", "widths"), 7, "learner.network.widths must be a list of whole numbers, got 7"),
+        (("learner", "network", "widths", 1), "5", r"learner.network.widths\[1\] must be a whole number, got '5'"),
+        (("learner", "network", "widths", 1), 0, "learner.network: a layer's width must be a whole number of at least"),
+        (("learner", "network", "input_scale"), "ab", "learner.network.input_scale must be"),
+        (("learner", "network"), {"type": "Hebb"}, "learner.network must be a Network"),
+        (("learner", "network"), None, "learner.network must be a Network, got None"),
+        (("learner", "rule"), {"type": "SquaredError"}, "learner.rule must be a PlasticityRule"),
+        (("learner", "objective"), {"type": "Hebb"}, "learner.objective must be an? Objective"),
+        (("learner", "feedback", "rectified"), 1, "learner.feedback.rectified must be true or false, got 1"),
+        (("learner", "feedback", "signal"), "errors", "learner.feedback: unknown feedback signal 'errors'"),
+        (("learner", "feedback", "hidden_layers"), 10**9, "hidden_layers must be a whole number of at most 1000"),
+        (("learner", "plastic_layers"), 2.0, "learner.plastic_layers must be a whole number, got 2.0"),
+        (("learner", "granularity"), ["neuron"], "learner.granularity must be text"),
+        (("learner", "coefficient_unit"), None, "learner.coefficient_unit must be a finite number, got None"),
+        (("learner", "seed"), True, "learner.seed must be a whole number, got True"),
+        (("learner", "seed"), 2**100, "learner: seed must be a whole number of at most"),
+        (("about",), [], "about must be a table"),
+        (("about", "env"), 3, "about.env must be text, got 3"),
+        (("about", "env_options"), [], "about.env_options must be a table"),
+        (("about", "result"), {"mean": "good"}, "about.result.mean must be a finite number or none, got 'good'"),
+        (("progress",), [1], "progress must be a table, got"),
+        (("files",), None, "files must be a table"),
+        (("files", "weights"), "x", "files.weights must be a table"),
+        (("files", "weights"), {"name": "a"}, "files.weights lacks 'sha256'"),
+        (("files", "weights", "name"), "../x", "files.weights.name must be of a file of weights"),
+        (("files", "weights", "name"), "weights-\0.safetensors", "files.weights.name must be of a file of weights"),
+        (("files", "optimizer", "name"), "", "files.optimizer.name must be of a file of optimizer"),
+        (("files",), {}, "files.weights.name must be of a file of weights"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(saved, path, value, message):
+    edit_and_sign(saved, lambda content: set_in(content, path, value))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        checkpoint.load(saved)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"network": {"type": "Network", "widths": [3, 10**9, 10**9, 1]}},
+        {"network": {"type": "Network", "widths": [3, *[1] * 200_000, 1]}},
+        {"feedback": {"type": "Feedback", "hidden_layers": 1000, "hidden_width": 500}},
+        {"feedback": {"type": "Feedback", "hidden_layers": 1, "hidden_width": 10**12}},
+    ],
+)
+def test_a_learner_far_larger_than_its_weights_is_not_built(saved, part):
+    edit_and_sign(saved, lambda content: content["learner"].update(part))
+    with pytest.raises(CheckpointError, match="learner: the description is of one far larger than its file"):
+        checkpoint.load(saved)
+
+
+def write_weights(folder, tensors):
+    """Replaces the file of weights, and signs for it."""
+    data = safetensors.torch.save(tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    (folder / "weights-0.safetensors").write_bytes(data)
+    entry = {"name": "weights-0.safetensors", "sha256": digest}
+    edit_and_sign(folder, lambda content: content["files"].update(weights=entry))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.clear(), "'coefficients.0' is missing, expected"),
+        (lambda t: t.update(more=torch.ones(2)), r"'more' \(2,\) float32, expected no such tensor"),
+        (lambda t: t.update({"strengths.0": torch.ones(2)}), r"'strengths.0' \(2,\) float32, expected \(\) float32"),
+        (lambda t: t.update({"strengths.0": torch.ones((), dtype=torch.int64)}), r"'strengths.0' \(\) int64, expected"),
+        (lambda t: t.update({"strengths.0": torch.ones((), dtype=torch.float64)}), "got torch.float32, torch.float64"),
+        (lambda t: t.update({k: v.bool() for k, v in t.items()}), "bool, expected"),
+        (lambda t: t.update({k: v.to(torch.complex64) for k, v in t.items()}), "complex64, expected"),
+        (lambda t: t.update({k: v.to(torch.float8_e5m2) for k, v in t.items()}), "got torch.float8_e5m2"),
+    ],
+)
+def test_weights_of_the_wrong_name_shape_or_type_are_named(saved, change, message):
+    tensors = {name: tensor.detach().clone() for name, tensor in LEARNERS[0].named_parameters()}
+    change(tensors)
+    write_weights(saved, tensors)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(saved)
+
+
+def test_a_file_of_no_tensors_at_all(saved):
+    data = b"\x10\x00\x00\x00\x00\x00\x00\x00" + b"[" * 16
+    (saved / "weights-0.safetensors").write_bytes(data)
+    entry = {"name": "weights-0.safetensors", "sha256": hashlib.sha256(data).hexdigest()}
+    edit_and_sign(saved, lambda content: content["files"].update(weights=entry))
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        checkpoint.load(saved)
+
+
+def test_deep_nesting_is_one_clear_line(saved):
+    (saved / checkpoint.DESCRIPTION).write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nested more than"):
+        checkpoint.load(saved)
+    checkpoint.save(saved, LEARNERS[1], {})  # which reads it first
+    checkpoint.load(saved)

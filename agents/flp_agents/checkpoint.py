@@ -15,12 +15,14 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from flp_agents import plugins
+from flp_agents.bounded_allocations import BoundedAllocations, TooLarge
+from flp_agents.checkpoint_content import CheckpointError as CheckpointError
+from flp_agents.checkpoint_content import check_content
 from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
@@ -30,8 +32,9 @@ from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy, SquaredError
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
+from flp_agents.schema import WrongValue, argument_types, fit
 from flp_datasets.errors import FLPError, in_short
-from flp_datasets.files import read_versioned_json, write_atomically
+from flp_datasets.files import UnreadableContent, parse_json, read_bytes, read_versioned_json, write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -44,8 +47,8 @@ _BUILT_IN: dict[str, type[Any]] = {
 }
 
 
-class CheckpointError(FLPError, ValueError):
-    """A checkpoint that cannot be read or written."""
+# What weights may be made of.
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class MissingClass(CheckpointError):
@@ -117,28 +120,53 @@ def _settings_of(learner: Learner[Any]) -> Mapping[str, Any]:
     return settings
 
 
-def rebuild(description: Any) -> Any:
+def rebuild(description: Any, wanted: Any = Any, name: str = "learner") -> Any:
     """What :func:`describe` described.
 
+    Args:
+        description: plain values.
+        wanted: the type that it must have, see :func:`flp_agents.schema.fit`.
+        name: of the field that holds it, for errors.
+
     Raises:
-        CheckpointError: if it names an unknown class or argument.
+        CheckpointError: if it names an unknown class or argument, or a value is not of the type that its argument has,
+            or out of its range; the text names the field.
     """
     if isinstance(description, list):
-        return tuple(rebuild(v) for v in description)
-    if not isinstance(description, dict):
-        return description
-    arguments = {k: rebuild(v) for k, v in description.items() if k != "type"}
-    name = str(description.get("type"))
-    build: Any = plugins.registered_class(name) if ":" in name else _BUILT_IN.get(name)
-    if build is None and ":" in name:
-        module = name.partition(":")[0]
-        raise MissingClass(f"the checkpoint names the class {name}, which is not registered here", module)
+        description = tuple(rebuild(part, name=f"{name}[{i}]") for i, part in enumerate(description))
+    elif isinstance(description, dict):
+        description = _build(description, name)
+    try:
+        return fit(name, description, wanted)
+    except WrongValue as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _build(description: Mapping[str, Any], name: str) -> Any:
+    kind = description.get("type")
+    brought = isinstance(kind, str) and ":" in kind
+    build: Any = plugins.registered_class(str(kind)) if brought else _BUILT_IN.get(str(kind))
+    if build is None and brought:
+        module = str(kind).partition(":")[0]
+        raise MissingClass(f"the checkpoint names the class {kind}, which is not registered here", module)
     if build is None:
-        raise CheckpointError(f"the description names the unknown class {name!r}: was it saved by a newer version?")
+        raise CheckpointError(
+            f"{name}: the description names the unknown class {in_short(kind)}: was it saved by a newer version?"
+        )
+    # What somebody else's class says of its arguments may be less than true; its constructor says what it refuses.
+    types = {} if brought else argument_types(build)
+    arguments = {
+        key: rebuild(value, types.get(key, Any), f"{name}.{key}") for key, value in description.items() if key != "type"
+    }
     try:
         return build(**arguments)
-    except TypeError as error:
-        raise CheckpointError(f"the description does not fit {name}: {error}") from None
+    except (CheckpointError, TooLarge, MemoryError):
+        raise
+    except FLPError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    except Exception as error:  # whatever a class says of arguments that are not its own
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{name}: the description does not fit {kind}: {reason}") from None
 
 
 def save(
@@ -221,24 +249,45 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
+    weights = _read_tensors(folder, content, "weights")
     try:
-        learner = rebuild(content["learner"])
+        with BoundedAllocations(sum(tensor.numel() for tensor in weights.values())):
+            learner = rebuild(content["learner"])
+    except TooLarge:
+        raise CheckpointError(
+            f"checkpoint {folder}: learner: the description is of one far larger than its file of weights"
+        ) from None
     except MissingClass as error:
         given = content["about"].get("plugins") or [error.module]
         raise MissingClass(f"{error}: {plugins.give_again(given)}", error.module) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from None
     if not isinstance(learner, Learner):
         raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
-    weights = _read_tensors(folder, content, "weights")
-    for tensor in weights.values():
-        if tensor.is_floating_point():
-            learner.to(tensor.dtype)
-    try:
-        learner.eval().load_state_dict(weights)
-    except RuntimeError:
-        raise CheckpointError(f"the weights of checkpoint {folder} do not fit the learner that it describes") from None
+    _load_weights(learner.eval(), weights, folder)
     progress = content["progress"]
     optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}
     return Checkpoint(learner, content["about"], progress, optimizer)
+
+
+def _load_weights(learner: Learner[Any], weights: Mapping[str, Tensor], folder: Path) -> None:
+    wrong = f"the weights of checkpoint {folder} do not fit the learner that it describes"
+    kinds = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if len(kinds) > 1 or not kinds <= {*_FLOATS}:
+        raise CheckpointError(f"{wrong}: expected one type of numbers, got {', '.join(sorted(map(str, kinds)))}")
+    for kind in kinds:
+        learner.to(kind)
+    expected, found = _forms(learner.state_dict()), _forms(weights)
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            form, right = found.get(name, "is missing"), expected.get(name, "no such tensor")
+            raise CheckpointError(f"{wrong}: {in_short(name)} {form}, expected {right}")
+    learner.load_state_dict(dict(weights))
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """``(3, 4) float32``, by name."""
+    return {name: f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for name, t in tensors.items()}
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -258,9 +307,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     digest = content.pop("digest", None)
     if digest != _digest(content):
         raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")
-    for key in ("learner", "about", "progress", "files"):
-        if key not in content:
-            raise CheckpointError(f"{path} lacks {key!r}: it was not saved by this package")
+    check_content(content, path)
     return content
 
 
@@ -280,8 +327,10 @@ def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> di
 
 def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[str, Tensor]:
     entry = content["files"][kind]
-    path = folder / Path(entry["name"]).name
+    path = folder / entry["name"]
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is not a file")
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"checkpoint {folder} lacks its file {path.name}: {error.strerror}") from None
@@ -289,18 +338,19 @@ def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[s
         raise CheckpointError(f"{path} is truncated or was altered: its SHA-256 does not match the description")
     try:
         return dict(safetensors.torch.load(data))
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    except Exception as error:  # whatever safetensors and torch raise on a type that they do not know
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is not a safetensors file of this package: {reason}") from None
 
 
 def _remove_stale(folder: Path) -> None:
     """Removes what earlier saves, whole or broken off, left behind: all that the description does not name."""
     try:
-        content = json.loads((folder / DESCRIPTION).read_bytes())
+        content = parse_json(read_bytes(folder / DESCRIPTION))
         named = {entry["name"] for entry in content["files"].values()}
     except FileNotFoundError:
         named = set()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, UnreadableContent, KeyError, TypeError, AttributeError):
         return  # A damaged description: nobody can say what belongs to it.
     for pattern in (
         "weights-*.safetensors",

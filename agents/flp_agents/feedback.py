@@ -13,6 +13,8 @@ from flp_datasets.errors import check_at_least, check_choice
 
 SIGNALS = ("error", "target")
 OUTPUTS = ("mixed", "clamped")
+# More of them let no signal through; and their list alone could fill the memory.
+MOST_HIDDEN_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Feedback:
     def __post_init__(self) -> None:
         check_choice("feedback signal", self.signal, SIGNALS)
         check_choice("output feedback", self.output, OUTPUTS)
-        check_at_least("feedback hidden_layers", self.hidden_layers, 0)
+        check_at_least("feedback hidden_layers", self.hidden_layers, 0, MOST_HIDDEN_LAYERS)
         check_at_least("feedback hidden_width", self.hidden_width, 1)
 
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from flp_agents.feedback import OUTPUTS, SIGNALS
+from flp_agents.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS
 from flp_agents.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
 from flp_agents.gradient_based import ORDERS
 from flp_agents.meta_gradient import STRATEGIES
 from flp_agents.meta_trainer import SCHEDULES
 from flp_agents.plasticity import RULES
 from flp_agents.trunk import PRECISIONS
-from flp_datasets.errors import check_at_least, check_choice
+from flp_datasets.errors import LARGEST_WHOLE, InvalidSize, check_at_least, check_choice, check_number, in_short
+
+# No unit of a network, and no length, is above this; sizes whose products torch cannot even count never reach it.
+_LARGEST_SIZE = 2**20
+# Products of three such numbers still fit float32.
+_LARGEST_NUMBER = 1e12
 
 
-def option(default: Any, text: str) -> Any:
-    """A field with its own help text."""
-    return field(default=default, metadata={"help": text})
+def option(
+    default: Any, text: str, *, least: float | None = None, above: float = -math.inf, most: float | None = None
+) -> Any:
+    """A field with its own help text and, if it is a number or holds numbers, its range.
+
+    Args:
+        default: value of the field.
+        text: what it is.
+        least: the smallest; none: 0 for whole numbers, minus :data:`_LARGEST_NUMBER` for others.
+        above: what a number that is not whole must exceed.
+        most: the largest; none: :data:`_LARGEST_NUMBER`, or what whole numbers may be at all.
+    """
+    usual = (-_LARGEST_NUMBER, _LARGEST_NUMBER) if isinstance(default, float) else (0, LARGEST_WHOLE)
+    bounds = (usual[0] if least is None else least, above, usual[1] if most is None else most)
+    return field(default=default, metadata={"help": text, "bounds": bounds})
 
 
 # Valid values of the fields that name something; checked whether or not the learner at hand reads the field.
@@ -40,13 +58,15 @@ CHOICES: dict[str, Collection[str]] = {
 class Preset:
     """Network, learner and outer loop. A learner reads the fields that concern it and ignores the others."""
 
-    hidden_widths: tuple[int, ...] = option((300, 300, 300, 300, 300, 900, 300, 300), "units of every hidden layer")
+    hidden_widths: tuple[int, ...] = option(
+        (300, 300, 300, 300, 300, 900, 300, 300), "units of every hidden layer", least=1, most=_LARGEST_SIZE
+    )
     scale_inputs: bool = option(False, "divide every input by its largest absolute value in the observation space")
-    channels: int = option(256, "images: channels of every convolution")
-    padding: int = option(0, "images: zeros around every convolution's input")
+    channels: int = option(256, "images: channels of every convolution", least=1, most=_LARGEST_SIZE)
+    padding: int = option(0, "images: zeros around every convolution's input", most=1000)
     ink: bool = option(False, "grey images: black counts as 1 and white as 0, not the other way round")
-    output_units: int = option(0, "labels: output units, if more than there are classes")
-    plastic_layers: int = option(2, "N, the layers with fast weights, counted from the output")
+    output_units: int = option(0, "labels: output units, if more than there are classes", most=_LARGEST_SIZE)
+    plastic_layers: int = option(2, "N, the layers with fast weights, counted from the output", least=1)
 
     rule: str = option("oja", "FLP: plasticity rule, oja, hebb or normalised-oja")
     granularity: str = option("synapse", "FLP: one plasticity coefficient for each synapse, neuron or layer")
@@ -56,11 +76,11 @@ class Preset:
     output_feedback: str = option(
         "mixed", "FLP: the output's activity is mixed with feedback, or clamped to the target"
     )
-    feedback_layers: int = option(0, "FLP: hidden layers in each feedback pathway")
-    feedback_width: int = option(64, "FLP: units of those")
+    feedback_layers: int = option(0, "FLP: hidden layers in each feedback pathway", most=MOST_HIDDEN_LAYERS)
+    feedback_width: int = option(64, "FLP: units of those", least=1, most=_LARGEST_SIZE)
     positive_output_feedback: bool = option(False, "FLP: start the output's own feedback weights positive")
     initial_coefficient: float = option(0.0, "FLP: plasticity coefficients at the start, in coefficient units")
-    coefficient_unit: float = option(1.0, "FLP: size of a plasticity coefficient of 1")
+    coefficient_unit: float = option(1.0, "FLP: size of a plasticity coefficient of 1", above=0)
     coefficient_scale: str = option("linear", "FLP: coefficients stored as they are, linear, or as logarithms, log")
     initial_strength: float = option(0.5, "FLP: feedback strength at the start")
     hidden_multiplier: float = option(1.0, "FLP: what updates of hidden layers are multiplied by")
@@ -68,36 +88,56 @@ class Preset:
     order: str = option("second", "gradient-based: second or first order meta-gradient")
     redraw_output: bool = option(False, "gradient-based: random output weights in every meta-training lifetime")
     initial_rate: float = option(1.0, "gradient-based: inner learning rates at the start, in rate units")
-    rate_unit: float = option(1e-3, "gradient-based: size of an inner learning rate of 1")
-    inner_rate: float = option(0.003, "OML: the fixed inner learning rate")
+    rate_unit: float = option(1e-3, "gradient-based: size of an inner learning rate of 1", above=0)
+    inner_rate: float = option(0.003, "OML: the fixed inner learning rate", least=0)
 
-    outer_steps: int = option(20_000, "outer steps")
-    meta_batch: int = option(1, "lifetimes for each outer step")
-    gradient_clip: float = option(0.0, "largest norm of the meta-gradient; 0: no clipping")
+    outer_steps: int = option(20_000, "outer steps", least=1)
+    meta_batch: int = option(1, "lifetimes for each outer step", least=1)
+    gradient_clip: float = option(0.0, "largest norm of the meta-gradient; 0: no clipping", least=0)
     schedule: str = option("constant", "of the outer learning rates: constant or cosine")
     warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
     short_outer_steps: int = option(0, "outer steps on other lifetimes first: shorter ones, or ones of more classes")
-    short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those")
-    first_classes: int = option(20, "labels: classes in those")
+    short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those", least=1)
+    first_classes: int = option(20, "labels: classes in those", least=2)
     first_meta_batch: int = option(0, "lifetimes for each of those outer steps; 0: as many as later")
     meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd")
     gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
     precision: str = option("float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's")
     device_data: bool = option(False, "draw meta-training lifetimes on the device (sine waves)")
     cuda_graph: bool = option(False, "record loss and gradient as a CUDA graph")
-    rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases")
-    rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases")
-    rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients")
-    rate_strengths: float = option(1e-4, "outer learning rate of feedback strengths")
-    rate_inner_rates: float = option(0.01, "outer learning rate of inner learning rates")
+    rate_weights: float = option(1e-4, "outer learning rate of initial weights and biases", least=0)
+    rate_feedback: float = option(1e-4, "outer learning rate of feedback weights and biases", least=0)
+    rate_coefficients: float = option(1e-8, "outer learning rate of plasticity coefficients", least=0)
+    rate_strengths: float = option(1e-4, "outer learning rate of feedback strengths", least=0)
+    rate_inner_rates: float = option(0.01, "outer learning rate of inner learning rates", least=0)
 
     def __post_init__(self) -> None:
-        check_at_least("gradient_steps", self.gradient_steps, 0)
-        check_at_least("first_classes", self.first_classes, 2)
-        check_at_least("first_meta_batch", self.first_meta_batch, 0)
+        for of in fields(self):
+            object.__setattr__(self, of.name, _checked(of, getattr(self, of.name)))
         for name, valid in CHOICES.items():
             check_choice(name, getattr(self, name), valid)
+
+
+def _checked(of: Field[Any], value: Any) -> Any:
+    """A field's value, if it has the type of the field's default and lies in the field's range.
+
+    Raises:
+        InvalidSize: otherwise.
+    """
+    least, above, most = of.metadata["bounds"]
+    if isinstance(of.default, float):
+        return check_number(of.name, value, least=least, above=above, most=most)
+    if isinstance(of.default, bool | str):
+        if type(value) is not type(of.default):
+            kind = "true or false" if isinstance(of.default, bool) else "text"
+            raise InvalidSize(f"{of.name} must be {kind}, got {in_short(value)}")
+        return value
+    if isinstance(of.default, int):
+        return check_at_least(of.name, value, least, most)
+    if not isinstance(value, list | tuple):
+        raise InvalidSize(f"{of.name} must be a list of whole numbers, got {in_short(value)}")
+    return tuple(check_at_least(f"each of {of.name}", item, least, most) for item in value)
 
 
 # What the paper's text says; what it leaves open is as in its authors' code, corrected.
