@@ -48,7 +48,7 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     ``terminated`` after the last query step. Never ``truncated``.
 
     ## Arguments
-    ``split`` ("meta-train" or "meta-test"; glyphs and Mini-ImageNet also "meta-val"), ``interleaving``,
+    ``split`` ("meta-train", "meta-val" or "meta-test"), ``interleaving``,
     ``render_mode`` ("rgb_array"), and those of the task. Sine: ``num_functions``, ``steps_per_function``,
     ``batch_size``, ``query_size``, ``function_pool_size``, ``max_amplitude`` (see :class:`flp_envs.sine.SineTask`).
     Images: ``num_classes``, ``shots``, ``query_shots``, ``query_from``, ``image_size`` (see

@@ -45,7 +45,8 @@ def make_omniglot_task(
 ) -> FewShotTask:
     """``FLPOmniglot-*``, from a pack that ``flp data prepare omniglot`` made.
 
-    With ``rotations``, a character of the meta-train split is four classes, one for each quarter turn.
+    With ``rotations``, a character that is meta-trained on (``split`` "meta-train" or "meta-trainval") is four
+    classes, one for each quarter turn.
     """
     from flp_datasets.catalogue import open_classes
     from flp_datasets.rotated import Rotated
@@ -53,7 +54,8 @@ def make_omniglot_task(
     if not isinstance(rotations, bool):
         raise InvalidChoice("value of rotations", str(rotations), ("True", "False"))
     classes = open_classes("omniglot", split, image_size=image_size, data_root=data_root)
-    return FewShotTask(Rotated(classes) if rotations and split == "meta-train" else classes, split, **options)
+    turned = rotations and split in ("meta-train", "meta-trainval")
+    return FewShotTask(Rotated(classes) if turned else classes, split, **options)
 
 
 def make_mini_imagenet_task(

@@ -27,8 +27,8 @@ PHASE_RANGE = (0.0, np.pi)
 INPUT_LIMIT = 5.0
 
 # Functions of a split are fixed for ever: each split's pool comes from a seed of its own.
-POOL_SEEDS = {"meta-train": 20200, "meta-test": 20201}
-POOL_SIZES = {"meta-train": 400, "meta-test": 1000}
+POOL_SEEDS = {"meta-train": 20200, "meta-val": 20202, "meta-test": 20201}
+POOL_SIZES = {"meta-train": 400, "meta-val": 1000, "meta-test": 1000}
 
 # cos(2 pi w) = c0 + c1 w^2 + ... for |w| <= 1/4: interpolated at Chebyshev points, the highest power first; error 5e-8.
 _COSINE_COEFFICIENTS = tuple(
@@ -132,12 +132,13 @@ class SineTask(ShowsOptions):
     is the one-hot index of the function, then ``x ~ U[-5, 5]``; a target is one number.
 
     Args:
-        split: "meta-train" or "meta-test": which fixed pool of functions to draw from.
+        split: "meta-train", "meta-val" or "meta-test": which fixed pool of functions to draw from.
         num_functions: functions in an episode.
         steps_per_function: support minibatches for each function.
         batch_size: pairs in a minibatch.
         query_size: query pairs for each function, a multiple of ``batch_size``.
-        function_pool_size: functions in the pool; by default 400 to meta-train and 1,000 to meta-test.
+        function_pool_size: functions in the pool; by default 400 to meta-train, 1,000 each to meta-val and to
+            meta-test.
         max_amplitude: amplitudes are drawn from U[0.1, max_amplitude]; the released code's is 5.1, the paper's 5.
         interleaving: 0 teaches function after function (continual), 1 mixes the minibatches fully (i.i.d.); see
             :func:`flp_envs.sampling.mixed_order`.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from flp_datasets.pack import write_pack
-from flp_datasets.sources import SourceClass
+from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
 
 torch.set_num_threads(1)
@@ -64,8 +64,8 @@ def real_omniglot() -> Path:
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with made-up Omniglot and Mini-ImageNet, which all environments of all tests look in."""
     root = tmp_path_factory.mktemp("data")
-    make_pack(root, "omniglot", 28, 1, ("meta-train", "meta-test"), 20)
-    make_pack(root, "mini_imagenet", 84, 3, ("meta-train", "meta-val", "meta-test"), 12)
+    make_pack(root, "omniglot", 28, 1, SPLITS, 20)
+    make_pack(root, "mini_imagenet", 84, 3, SPLITS, 12)
     os.environ["FLP_REAL_DATA"] = os.environ.get("FLP_DATA_ROOT", "")
     os.environ["FLP_DATA_ROOT"] = str(root)
     return root

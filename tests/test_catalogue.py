@@ -145,8 +145,8 @@ def test_an_unknown_split_gets_the_nearest_name_without_looking_for_a_pack():
         open_classes("omniglot", "meta_train", image_size=8)
     message = str(caught.value)
     assert message.startswith("unknown split of Omniglot 'meta_train': did you mean 'meta-train'")
-    assert message.endswith("valid: meta-test, meta-train")
-    with pytest.raises(InvalidChoice, match=r"valid: meta-test, meta-train, meta-val$"):
+    assert message.endswith("valid: meta-test, meta-train, meta-trainval, meta-val")
+    with pytest.raises(InvalidChoice, match=r"valid: meta-test, meta-train, meta-trainval, meta-val$"):
         open_classes("mini_imagenet", "validation", image_size=84)
 
 

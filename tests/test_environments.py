@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import flp_envs
 from flp_datasets.pack import PackError
+from flp_datasets.sources import SPLITS
 from flp_envs import ENV_IDS, InvalidAction, InvalidChoice, InvalidSize
 
 SINE_IDS = tuple(env_id for env_id in ENV_IDS if env_id.startswith("FLPSine"))
@@ -392,12 +393,20 @@ def test_bad_arguments_are_refused(env_id):
 
 @every_id
 def test_the_splits_are_those_of_the_data(env_id):
-    has_validation = not env_id.startswith(("FLPSine", "FLPOmniglot"))
-    for split in ("meta-train", "meta-test", *["meta-val"] * has_validation):
+    is_packed = env_id.startswith(("FLPOmniglot", "FLPMiniImageNet"))
+    for split in (*SPLITS, *["meta-trainval"] * is_packed):
         assert make(env_id, split=split).unwrapped.task.split == split
-    if not has_validation:
-        with pytest.raises(InvalidChoice, match=r"unknown split.* 'meta-val': .*valid: meta-test, meta-train$"):
-            make(env_id, split="meta-val")
+    if not is_packed:
+        with pytest.raises(InvalidChoice, match=r"unknown split.* 'meta-trainval': .*valid: meta-test, meta-train, "):
+            make(env_id, split="meta-trainval")
+
+
+def test_a_character_that_is_meta_trained_on_is_four_classes_with_rotations_and_no_other_is():
+    def classes(split: str, rotations: bool) -> int:
+        return make("FLPOmniglot-IID-v0", split=split, rotations=rotations).unwrapped.task.classes.num_classes
+
+    expected = {"meta-train": 4, "meta-val": 1, "meta-test": 1, "meta-trainval": 4}
+    assert {split: classes(split, True) / classes(split, False) for split in expected} == expected
 
 
 @every_id

@@ -1,10 +1,12 @@
 """Omniglot is read alike from zip files and folders, what is wrong with it is said in a line, a download is whole."""
 
+import hashlib
 import io
 import os
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +17,16 @@ from PIL import Image
 
 from flp_datasets import vision
 from flp_datasets.errors import SourceError
-from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot
+from flp_datasets.omniglot import META_VAL_ALPHABETS, SETS, download_omniglot, find_omniglot, read_omniglot
 from flp_datasets.pack import open_pack, write_pack
 from flp_datasets.packed_classes import PackedClasses
-from flp_datasets.sources import SourceClass
+from flp_datasets.sources import SPLITS, SourceClass
 
-SETS = ("images_background", "images_evaluation")
-SPLITS = dict(zip(SETS, ("meta-train", "meta-test"), strict=True))
 CHARACTERS = {
     "images_background": ["Greek/character02", "Greek/character01", "Japanese_(hiragana)/character01"],
     "images_evaluation": ["Angelic/character10", "Angelic/character09"],
 }
+SPLIT_OF = {"Greek": "meta-train", "Japanese_(hiragana)": "meta-val", "Angelic": "meta-test"}
 DRAWINGS = 3
 ADVICE = "https://github.com/brendenlake/omniglot (python/)"
 
@@ -90,7 +91,7 @@ def assert_read(folder: Path) -> None:
     """Both sets as they were written, in the order of their names."""
     assert find_omniglot(folder)
     classes = read_omniglot(folder)
-    expected = [(character, SPLITS[name]) for name in SETS for character in sorted(CHARACTERS[name])]
+    expected = [(c, SPLIT_OF[c.partition("/")[0]]) for name in SETS for c in sorted(CHARACTERS[name])]
     assert [(c.name, c.split) for c in classes] == expected
     for c in classes:
         files = [place for name in SETS for place in drawings_of(name) if place.startswith(c.name + "/")]
@@ -365,17 +366,25 @@ def real_classes(real_omniglot: Path) -> list[SourceClass]:
 def test_the_real_omniglot_has_964_and_659_characters_of_20_drawings(real_omniglot, real_classes):
     assert find_omniglot(real_omniglot)
     splits = [c.split for c in real_classes]
-    assert splits == ["meta-train"] * 964 + ["meta-test"] * 659
+    assert Counter(splits[:964]) == {"meta-train": 744, "meta-val": 220}
+    assert splits[964:] == ["meta-test"] * 659
     assert {len(c.images) for c in real_classes} == {20}
     assert len({c.name for c in real_classes}) == 1623
 
 
 def test_the_real_omniglots_splits_share_no_alphabet(real_classes):
-    alphabets = {
-        split: {c.name.split("/")[0] for c in real_classes if c.split == split} for split in ("meta-train", "meta-test")
-    }
-    assert (len(alphabets["meta-train"]), len(alphabets["meta-test"])) == (30, 20)
-    assert not alphabets["meta-train"] & alphabets["meta-test"]
+    alphabets = [{c.name.split("/")[0] for c in real_classes if c.split == split} for split in SPLITS]
+    assert [len(of_split) for of_split in alphabets] == [24, 6, 20]
+    assert len(set().union(*alphabets)) == 50
+
+
+def test_the_real_omniglots_meta_val_split_is_fixed_for_ever(real_classes):
+    """By the rule that it was drawn up with: of the background set's alphabets, every fifth from the fourth on."""
+    background = sorted({c.name.split("/")[0] for c in real_classes[:964]})
+    assert set(background[3::5]) == META_VAL_ALPHABETS
+    names = "\n".join(c.name for c in real_classes if c.split == "meta-val")
+    digest = "81ad8e817550b6adbebdd96b5dd540cf60393367926aebcda4a1ab76a99d5885"
+    assert hashlib.sha256(names.encode()).hexdigest() == digest
 
 
 def decoded(folder: Path, name: str, place: str) -> Image.Image:
@@ -406,9 +415,10 @@ def test_the_real_omniglot_is_packed_at_28_pixels(real_omniglot, real_classes, t
     assert len(done) == 1623
     assert images.shape == (32460, 1, 28, 28)
     assert about.counts == (20,) * 1623
-    train, test = PackedClasses(path, "meta-train"), PackedClasses(path, "meta-test")
-    assert (train.num_classes, test.num_classes) == (964, 659)
-    for classes, of_split in ((train, real_classes[:964]), (test, real_classes[964:])):
+    # Meta-train and meta-val together are the background set as it was published, in its order.
+    both, test = PackedClasses(path, "meta-trainval"), PackedClasses(path, "meta-test")
+    assert (both.num_classes, test.num_classes) == (964, 659)
+    for classes, of_split in ((both, real_classes[:964]), (test, real_classes[964:])):
         for number in (0, 123, classes.num_classes - 1):
             assert classes.name(number) == of_split[number].name
             original = of_split[number].images[7][1]()

@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", metavar="FOLDER", help="go on with the run saved there; its settings are kept")
     command.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
     command.add_argument("--minutes", type=float, help="pause after so long; --resume goes on")
-    command.add_argument("--test-episodes", type=int, default=200, help="meta-test episodes at the end (%(default)s)")
+    command.add_argument("--train-on", metavar="SPLIT", help="to meta-train on (default: meta-train)")
+    command.add_argument("--evaluate-on", metavar="SPLIT", help="at the end (default: meta-val, else meta-test)")
+    command.add_argument("--test-episodes", type=int, default=200, help="evaluated at the end (default: %(default)s)")
     command.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
     _add_shared(command)
     _add_env_options(command)
@@ -131,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", required=True, help="name of a bundled checkpoint, or a folder")
     command.add_argument("--env", help="environment id (default: the one it was meta-trained on)")
     command.add_argument("--transfer", action="store_true", help="allow another env than it was meta-trained on")
-    command.add_argument("--split", default="meta-test", help="meta-train or meta-test (default: %(default)s)")
+    command.add_argument("--split", default="meta-test", help="whose episodes (default: %(default)s)")
     command.add_argument("--episodes", type=int, default=100, help="(default: %(default)s)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     _add_shared(command)
@@ -179,7 +181,7 @@ def _add_analysis_command(commands: Any) -> None:
     command.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="name of a bundled one, or a folder")
     command.add_argument("--env", help="environment id (default: the one that the first was meta-trained on)")
     command.add_argument("--transfer", action="store_true", help="allow another env than they were meta-trained on")
-    command.add_argument("--split", default="meta-test", help="meta-train or meta-test (default: %(default)s)")
+    command.add_argument("--split", default="meta-test", help="whose episodes (default: %(default)s)")
     command.add_argument("--episodes", type=int, default=16, help="(default: %(default)s)")
     command.add_argument("--output", default="analysis", help="folder for tables and picture (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -215,7 +217,8 @@ def _add_policy_command(commands: Any) -> None:
     command.add_argument("--env", default="FLPSine-Continual-v0", help="environment id (default: %(default)s)")
     command.add_argument("--env-steps", type=int, default=200_000, help="answers in all (default: %(default)s)")
     command.add_argument("--output", help="folder for model.zip and policy.json (default: runs/ENV-ALGORITHM-SEED)")
-    command.add_argument("--test-episodes", type=int, default=100, help="meta-test episodes at the end (%(default)s)")
+    command.add_argument("--evaluate-on", metavar="SPLIT", help="at the end (default: meta-val, else meta-test)")
+    command.add_argument("--test-episodes", type=int, default=100, help="evaluated at the end (default: %(default)s)")
     command.add_argument(
         "--train-option",
         action="append",

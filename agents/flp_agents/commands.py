@@ -116,6 +116,8 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
         overrides=_preset_overrides(options),
         env_options=env_options(options),
         command=typed_command(options.arguments),
+        train_on=options.train_on or "meta-train",
+        evaluate_on=options.evaluate_on,
     )
     folder = Path(options.output or f"runs/{plan.env}-{plan.learner}-{plan.preset}-{plan.seed}")
     if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
@@ -124,7 +126,8 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
 
 
 def _resume(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
-    given = [name for name in ("env", "learner", "preset", "output", "seed") if getattr(options, name) is not None]
+    named = ("env", "learner", "preset", "output", "seed", "train_on", "evaluate_on")
+    given = [name for name in named if getattr(options, name) is not None]
     given += _preset_overrides(options)
     given += [name for name in ("env_option", "overwrite") if getattr(options, name)]
     if given:
@@ -315,7 +318,8 @@ def _value(text: str) -> int | float | bool | str:
 
 def result_in_words(seconds: float, result: Mapping[str, Any]) -> str:
     """What training cost, and what came of it, in one line."""
-    return f"{seconds:.0f} s; meta-test {result['metric']} over {result['episodes']} episodes: {_score(result)}"
+    split = result["split"]
+    return f"{seconds:.0f} s; {split} {result['metric']} over {result['episodes']} episodes: {_score(result)}"
 
 
 def _score(result: Mapping[str, Any] | None) -> str:

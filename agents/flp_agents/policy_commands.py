@@ -9,6 +9,7 @@ from flp_agents.commands import env_options, named_values, prepare_torch, result
 from flp_agents.policy_training import PolicyPlan, PolicyTraining
 from flp_agents.progress import show_steps
 from flp_agents.training import FINAL_SEED
+from flp_agents.training_plan import split_to_evaluate_on
 from flp_datasets.errors import check_at_least
 
 
@@ -16,14 +17,16 @@ def train_sb3(options: argparse.Namespace) -> int:
     """``flp train-sb3``."""
     check_at_least("test-episodes", options.test_episodes, 1)
     prepare_torch("cpu", options.threads)
+    named = env_options(options)
     plan = PolicyPlan(
         algorithm=options.algorithm,
         env=options.env,
-        env_options=env_options(options),
+        env_options=named,
         train_options=named_values("--train-option", options.train_option),
         env_steps=options.env_steps,
         seed=options.seed or 0,
         command=typed_command(options.arguments),
+        evaluate_on=split_to_evaluate_on(options.env, named, options.evaluate_on),
     )
     training = PolicyTraining(plan, Path(options.output or f"runs/{plan.env}-{plan.algorithm}-{plan.seed}"))
     print(f"training {plan.algorithm} on {plan.env}, seed {plan.seed}, into {training.folder}")

@@ -85,6 +85,7 @@ class PolicyPlan:
         env_steps: answers in all, over all environments; at least so many are given, in whole lifetimes.
         seed: of weights, exploration and episodes.
         command: that asks for it.
+        evaluate_on: the split that the trained policy is evaluated on.
     """
 
     algorithm: str
@@ -94,6 +95,7 @@ class PolicyPlan:
     env_steps: int
     seed: int
     command: str = ""
+    evaluate_on: str = "meta-val"
 
     def make_env(self, split: str, *, training: bool = False) -> gym.Env[Any, Any]:
         """The environment on one split."""
@@ -167,11 +169,11 @@ class PolicyTraining(ShowsOptions):
         return bool(interrupted)
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Scores it on the meta-test split of the environment itself, and writes the result beside the model."""
-        env = self.plan.make_env("meta-test")
+        """Evaluates it on the plan's split for that, without the options for training; writes the result."""
+        env = self.plan.make_env(self.plan.evaluate_on)
         result = evaluate(PolicyLearner(self.model, env), env, episodes=episodes, seed=seed)
         content = {
-            "split": "meta-test",
+            "split": self.plan.evaluate_on,
             "episodes": episodes,
             "seed": seed,
             "metric": result.metric,

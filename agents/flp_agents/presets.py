@@ -20,6 +20,7 @@ from flp_datasets.errors import LARGEST_WHOLE, InvalidSize, check_at_least, chec
 _LARGEST_SIZE = 2**20
 # Products of three such numbers still fit float32.
 _LARGEST_NUMBER = 1e12
+from flp_datasets.sources import parts_of
 
 
 def option(
@@ -228,13 +229,13 @@ _ENV_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "paper-code": {"FLPSine": {"max_amplitude": 5.1}, **_PAPER_SIZE},
 }
 
-# And those that it brings to one split only. The released code's query overlaps with the support in meta-training, and
-# its "five shots" of Mini-ImageNet are ten when it is tested.
-_SPLIT_OPTIONS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
-    ("paper-code", "meta-train"): {"FLPOmniglot": {"query_from": "all"}, "FLPGlyph": {"query_from": "all"}},
-    ("cpu", "meta-train"): {"FLPOmniglot": {"rotations": True}},
-    ("paper-code", "meta-test"): {"FLPMiniImageNet": {"shots": 10}},
+# And those that it brings only to the splits that are meta-trained on, or only to the others. The released code's query
+# overlaps with the support in meta-training, and its "five shots" of Mini-ImageNet are ten in evaluation.
+_TRAINING_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper-code": {"FLPOmniglot": {"query_from": "all"}, "FLPGlyph": {"query_from": "all"}},
+    "cpu": {"FLPOmniglot": {"rotations": True}},
 }
+_EVALUATION_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {"paper-code": {"FLPMiniImageNet": {"shots": 10}}}
 
 # The number of plastic layers of the paper's tables 1 and 2.
 _PLASTIC_LAYERS = {
@@ -316,7 +317,8 @@ def preset_env_options(name: str, env_id: str) -> dict[str, Any]:
 
 def preset_split_options(name: str, env_id: str, split: str) -> dict[str, Any]:
     """Keyword arguments of an environment that belong to a preset on one split."""
-    return _of_family(_SPLIT_OPTIONS.get((name, split), {}), env_id)
+    by_preset = _TRAINING_OPTIONS if "meta-train" in parts_of(split) else _EVALUATION_OPTIONS
+    return _of_family(by_preset.get(name, {}), env_id)
 
 
 def _of_family(options: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:

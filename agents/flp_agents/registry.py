@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 
-from flp_agents import bundled, checkpoint, plugins
+from flp_agents import bundled, checkpoint, plugins, saved_policies
 from flp_agents.alternatives import ALTERNATIVES, META_TRAINED_START
 from flp_agents.factory import LEARNERS, build_registered
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import as_learner
 from flp_agents.plugins import PluginError
 from flp_agents.policies import find_policy, policy_names
+from flp_agents.training_plan import split_trained_on
 from flp_datasets.errors import FLPError, InvalidChoice
+from flp_datasets.sources import parts_of
 from flp_envs.registration import id_to_make, options_given
 
-# The only one that flp train and flp train-sb3 draw from.
-TRAINING_SPLIT = "meta-train"
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -157,23 +157,31 @@ def check_split(name: str, env_id: str, split: str) -> None:
     Raises:
         SplitLeak: if it is.
     """
-    if name in (*LEARNERS, *META_TRAINED_START, *policy_names()):
-        refuse_leak(name, {"env": env_id, "split": TRAINING_SPLIT}, env_id, split)
+    if name in policy_names():
+        refuse_leak(name, {"env": env_id, "split": saved_policies.SPLIT}, env_id, split)
+    elif name in LEARNERS or name in META_TRAINED_START:
+        for of_name in bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based"):
+            _refuse_leak_of(name, of_name, env_id, split)
     elif name in bundled.bundled_checkpoints() or Path(name).exists():
-        about = checkpoint.read_description(bundled.find_checkpoint(name))["about"]
-        refuse_leak(name, {"env": about.get("env", env_id), "split": TRAINING_SPLIT}, env_id, split)
+        _refuse_leak_of(name, name, env_id, split)
+
+
+def _refuse_leak_of(name: str, of_checkpoint: str, env_id: str, split: str) -> None:
+    about = checkpoint.read_description(bundled.find_checkpoint(of_checkpoint))["about"]
+    refuse_leak(name, {"env": about.get("env", env_id), "split": split_trained_on(about)}, env_id, split)
 
 
 def refuse_leak(name: str, trained_on: Mapping[str, Any], env_id: str, split: str) -> None:
-    """Makes sure that a learner that was trained on one split is not tested on it.
+    """Makes sure that a learner that was trained on one split is not tested on it, or on a part of it.
 
     Raises:
         SplitLeak: if it is.
     """
     family, of_training = (full.rpartition(":")[2].split("-")[0] for full in (env_id, str(trained_on.get("env"))))
-    if trained_on.get("split") == split and family == of_training:
+    of_split = str(trained_on.get("split"))
+    if family == of_training and set(parts_of(of_split)) & set(parts_of(split)):
         raise SplitLeak(
-            f"{name} was meta-trained on the {split} split of {of_training}, so a result on that split says nothing of "
+            f"{name} was meta-trained on the {of_split} split of {of_training}, so a result on {split} says nothing of "
             "what it learned: use --split meta-test"
         )
 
@@ -186,7 +194,7 @@ def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
         bundled.title(about),
         checkpoint.parameters_digest(saved.learner),
         {key: about[key] for key in ("env", "env_options", "preset", "seed") if key in about}
-        | {"split": TRAINING_SPLIT},
+        | {"split": split_trained_on(about)},
         {"checkpoint": Path(name).name, "checkpoint_command": about.get("command", "")},
     )
 

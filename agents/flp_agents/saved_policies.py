@@ -43,7 +43,7 @@ class PolicyDescription:
         cost_seconds: of training.
         threads: of the processor.
         versions: of what it was made with.
-        result: its score on the meta-test split, if it was judged.
+        result: its score, if it was evaluated, and on which split.
         sha256: of ``model.zip``.
     """
 

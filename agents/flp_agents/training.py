@@ -35,7 +35,7 @@ from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
 
 LOCK = "lock"
-# Of the meta-test episodes of the result that a run ends with; another one than anybody's default.
+# Of the episodes of the result that a run ends with; another one than anybody's default.
 FINAL_SEED = 10_000
 
 
@@ -63,7 +63,7 @@ class TrainingRun(ShowsOptions):
         self.seconds = 0.0
         self.notes: list[str] = []
         torch.manual_seed(plan.seed)
-        env = plan.make_env("meta-train")
+        env = plan.make_train_env()
         if plan.settings.short_outer_steps and self._first_options(env) is None:
             self.notes.append(
                 f"{plan.env} does not say how its lifetimes can be made cheaper (Task.first_lifetimes): all "
@@ -220,8 +220,8 @@ class TrainingRun(ShowsOptions):
 
     def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
         """Draws full lifetimes, or those of the first outer steps."""
-        env = self.plan.make_env("meta-train")
-        return env if full else self.plan.make_env("meta-train", **(self._first_options(env) or {}))
+        env = self.plan.make_train_env()
+        return env if full else self.plan.make_train_env(**(self._first_options(env) or {}))
 
     def _first_options(self, env: gym.Env[Any, Any]) -> dict[str, Any] | None:
         settings = self.plan.settings
@@ -230,12 +230,13 @@ class TrainingRun(ShowsOptions):
         )
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Evaluates full lifetimes on the meta-test split, in float32, and writes the result into the checkpoint."""
+        """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint."""
         self._enter_phase(full=True)
         self.learner.set_precision("float32")
-        result = evaluate(self.learner, self.plan.make_env("meta-test"), episodes=episodes, seed=seed)
+        split = self.plan.evaluate_on
+        result = evaluate(self.learner, self.plan.make_env(split), episodes=episodes, seed=seed)
         self._result = {
-            "split": "meta-test",
+            "split": split,
             "episodes": episodes,
             "seed": seed,
             "metric": result.metric,

@@ -17,7 +17,19 @@ from flp_datasets.errors import check_learner_seed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is: enough to begin it, and stored in its checkpoint, enough to go on with it."""
+    """What a run is: enough to begin it, and stored in its checkpoint, enough to resume it.
+
+    Attributes:
+        env: the environment's id.
+        env_options: its keyword arguments, whatever the split.
+        learner: its name.
+        preset: its name.
+        settings: the preset's values, with what was overridden.
+        seed: of initial meta-parameters and of the stream of lifetimes.
+        command: that began it.
+        train_on: the split that is meta-trained on.
+        evaluate_on: the split that the finished learner is evaluated on.
+    """
 
     env: str
     env_options: dict[str, Any]
@@ -26,6 +38,8 @@ class Plan:
     settings: Preset
     seed: int
     command: str
+    train_on: str = "meta-train"
+    evaluate_on: str = "meta-val"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -42,9 +56,16 @@ class Plan:
             settings = dict(content["settings"])
             settings["hidden_widths"] = tuple(settings["hidden_widths"])
             names = ("env", "env_options", "learner", "preset", "seed", "command")
-            return cls(settings=Preset(**settings), **{name: content[name] for name in names})
+            named = {name: content[name] for name in names}
+            # Runs of earlier versions had no choice.
+            named |= {"train_on": split_trained_on(content), "evaluate_on": content.get("evaluate_on", "meta-test")}
+            return cls(settings=Preset(**settings), **named)
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the checkpoint lacks what resuming needs: {error}") from None
+
+    def make_train_env(self, **changes: Any) -> gym.Env[Any, Any]:
+        """The environment that is meta-trained on, with some options changed."""
+        return self.make_env(self.train_on, **changes)
 
     def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
         """The run's environment on one split, with some options changed."""
@@ -61,6 +82,8 @@ def make_plan(
     overrides: Mapping[str, Any] | None = None,
     env_options: Mapping[str, Any] | None = None,
     command: str = "",
+    train_on: str = "meta-train",
+    evaluate_on: str | None = None,
 ) -> Plan:
     """A run that has not begun.
 
@@ -72,13 +95,46 @@ def make_plan(
         overrides: preset fields and their values.
         env_options: keyword arguments of the environment, beside those that the preset brings.
         command: that began it.
+        train_on: the split to meta-train on.
+        evaluate_on: the split to evaluate on when that is done; by default meta-val, or meta-test where the environment
+            has no meta-val.
 
     Raises:
         InvalidChoice: for an unknown name.
         MissingPack: if the environment's data is not on this machine.
     """
     options = {**preset_env_options(preset, env_id), **(env_options or {})}
-    env = flp_envs.make(env_id, **options)
+    env = flp_envs.make(env_id, split=train_on, **options)
     full_id = env.spec.id if env.spec else env_id
     settings = get_preset(preset, learner, overrides, kind=kind_of(env), env_id=full_id)
-    return Plan(full_id, options, learner, preset, settings, check_learner_seed(seed), command)
+    evaluate_on = split_to_evaluate_on(env_id, options, evaluate_on)
+    return Plan(full_id, options, learner, preset, settings, check_learner_seed(seed), command, train_on, evaluate_on)
+
+
+def split_trained_on(about: Mapping[str, Any]) -> str:
+    """The split that a checkpoint's learner was meta-trained on, by what the checkpoint says of it."""
+    # Before there was a choice it was meta-train, which for Omniglot was its whole background set.
+    before = "meta-trainval" if str(about.get("env")).startswith("FLPOmniglot") else "meta-train"
+    return str(about.get("train_on", before))
+
+
+def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], asked: str | None = None) -> str:
+    """The split to evaluate on when training is done.
+
+    Args:
+        env_id: of the environment.
+        options: its keyword arguments.
+        asked: what was asked for; by default meta-val where the environment has one, so that nothing is chosen by a
+            look at meta-test.
+
+    Raises:
+        InvalidChoice: if the environment has no split of the name asked for.
+    """
+    if asked is not None:
+        flp_envs.make(env_id, split=asked, **options)
+        return asked
+    try:
+        flp_envs.make(env_id, split="meta-val", **options)
+    except Exception:  # whatever somebody's own environment raises for a split that it has not
+        return "meta-test"
+    return "meta-val"

@@ -14,7 +14,7 @@ from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglo
 from flp_datasets.pack import MissingPack
 from flp_datasets.packed_classes import PackedClasses
 from flp_datasets.roots import roots
-from flp_datasets.sources import SourceClass
+from flp_datasets.sources import SPLITS, SourceClass, with_unions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Dataset:
         title: as it is written in texts.
         channels: 1 for grey, 3 for colour.
         image_size: that it is packed at by default, in pixels.
-        splits: that it has.
+        splits: that it is packed in.
         read: its classes in a folder.
         found: whether a folder seems to hold it.
         download: gets it into a folder; none where that cannot be done for the user.
@@ -54,7 +54,7 @@ DATASETS: dict[str, Dataset] = {
             "Omniglot",
             1,
             28,
-            ("meta-train", "meta-test"),
+            SPLITS,
             read_omniglot,
             find_omniglot,
             download_omniglot,
@@ -64,7 +64,7 @@ DATASETS: dict[str, Dataset] = {
             "Mini-ImageNet",
             3,
             84,
-            ("meta-train", "meta-val", "meta-test"),
+            SPLITS,
             read_mini_imagenet,
             find_mini_imagenet,
         ),
@@ -97,7 +97,7 @@ def open_classes(
 
     Args:
         name: of the dataset.
-        split: which classes.
+        split: which classes: one of the dataset's splits, or "meta-trainval" for meta-train and meta-val together.
         image_size: in pixels.
         data_root: where to look first; by default ``FLP_DATA_ROOT``. The user's cache is always looked in.
 
@@ -107,7 +107,7 @@ def open_classes(
         InvalidChoice: for an unknown dataset or split.
     """
     dataset = get_dataset(name)
-    check_choice(f"split of {dataset.title}", split, dataset.splits)
+    check_choice(f"split of {dataset.title}", split, with_unions(dataset.splits))
     check_at_least("image_size", image_size, 8)
     places = [root / dataset.pack_name(image_size) for root in roots(data_root)]
     for place in places:

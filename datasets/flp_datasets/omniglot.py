@@ -1,7 +1,8 @@
 """Omniglot: handwritten characters of 50 alphabets, 20 drawings each.
 
 Source: Lake, Salakhutdinov & Tenenbaum (2015), "Human-level concept learning through probabilistic program induction".
-The 964 characters of the background set are for meta-training, the 659 of the evaluation set for meta-testing.
+Of the background set's 964 characters, six of thirty alphabets (220 characters) are for meta-validation and the others
+(744) for meta-training. The 659 characters of the evaluation set are for meta-testing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # The official names of the two sets, as zip files or extracted folders.
-SETS = {"images_background": "meta-train", "images_evaluation": "meta-test"}
+BACKGROUND, EVALUATION = SETS = ("images_background", "images_evaluation")
+# Whole alphabets of the background set, fixed for ever: the fourth, ninth, ... of the thirty in alphabetical order.
+META_VAL_ALPHABETS = frozenset(
+    ("Armenian", "Braille", "Grantha", "Japanese_(hiragana)", "Mkhedruli_(Georgian)", "Tagalog")
+)
 # A drawing within a set; whatever else lies there is not one, nor is what a Mac adds (._0709_01.png).
 _DRAWING = re.compile(r"(^|/)[^/]+/character\d+/[^/.]+\.png$")
 
@@ -43,14 +48,14 @@ def read_omniglot(folder: Path) -> list[SourceClass]:
         SourceError: if a set is missing, empty or not a zip file.
     """
     classes = []
-    for name, split in SETS.items():
+    for name in SETS:
         place = _find(folder, name)
         if place is None:
             raise SourceError(
                 f"expected {name}.zip or a folder {name} in {folder}: get both sets of Omniglot from "
                 "https://github.com/brendenlake/omniglot (python/), and name their folder with --source"
             )
-        classes += _read_set(place, split)
+        classes += _read_set(place, name)
     return classes
 
 
@@ -95,7 +100,14 @@ def _find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _read_set(place: Path, split: str) -> list[SourceClass]:
+def split_of(set_name: str, character: str) -> str:
+    """The split of a character ``ALPHABET/characterNN`` of one of :data:`SETS`."""
+    if set_name == EVALUATION:
+        return "meta-test"
+    return "meta-val" if character.partition("/")[0] in META_VAL_ALPHABETS else "meta-train"
+
+
+def _read_set(place: Path, set_name: str) -> list[SourceClass]:
     decoders = _in_zip(place) if place.is_file() else _in_folder(place)
     characters: dict[str, list[tuple[str, Callable[[], Image]]]] = defaultdict(list)
     for path in sorted(decoders):
@@ -103,7 +115,8 @@ def _read_set(place: Path, split: str) -> list[SourceClass]:
             characters["/".join(path.parts[-3:-1])].append((f"{path} in {place}", decoders[path]))
     if not characters:
         raise SourceError(f"expected ALPHABET/characterNN/NNNN_NN.png in {place}, found none: get Omniglot anew")
-    return [SourceClass(name, split, images) for name, images in sorted(characters.items())]
+    # In alphabetical order whatever the split, so that meta-trainval is the background set as it was published.
+    return [SourceClass(name, split_of(set_name, name), images) for name, images in sorted(characters.items())]
 
 
 def _in_zip(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:

@@ -31,7 +31,8 @@ from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
 
 FORMAT = "flp-envs image pack"
-FORMAT_VERSION = 1
+# 2: Omniglot has a meta-val split. Of a pack of version 1, meta-train would hold its characters as well.
+FORMAT_VERSION = 2
 _HASHED_AT_ONCE = 1 << 24
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from flp_datasets.errors import InvalidSize, check_choice
 from flp_datasets.pack import open_pack
 from flp_datasets.shown_options import ShowsOptions
+from flp_datasets.sources import parts_of, with_unions
 
 
 class PackedClasses(ShowsOptions):
@@ -20,7 +21,7 @@ class PackedClasses(ShowsOptions):
 
     Args:
         path: of the pack.
-        split: which classes.
+        split: which classes; "meta-trainval" are those of meta-train and of meta-val together.
         image_size: that the pack must have; none: any.
 
     Attributes:
@@ -34,9 +35,9 @@ class PackedClasses(ShowsOptions):
     def __init__(self, path: Path, split: str, *, image_size: int | None = None) -> None:
         self.path, self.split, self._image_size = path, split, image_size
         about, self._images = open_pack(path, image_size=image_size)
-        check_choice(f"split of {about.dataset}", split, set(about.splits))
+        check_choice(f"split of {about.dataset}", split, with_unions(set(about.splits)))
         counts = np.array(about.counts)
-        of_split = np.array(about.splits) == split
+        of_split = np.isin(about.splits, parts_of(split))
         self.image_shape = about.image_shape
         self.dataset, self.checksum = about.dataset, about.checksum
         self.drawings: Any = counts[of_split]

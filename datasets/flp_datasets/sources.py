@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SPLITS = ("meta-train", "meta-val", "meta-test")
+# Splits that are several of those together. What was chosen on meta-val is meta-trained for the final table on both.
+UNIONS = {"meta-trainval": ("meta-train", "meta-val")}
+
+
+def parts_of(split: str) -> tuple[str, ...]:
+    """The splits of :data:`SPLITS` that a split consists of."""
+    return UNIONS.get(split, (split,))
+
+
+def with_unions(splits: Collection[str]) -> tuple[str, ...]:
+    """The splits that can be asked for where ``splits`` are there: these, and the unions of them."""
+    return (*splits, *(name for name, parts in UNIONS.items() if set(parts) <= set(splits)))
 
 
 @dataclass(frozen=True)

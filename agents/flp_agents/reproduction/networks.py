@@ -21,7 +21,7 @@ from flp_datasets.errors import FLPError
 
 # In what a bundled network must be the one that is looked for. Fields that its learner does not read may have been
 # others when it was made, and options of the environment may have become the preset's.
-_TELLING = {*bundled.TELLING, "env", "learner", "preset", "seed", "hidden_widths", "outer_steps"}
+_TELLING = {*bundled.TELLING, "env", "learner", "preset", "seed", "train_on", "hidden_widths", "outer_steps"}
 
 
 class OtherNetwork(FLPError, ValueError):
@@ -107,7 +107,10 @@ def plan_digest(network: Network) -> str:
     Raises:
         MissingPack: if the data of its environment is not on this machine.
     """
-    canonical = json.dumps(_flat(network.plan()), sort_keys=True)
+    flat = _flat(network.plan())
+    # A column's networks are all meta-trained on one split, and what was measured before splits had a choice counts.
+    del flat["train_on"]
+    canonical = json.dumps(flat, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -135,5 +138,7 @@ def _differing(place: Path, network: Network) -> set[str]:
 
 
 def _flat(plan: Plan) -> dict[str, Any]:
-    named = {key: value for key, value in plan.to_json().items() if key not in ("settings", "command")}
+    """All that meta-training depends on."""
+    others = ("settings", "command", "evaluate_on")
+    named = {key: value for key, value in plan.to_json().items() if key not in others}
     return {**named, **asdict(plan.settings)}

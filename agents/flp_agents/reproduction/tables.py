@@ -11,6 +11,8 @@ from flp_agents.training_plan import Plan, make_plan
 
 # Scales are presets: the size of the network, and how long it is meta-trained.
 SCALES = ("paper", "half", "cpu")
+# A table of the paper is what meta-test is for.
+EVALUATE_ON = "meta-test"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Column:
         env: id.
         place: with which the names of its networks go on.
         env_options: keyword arguments of the environment.
+        train_on: the split that its networks are meta-trained on: where recipes were chosen on meta-val, meta-train
+            and meta-val together.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Column:
     env: str
     place: str
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    train_on: str = "meta-train"
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Network:
                 words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
         for name, value in self.column.env_options.items():
             words += ["--env-option", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
-        return shlex.join([*words, "--seed", str(self.seed)])
+        words += ["--train-on", self.column.train_on] if self.column.train_on != "meta-train" else []
+        return shlex.join([*words, "--seed", str(self.seed), "--evaluate-on", EVALUATE_ON])
 
     def plan(self) -> Plan:
         """Its meta-training.
@@ -96,6 +102,8 @@ class Network:
             overrides=self.method.options,
             env_options=self.column.env_options,
             command=self.command,
+            train_on=self.column.train_on,
+            evaluate_on=EVALUATE_ON,
         )
 
 
@@ -175,9 +183,21 @@ TABLE_2 = Table(
     "Table 2: few-shot classification, per cent of wrong answers",
     _methods(2),
     (
-        Column("omniglot", "Omniglot", "FLPOmniglot-IID-v0", "omniglot-iid"),
-        Column("omniglot_continual", "Omniglot (continual)", "FLPOmniglot-Continual-v0", "omniglot-continual"),
-        Column("mini_imagenet", "Mini-ImageNet", "FLPMiniImageNet-IID-v0", "mini-imagenet-iid"),
+        Column("omniglot", "Omniglot", "FLPOmniglot-IID-v0", "omniglot-iid", train_on="meta-trainval"),
+        Column(
+            "omniglot_continual",
+            "Omniglot (continual)",
+            "FLPOmniglot-Continual-v0",
+            "omniglot-continual",
+            train_on="meta-trainval",
+        ),
+        Column(
+            "mini_imagenet",
+            "Mini-ImageNet",
+            "FLPMiniImageNet-IID-v0",
+            "mini-imagenet-iid",
+            train_on="meta-trainval",
+        ),
     ),
     networks=5,
     episodes=1000,
