@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from flp_agents.precision import cpu_has_bfloat16
 from flp_datasets.pack import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
 
 torch.set_num_threads(1)
+
+needs_bfloat16 = pytest.mark.skipif(not cpu_has_bfloat16(), reason="needs a processor with AVX-512, for bfloat16")
 
 # Short episodes of every family: 6 support and 6 query steps.
 SMALL_SINE = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}

@@ -7,6 +7,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 import torch
+from conftest import needs_bfloat16
 
 import flp_envs
 from flp_agents import Checkpointed, Full, Reversible, bundled, checkpoint, evaluate, get_preset, run_lifetime
@@ -184,6 +185,7 @@ def test_a_trained_lifetime_can_be_walked_back(dtype, tolerance):
         assert (got - exact).norm() < tolerance * exact.norm()
 
 
+@needs_bfloat16
 def test_a_trunk_in_bfloat16_answers_nearly_as_well():
     exact, _ = gradient_in_a_trained_lifetime(Full())
     rough, _ = gradient_in_a_trained_lifetime(Full(), precision="bfloat16")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import needs_bfloat16
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +173,7 @@ def test_a_stack_that_cannot_be_is_refused_in_one_line(options, message):
     assert "\n" not in str(caught.value)
 
 
+@needs_bfloat16
 def test_bfloat16_is_close_to_float32():
     shape = Convolutions((1, 28, 28), 8, padding=1)
     kernels, biases = parameters_of(shape, torch.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small_episode
+from conftest import needs_bfloat16, small_episode
 
 from flp_agents import FLP, GradientBased, Network, run_lifetime
 from flp_agents.analysis import continue_with_more_plasticity, judged, with_more_plasticity
@@ -131,6 +131,7 @@ def test_settings_of_the_outer_loop_can_be_changed(saved):
             continue_with_more_plasticity(saved, 2, outer_steps=1, settings={field: 1})
 
 
+@needs_bfloat16
 def test_whatever_the_precision_of_training_scores_are_of_float32(saved):
     how = {"outer_steps": 2, "judge_every": 1, "episodes": 3}
     continued = continue_with_more_plasticity(saved, 1, **how, settings={"precision": "bfloat16"})

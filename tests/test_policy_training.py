@@ -54,10 +54,10 @@ def test_the_command_trains_saves_and_judges(algorithm, env_id, tmp_path, capsys
     assert "--output" not in about.command
     assert about.command.startswith(f"flp train-sb3 --algorithm={algorithm} --env={env_id}")
     assert about.versions["stable-baselines3"]
-    env = make(env_id, split="meta-test", **about.env_options)
+    env = make(env_id, split="meta-val", **about.env_options)
     result = evaluate(PolicyLearner(saved.model, env), env, episodes=4, seed=about.result["seed"])
     assert about.result["mean"] == result.mean
-    assert f"meta-test {result.metric} over 4 episodes: {result.mean:.5f} ({result.standard_error:.5f})" in out
+    assert f"meta-val {result.metric} over 4 episodes: {result.mean:.5f} ({result.standard_error:.5f})" in out
     assert {path.name for path in folder.iterdir()} == {MODEL, DESCRIPTION}
 
 

@@ -183,7 +183,7 @@ def test_the_result_and_the_plan_are_kept_beside_the_weights(whole):
     result = run.judge(episodes=4, seed=1)
     about = json.loads((whole / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))["about"]
     assert about["result"] == result
-    assert result["split"] == "meta-test"
+    assert result["split"] == "meta-val"
     assert about["outer_steps_done"] == 12
     assert about["cost_seconds"] > 0
     assert Plan.from_json(about) == plan()
@@ -201,7 +201,7 @@ def test_the_stored_result_is_what_evaluating_gives_even_if_the_run_ends_short(t
     run.run()
     assert run.learner._lifetime_factor == 3.0
     result = run.judge(episodes=3, seed=7)
-    env = plan().make_env("meta-test")
+    env = plan().make_env("meta-val")
     assert result["mean"] == evaluate(checkpoint.load(tmp_path).learner, env, episodes=3, seed=7).mean
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from conftest import needs_bfloat16
 from torch.nn.functional import linear
 
 from flp_agents import trunk
@@ -31,7 +32,9 @@ def relative_error(got, expected):
 
 
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-6), pytest.param("bfloat16", 1e-2, marks=needs_bfloat16)]
+)
 def test_features_and_gradients_are_those_of_ordinary_layers(precision, tolerance, fused, monkeypatch):
     if not fused:
         monkeypatch.setattr(trunk, "_has_fused_linear", lambda: False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_agents.precision import usable_precision
+from flp_datasets.errors import InvalidSize, check_at_least
 
-PRECISIONS = ("float32", "bfloat16")
 # Images in a block where nothing is kept for a gradient: a block's widest activity fits the memory of small machines.
 _BLOCK = 256
 
@@ -88,13 +88,13 @@ def convolve(
         images: uint8, or numbers from 0 to 255.
         kernels: ``(out, in, 3, 3)`` of every layer.
         biases: ``(out,)``.
-        precision: of the convolutions: "float32" is that of the kernels; "bfloat16" has a third of its digits, and
-            where the processor has instructions for it about twice its speed.
+        precision: of the convolutions: "float32" is that of the kernels; "bfloat16" has a third of its digits and
+            about twice its speed; see :func:`~flp_agents.precision.usable_precision` for where.
 
     Raises:
         InvalidChoice: for an unknown precision.
     """
-    check_choice("precision", precision, PRECISIONS)
+    precision = usable_precision(precision, images.device)
     flat = images.reshape(-1, *shape.image_shape)
     blocks = [flat] if torch.is_grad_enabled() else torch.split(flat, _BLOCK)
     features = torch.cat([_convolve(shape, block, kernels, biases, precision) for block in blocks])

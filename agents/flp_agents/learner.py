@@ -120,7 +120,7 @@ class Learner(nn.Module, Generic[State]):
         """Chooses how precisely what no lifetime changes is computed, for learners that have a choice.
 
         Args:
-            precision: one of :data:`flp_agents.trunk.PRECISIONS`.
+            precision: one of :data:`flp_agents.precision.PRECISIONS`.
         """
 
     def settle(self, state: State) -> State:

@@ -12,7 +12,7 @@ from flp_agents.learner import Learner
 from flp_agents.more_classes import take_over
 from flp_agents.network import FastWeights, Layers, Network, answer
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, SquaredError, in_words, objective_of
-from flp_agents.trunk import PRECISIONS
+from flp_agents.precision import PRECISIONS
 from flp_datasets.errors import check_choice
 
 

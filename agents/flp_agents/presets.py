@@ -13,14 +13,14 @@ from flp_agents.gradient_based import ORDERS
 from flp_agents.meta_gradient import STRATEGIES
 from flp_agents.meta_trainer import SCHEDULES
 from flp_agents.plasticity import RULES
-from flp_agents.trunk import PRECISIONS
+from flp_agents.precision import PRECISIONS
 from flp_datasets.errors import LARGEST_WHOLE, InvalidSize, check_at_least, check_choice, check_number, in_short
+from flp_datasets.sources import parts_of
 
 # No unit of a network, and no length, is above this; sizes whose products torch cannot even count never reach it.
 _LARGEST_SIZE = 2**20
 # Products of three such numbers still fit float32.
 _LARGEST_NUMBER = 1e12
-from flp_datasets.sources import parts_of
 
 
 def option(

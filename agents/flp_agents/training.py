@@ -24,6 +24,7 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.objective import CrossEntropy
+from flp_agents.precision import usable_precision
 from flp_agents.presets import Preset
 from flp_agents.processes import Processes
 from flp_agents.run_metrics import FILE, RunMetrics
@@ -74,7 +75,10 @@ class TrainingRun(ShowsOptions):
         self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
         if plan.settings.precision == "tf32":
             torch.set_float32_matmul_precision("high")
-        self.learner.set_precision("bfloat16" if plan.settings.precision == "bfloat16" else "float32")
+        precision = "bfloat16" if plan.settings.precision == "bfloat16" else "float32"
+        self.learner.set_precision(precision)
+        if usable_precision(precision, torch.device(device)) != precision:
+            self.notes.append(f"this processor has no instructions for {precision}: all products are in float32")
         self.trainer = make_trainer(self.learner, env, plan.settings, plan.seed, processes)
         self._full_lifetime = True
         # Before anything is written.

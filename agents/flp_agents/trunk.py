@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flp_datasets.errors import check_choice
+from flp_agents.precision import usable_precision
 
-PRECISIONS = ("float32", "bfloat16")
 # Inputs in a block: a block's activities of two layers fit the cache, and its products are large enough.
 _BLOCK = 2048
 
@@ -29,12 +28,12 @@ def features_of(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], 
         weights: ``(out, in)`` of every layer.
         biases: ``(out,)``.
         precision: of the products of all layers but the first: "float32" is that of the weights, "bfloat16" has a
-            third of its digits and, where the processor has instructions for it, twice its speed.
+            third of its digits and twice its speed; see :func:`~flp_agents.precision.usable_precision` for where.
 
     Raises:
         InvalidChoice: for an unknown precision.
     """
-    check_choice("precision", precision, PRECISIONS)
+    precision = usable_precision(precision, x.device)
     if not weights:
         return x
     if x.device.type == "cpu" and x.dtype == torch.float32 and _has_fused_linear():
