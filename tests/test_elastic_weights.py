@@ -85,10 +85,10 @@ def test_after_consolidation_weights_move_the_less_the_stronger_it_is_and_no_str
 
 def test_numbers_outside_their_range_are_refused():
     for options, match in (
-        ({"strength": -1.0}, "strength must be a number of at least 0, got -1.0"),
+        ({"strength": -1.0}, "strength must be a finite number of at least 0, got -1.0"),
         ({"every": 0}, "every must be a whole number of at least 1"),
-        ({"keeps": 1.5}, "keeps must lie between 0 and 1, got 1.5"),
-        ({"decay": float("nan")}, "decay must lie between 0 and 1"),
+        ({"keeps": 1.5}, "keeps must be a finite number of at least 0 and at most 1, got 1.5"),
+        ({"decay": float("nan")}, "decay must be a finite number of at least 0 and at most 1"),
     ):
         with pytest.raises(InvalidSize, match=match):
             ElasticWeights(network_of(NUMBERS), SGD(0.1), **options)

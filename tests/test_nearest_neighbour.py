@@ -177,5 +177,5 @@ def test_asking_changes_nothing_and_states_can_branch():
 def test_numbers_outside_their_range_are_refused():
     with pytest.raises(InvalidSize, match="neighbours must be a whole number of at least 1, got 0"):
         of_numbers(NearestNeighbour, neighbours=0)
-    with pytest.raises(InvalidSize, match="bandwidth must be a number above 0, got 0"):
+    with pytest.raises(InvalidSize, match="bandwidth must be a finite number above 0, got 0"):
         of_numbers(Kernel, bandwidth=0)

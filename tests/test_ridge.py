@@ -84,8 +84,8 @@ def test_features_are_those_of_the_seed():
 def test_numbers_outside_their_range_are_refused():
     for options, match in (
         ({"features": 1}, "features must be a whole number of at least 2, got 1"),
-        ({"bandwidth": 0.0}, "bandwidth must be a number above 0, got 0.0"),
-        ({"penalty": -1.0}, "penalty must be a number above 0, got -1.0"),
+        ({"bandwidth": 0.0}, "bandwidth must be a finite number above 0, got 0.0"),
+        ({"penalty": -1.0}, "penalty must be a finite number above 0, got -1.0"),
     ):
         with pytest.raises(InvalidSize, match=match):
             Ridge((3,), SCALE, 1, **options)

@@ -108,5 +108,5 @@ def test_whole_numbers_have_an_end() -> None:
     for value in (2**53, 10**5000):
         with pytest.raises(InvalidSize, match="size must be a whole number of at most 9007199254740991, got "):
             check_at_least("size", value, 1)
-    with pytest.raises(InvalidSize, match="share must be a finite number at least 0 and at most 1, got 2"):
+    with pytest.raises(InvalidSize, match="share must be a finite number of at least 0 and at most 1, got 2"):
         check_number("share", 2, least=0, most=1)

@@ -159,7 +159,7 @@ def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
 
 def test_steps_that_are_not_above_zero_are_refused():
     for make in (lambda: SGD(0.0), lambda: Adam(-1.0), lambda: SGD(0.1, clip=0.0), lambda: SGD(float("nan"))):
-        with pytest.raises(InvalidSize, match="must be a number above 0"):
+        with pytest.raises(InvalidSize, match="must be a finite number above 0"):
             make()
 
 

@@ -68,12 +68,14 @@ class Checkpoint:
         about: what was said of it when it was saved: env, preset, command, seed, cost, result.
         progress: what the trainer needs besides tensors to go on; none if the checkpoint is for use only.
         optimizer: the trainer's tensors.
+        digest: of all of it, as ``checkpoint.json`` has it: another one for each checkpoint.
     """
 
     learner: Learner[Any]
     about: dict[str, Any]
     progress: dict[str, Any] | None
     optimizer: dict[str, Tensor]
+    digest: str = ""
 
 
 def describe(value: Any) -> Any:
@@ -176,7 +178,7 @@ def save(
     *,
     progress: Mapping[str, Any] | None = None,
     optimizer: Mapping[str, Tensor] | None = None,
-) -> None:
+) -> str:
     """Writes a checkpoint atomically over the one that ``folder`` may hold.
 
     Args:
@@ -185,6 +187,9 @@ def save(
         about: what is to be known of it, plain values.
         progress: what its trainer needs besides tensors to go on; none for inference only.
         optimizer: the trainer's tensors.
+
+    Returns:
+        The checkpoint's digest.
 
     Raises:
         CheckpointError: if the folder cannot be written to, or the disk is full; the earlier checkpoint stays intact.
@@ -208,6 +213,7 @@ def save(
             }
             content["digest"] = _digest(content)
             write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+            return str(content["digest"])
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"cannot save what is no plain value in a checkpoint: {error}") from None
         finally:
@@ -267,7 +273,7 @@ def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
     _load_weights(learner.eval(), weights, folder)
     progress = content["progress"]
     optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}
-    return Checkpoint(learner, content["about"], progress, optimizer)
+    return Checkpoint(learner, content["about"], progress, optimizer, _digest(content))
 
 
 def _load_weights(learner: Learner[Any], weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -309,6 +315,16 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")
     check_content(content, path)
     return content
+
+
+def digest_in(folder: Path) -> str | None:
+    """The digest that the description in a folder gives; none without one, empty if it cannot be read."""
+    try:
+        return str(parse_json(read_bytes(folder / DESCRIPTION))["digest"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnreadableContent, KeyError, TypeError):
+        return ""
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -41,6 +41,8 @@ class About(TypedDict, total=False):
     settings: Mapping[str, Any]
     seed: int
     command: str
+    train_on: str
+    evaluate_on: str
     outer_steps_done: int
     cost_seconds: float
     threads: int

@@ -33,7 +33,7 @@ from flp_agents.training import FINAL_SEED, TrainingRun, finite_or_none
 from flp_agents.training_plan import make_plan
 from flp_agents.watching import render_lifetime
 from flp_datasets import roots
-from flp_datasets.errors import FLPError, InvalidSize, check_at_least
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_number
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
 MOST_THREADS = 1024
@@ -68,6 +68,9 @@ def list_everything(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """``flp train``."""
     check_at_least("test-episodes", options.test_episodes, 1)
+    check_number("save-every", options.save_every, least=0)
+    if options.minutes is not None:
+        check_number("minutes", options.minutes, above=0)
     processes = join_processes()
     device = prepare_torch(own_device(options.device) if processes.world > 1 else options.device, options.threads)
     begin = _resume if options.resume is not None else _begin
@@ -89,20 +92,22 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
     print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{shared}")
     for note in run.notes:
         print(note)
-    with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
-        interrupted = run.run(
-            save_every_seconds=options.save_every,
-            stop_after_seconds=None if options.minutes is None else options.minutes * 60,
-            on_step=on_step,
-        )
-    if not run.finished:
+    # Until the last evaluation is written as well.
+    with run.held():
+        with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
+            interrupted = run.run(
+                save_every_seconds=options.save_every,
+                stop_after_seconds=None if options.minutes is None else options.minutes * 60,
+                on_step=on_step,
+            )
+        result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED) if run.finished else None
+    if result is None:
         world = run.processes.world
         start = ["flp"] if world == 1 else ["torchrun", "--nproc-per-node", str(world), "-m", "flp_agents"]
         resume = [*start, "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
         resume += [] if device == "cpu" else ["--device", options.device]
         print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
         return 130 if interrupted else 0
-    result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED)
     print(result_in_words(run.seconds, result))
     return 0
 
@@ -183,9 +188,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """``flp export``."""
     folder = Path(options.output)
+    refused = FLPError(f"{folder} holds a checkpoint already: choose another --output")
     if (folder / checkpoint.DESCRIPTION).exists():
-        raise FLPError(f"{folder} holds a checkpoint already: choose another --output")
+        raise refused
     saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
+    if (folder / checkpoint.DESCRIPTION).exists():
+        raise refused
     checkpoint.save(folder, saved.learner, saved.about)
     print(f"{folder}: {saved.about.get('learner')}, {_score(saved.about.get('result'))}")
     return 0
@@ -212,6 +220,7 @@ def render(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """``flp bench``."""
+    check_number("seconds", options.seconds, least=0)
     device = prepare_torch(options.device, options.threads)
     console = Console(stderr=True)
     with console.status("") as status:
@@ -227,6 +236,7 @@ def bench(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """``flp demo``."""
     check_at_least("episodes", options.episodes, 2)
+    check_number("train-seconds", options.train_seconds, least=0)
     prepare_torch("cpu", options.threads)
     started = time.monotonic()
     folder = Path(options.output)

@@ -124,8 +124,9 @@ def show_data(options: argparse.Namespace) -> int:
 def _open(options: argparse.Namespace) -> ImageClasses:
     check_choice("dataset", options.dataset, [*DATASETS, "glyph"])
     if options.dataset == "glyph":
-        return Glyphs(check_choice("split", options.split, SPLIT_OFFSETS), options.image_size or 28)
-    size = options.image_size or get_dataset(options.dataset).image_size
+        size = 28 if options.image_size is None else options.image_size
+        return Glyphs(check_choice("split", options.split, SPLIT_OFFSETS), size)
+    size = get_dataset(options.dataset).image_size if options.image_size is None else options.image_size
     return open_classes(options.dataset, options.split, image_size=size, data_root=options.data_root)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium as gym
 import torch
@@ -20,16 +20,32 @@ from flp_agents.lifetime import EpisodeTensors, run_lifetime
 from flp_agents.memory import explaining_out_of_memory
 from flp_agents.meta_gradient import Full, MetaGradient
 from flp_agents.processes import Processes
-from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice, check_seed
+from flp_agents.schema import WrongValue, fit
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, check_seed, in_short
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
 SCHEDULES = ("constant", "cosine")
+# What Adam keeps for each meta-parameter that it has moved.
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
 class MetaTrainingDiverged(FLPError, RuntimeError):
     """Loss or gradient stayed non-finite for too many outer steps in a row."""
+
+
+class InvalidState(FLPError, ValueError):
+    """A trainer's state that does not belong to this trainer; the text names the part."""
+
+
+class TrainerProgress(TypedDict):
+    """How far a trainer is, besides tensors."""
+
+    step_count: int
+    skipped_total: int
+    skipped_in_a_row: int
+    random_state: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,16 +124,13 @@ class MetaTrainer(ShowsOptions):
         self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
         self.patience = check_at_least("patience", patience, 1)
         self.schedule = check_choice("schedule", schedule, SCHEDULES)
-        if not gradient_clip >= 0:
-            raise InvalidSize(f"gradient_clip must be at least 0, got {gradient_clip}")
-        self.gradient_clip = gradient_clip
+        self.gradient_clip = check_number("gradient_clip", gradient_clip, least=0)
         groups = learner.parameter_groups()
         for name in rates:
             check_choice("group of meta-parameters", name, groups)
-        self.rates = {name: float(rates.get(name, 0.0)) for name in groups}
-        for name, rate in self.rates.items():
-            if not (rate >= 0 and math.isfinite(rate)):
-                raise InvalidSize(f"the outer learning rate of {name} must be a number of at least 0, got {rate}")
+        self.rates = {
+            name: check_number(f"the outer learning rate of {name}", rates.get(name, 0.0), least=0) for name in groups
+        }
         if not any(self.rates.values()):
             raise InvalidSize(f"expected a learning rate above 0 for at least one of {', '.join(groups)}")
         self.optimizer = torch.optim.Adam(
@@ -249,16 +262,51 @@ class MetaTrainer(ShowsOptions):
         """Continues where :meth:`progress` and :meth:`optimizer_tensors` were taken, to the bit.
 
         The learner's meta-parameters must have been restored already.
+
+        Raises:
+            InvalidState: if they are not of a trainer like this one.
         """
-        self.step_count = int(progress["step_count"])
-        self.skipped_total = int(progress["skipped_total"])
-        self._skipped_in_a_row = int(progress["skipped_in_a_row"])
+        try:
+            known = fit("progress", progress, TrainerProgress)
+            for name in ("step_count", "skipped_total", "skipped_in_a_row"):
+                check_at_least(f"progress.{name}", known[name], 0)
+        except (WrongValue, InvalidSize) as error:
+            raise InvalidState(str(error)) from None
+        parameters = {name: p for name, p in self.learner.named_parameters() if p in set(self._parameters)}
+        _check_moments(tensors, parameters)
         self.pause()
-        self.env.unwrapped.np_random.bit_generator.state = progress["random_state"]
-        parameters = dict(self.learner.named_parameters())
+        try:
+            self.env.unwrapped.np_random.bit_generator.state = known["random_state"]
+        except Exception:  # whatever NumPy says of a state that is none
+            raise InvalidState("progress.random_state is not the state of the environment's random numbers") from None
+        self.step_count, self.skipped_total = known["step_count"], known["skipped_total"]
+        self._skipped_in_a_row = known["skipped_in_a_row"]
         self.optimizer.state.clear()
         for key, value in tensors.items():
             name, _, field = key.rpartition("/")
             # Adam keeps its step count on the CPU.
             place = value.device if field == "step" else parameters[name].device
             self.optimizer.state[parameters[name]][field] = value.to(place, copy=True)
+
+
+def _check_moments(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    """Makes sure that Adam's state is that of some of the meta-parameters, and whole for each of them.
+
+    Raises:
+        InvalidState: naming the tensor that is wrong.
+    """
+    of_each: dict[str, set[str]] = {}
+    for key, tensor in tensors.items():
+        name, _, field = key.rpartition("/")
+        parameter = parameters.get(name)
+        if parameter is None or field not in _MOMENTS:
+            raise InvalidState(f"the optimizer's tensors hold {in_short(key)}, which is of no meta-parameter")
+        shape = torch.Size() if field == "step" else parameter.shape
+        kinds = (torch.float32, torch.float64) if field == "step" else (parameter.dtype,)
+        if tensor.shape != shape or tensor.dtype not in kinds:
+            form = f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise InvalidState(f"the optimizer's {in_short(key)} is {form}, expected {tuple(shape)} {kinds[0]}")
+        of_each.setdefault(name, set()).add(field)
+    for name, found in of_each.items():
+        if found != _MOMENTS:
+            raise InvalidState(f"the optimizer's tensors lack {name}/{min(_MOMENTS - found)}")

@@ -20,6 +20,7 @@ FILE = "metrics.csv"
 COLUMNS = ("step", "query_loss", "gradient_norm", "skipped_total", "seconds")
 # Characters that surely hold a row.
 _LONGEST_ROWS = 1000
+_MOST_DIGITS = 16
 
 
 class RunMetrics:
@@ -41,8 +42,8 @@ class RunMetrics:
         try:
             kept: list[list[str]] = []
             if step and path.exists():
-                with path.open(newline="", encoding="utf-8-sig") as file:
-                    kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
+                with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+                    kept = [row for row in csv.reader(file) if row and 0 < _step_of(row[0]) <= step]
             text = io.StringIO()
             csv.writer(text).writerows([COLUMNS, *kept])
             remove_leftovers(path)
@@ -59,6 +60,8 @@ class RunMetrics:
                 self._record(Event(wall_time=time.time(), step=step + 1, session_log=start))
         except OSError as error:
             raise self._failed(error) from None
+        except csv.Error as error:
+            raise FLPError(f"{path} is damaged ({error}): move it away to go on without") from None
 
     def write(self, result: OuterStep, seconds: float) -> None:
         """Adds one outer step.
@@ -106,5 +109,9 @@ def last_step(folder: Path) -> int:
             lines = file.read().decode("ascii", errors="replace").split("\n")[:-1]
     except OSError:
         return 0
-    steps = [line.partition(",")[0] for line in lines[-1:]]
-    return int(steps[0]) if steps and steps[0].isdigit() else 0
+    return _step_of(lines[-1].partition(",")[0]) if lines else 0
+
+
+def _step_of(text: str) -> int:
+    """A row's outer step, 0 if it has none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0

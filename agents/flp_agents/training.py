@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import secrets
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -18,24 +19,25 @@ import numpy as np
 import torch
 
 from flp_agents import checkpoint
+from flp_agents.checkpoint import CheckpointError
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
-from flp_agents.meta_trainer import MetaTrainer, OuterStep
+from flp_agents.meta_trainer import InvalidState, MetaTrainer, OuterStep
 from flp_agents.objective import CrossEntropy
 from flp_agents.precision import usable_precision
 from flp_agents.presets import Preset
 from flp_agents.processes import Processes
+from flp_agents.run_folder import RunFolder
 from flp_agents.run_metrics import FILE, RunMetrics
+from flp_agents.run_progress import checked_progress, random_state, take_over
 from flp_agents.training_plan import Plan
-from flp_datasets.errors import FLPError
-from flp_datasets.locking import LockedElsewhere, file_lock
+from flp_datasets.errors import FLPError, check_number
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
 
-LOCK = "lock"
 # Of the episodes of the result that a run ends with; another one than anybody's default.
 FINAL_SEED = 10_000
 
@@ -60,6 +62,8 @@ class TrainingRun(ShowsOptions):
 
     def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> None:
         self.plan, self.folder, self.processes = plan, folder, processes
+        # Two runs of one plan begin alike: their checkpoints are told apart by this.
+        self._place, self._id = RunFolder(folder), secrets.token_hex(8)
         processes.check_same({name: value for name, value in plan.to_json().items() if name != "command"})
         self.seconds = 0.0
         self.notes: list[str] = []
@@ -95,20 +99,23 @@ class TrainingRun(ShowsOptions):
         """
         saved = checkpoint.load(folder)
         if saved.progress is None:
-            raise checkpoint.CheckpointError(
-                f"checkpoint {folder} holds no training state: it can be evaluated, not resumed"
-            )
+            raise CheckpointError(f"checkpoint {folder} holds no training state: it can be evaluated, not resumed")
         run = cls(Plan.from_json(saved.about), folder, device=device, processes=processes)
         if saved.about.get("data", run._data) != run._data:
-            raise checkpoint.CheckpointError(
+            raise CheckpointError(
                 f"checkpoint {folder} was meta-trained on other data, {saved.about['data']}, than {run._data}: "
                 "name the data_root that holds them, or begin a new run"
             )
-        run.learner.load_state_dict(saved.learner.state_dict())
-        run._enter_phase(full=bool(saved.progress["full_lifetime"]))
-        run.trainer.restore(saved.progress, saved.optimizer)
-        run.seconds = float(saved.progress["seconds"])
-        torch.set_rng_state(torch.tensor(list(bytes.fromhex(saved.progress["torch_random_state"])), dtype=torch.uint8))
+        progress = checked_progress(saved.progress, folder)
+        run._place, run._id = RunFolder(folder, read=saved.digest), progress.get("run", run._id)
+        take_over(run.learner, saved.learner, folder)
+        run._enter_phase(full=progress["full_lifetime"])
+        try:
+            run.trainer.restore(progress, saved.optimizer)
+        except InvalidState as error:
+            raise CheckpointError(f"checkpoint {folder}: {error}") from None
+        run.seconds = float(progress["seconds"])
+        torch.set_rng_state(random_state(progress))
         return run
 
     @property
@@ -117,7 +124,11 @@ class TrainingRun(ShowsOptions):
         return self.trainer.step_count >= self.plan.settings.outer_steps
 
     def save(self) -> None:
-        """Writes the checkpoint, in the process that writes."""
+        """Writes the checkpoint, in the process that writes.
+
+        Raises:
+            CheckpointError: if it cannot be written, or another run's lies in its place, which is kept.
+        """
         if not self.processes.writes:
             return
         progress = {
@@ -125,14 +136,25 @@ class TrainingRun(ShowsOptions):
             "seconds": self.seconds,
             "full_lifetime": self._full_lifetime,
             "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
+            "run": self._id,
         }
-        checkpoint.save(
-            self.folder,
+        self._place.save(
             self.learner,
             self._about(),
             progress=progress,
             optimizer=self.trainer.optimizer_tensors(),
         )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training into the folder until the block ends; training holds it by itself.
+
+        Raises:
+            FLPError: if one does already, or has done so since the run began or was read; or if the folder cannot be
+                written.
+        """
+        with self._place.held() if self.processes.writes else nullcontext():
+            yield
 
     def run(
         self,
@@ -155,19 +177,21 @@ class TrainingRun(ShowsOptions):
 
         Raises:
             MetaTrainingDiverged: the last checkpoint is from before.
+            InvalidSize: for a time that is no finite number of at least 0.
             FLPError: if the folder cannot be written, or if another process is training into it.
         """
-        with interruptions() as interrupted:
+        check_number("save_every_seconds", save_every_seconds, least=0)
+        if stop_after_seconds is not None:
+            check_number("stop_after_seconds", stop_after_seconds, least=0)
+        with interruptions() as interrupted, self.held():
             if self.processes.writes:
-                with _locked(self.folder):
-                    if self.trainer.step_count == 0:
-                        self._clear_folder()
-                        self.save()
-                    metrics = RunMetrics(self.folder, self.trainer.step_count)
-                    try:
-                        self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
-                    finally:
-                        metrics.close()
+                if self.trainer.step_count == 0:
+                    self._begin_folder()
+                metrics = RunMetrics(self.folder, self.trainer.step_count)
+                try:
+                    self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
+                finally:
+                    metrics.close()
             else:
                 self._train(lambda *_: None, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
             return bool(interrupted)
@@ -204,9 +228,12 @@ class TrainingRun(ShowsOptions):
         self.save()
         self.trainer.pause()
 
-    def _clear_folder(self) -> None:
-        """Removes what an earlier run left in the folder, checkpoint first: what is there belongs together."""
-        (self.folder / checkpoint.DESCRIPTION).unlink(missing_ok=True)
+    def _begin_folder(self) -> None:
+        """Puts the first checkpoint in the place of what an earlier run left, and only then removes the rest of that.
+
+        Killed in between, the new run is resumed at its step 0, and removes it then.
+        """
+        self.save()
         (self.folder / FILE).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
 
@@ -234,7 +261,17 @@ class TrainingRun(ShowsOptions):
         )
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint."""
+        """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint.
+
+        Between :meth:`run` and this, another process may train into the folder, unless it is :meth:`held`.
+
+        Raises:
+            CheckpointError: if one has, whose checkpoint is kept.
+        """
+        with self.held():
+            return self._judge(episodes, seed)
+
+    def _judge(self, episodes: int, seed: int) -> dict[str, Any]:
         self._enter_phase(full=True)
         self.learner.set_precision("float32")
         split = self.plan.evaluate_on
@@ -311,26 +348,6 @@ def make_trainer(
         cuda_graph=settings.cuda_graph,
         seed=seed,
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process from training into the same folder.
-
-    Raises:
-        FLPError: if one does already, or if the folder cannot be written.
-    """
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(file_lock(folder / LOCK))
-        except LockedElsewhere:
-            raise FLPError(
-                f"another process is training into {folder}: wait for it, or choose another --output"
-            ) from None
-        except OSError as error:
-            raise FLPError(f"cannot write to {folder}: {error.strerror or error}: choose another --output") from None
-        yield
 
 
 @contextmanager

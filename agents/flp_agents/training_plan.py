@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import gymnasium as gym
@@ -11,8 +11,9 @@ import gymnasium as gym
 import flp_envs
 from flp_agents.checkpoint import CheckpointError
 from flp_agents.factory import kind_of
-from flp_agents.presets import Preset, get_preset, preset_env_options, preset_split_options
-from flp_datasets.errors import check_learner_seed
+from flp_agents.presets import PRESETS, Preset, get_preset, preset_env_options, preset_split_options
+from flp_agents.schema import argument_types, fit
+from flp_datasets.errors import FLPError, check_choice, check_learner_seed
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,27 @@ class Plan:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            CheckpointError: if a field is missing or unknown.
+            CheckpointError: if a field is missing or unknown, or of the wrong type or out of its range, naming it.
         """
+        kinds = {**argument_types(cls), "settings": Mapping[str, Any]}
+        values = {}
         try:
-            settings = dict(content["settings"])
-            settings["hidden_widths"] = tuple(settings["hidden_widths"])
-            names = ("env", "env_options", "learner", "preset", "seed", "command")
-            named = {name: content[name] for name in names}
-            # Runs of earlier versions had no choice.
-            named |= {"train_on": split_trained_on(content), "evaluate_on": content.get("evaluate_on", "meta-test")}
-            return cls(settings=Preset(**settings), **named)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint lacks what resuming needs: {error}") from None
+            # Runs of earlier versions had no choice of splits.
+            content = {"train_on": split_trained_on(content), "evaluate_on": "meta-test", **content}
+            for of in fields(cls):
+                if of.name in content:
+                    values[of.name] = fit(f"about.{of.name}", content[of.name], kinds[of.name])
+                elif of.default is MISSING and of.default_factory is MISSING:
+                    raise CheckpointError(f"the checkpoint lacks what resuming needs: about.{of.name}")
+            check_learner_seed(values["seed"])
+            check_choice("about.preset", values["preset"], PRESETS)
+            for name in values["settings"]:
+                check_choice("about.settings, preset field", name, [of.name for of in fields(Preset)])
+            return cls(**{**values, "settings": Preset(**values["settings"])})
+        except CheckpointError:
+            raise
+        except FLPError as error:
+            raise CheckpointError(f"the checkpoint does not say how to go on: {error}") from None
 
     def make_train_env(self, **changes: Any) -> gym.Env[Any, Any]:
         """The environment that is meta-trained on, with some options changed."""

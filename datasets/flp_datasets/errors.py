@@ -109,7 +109,7 @@ def check_number(
         number = math.inf
     if not (math.isfinite(number) and number >= least and number > above and number <= most):
         bounds = [
-            *([f"at least {least:g}"] if math.isfinite(least) else []),
+            *([f"of at least {least:g}"] if math.isfinite(least) else []),
             *([f"above {above:g}"] if math.isfinite(above) else []),
             *([f"at most {most:g}"] if math.isfinite(most) else []),
         ]

@@ -9,7 +9,7 @@ from torch import nn
 
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
-from flp_datasets.errors import FLPError, InvalidSize
+from flp_datasets.errors import FLPError, check_number
 
 State = TypeVar("State")
 
@@ -20,9 +20,7 @@ def check_above_zero(name: str, value: float) -> float:
     Raises:
         InvalidSize: otherwise.
     """
-    if not value > 0:
-        raise InvalidSize(f"{name} must be a number above 0, got {value!r}")
-    return value
+    return check_number(name, value, above=0)
 
 
 class NotMetaTrained(FLPError):

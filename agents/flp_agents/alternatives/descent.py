@@ -62,7 +62,8 @@ class SGD:
 
     def __post_init__(self) -> None:
         check_above_zero("the step size", self.rate)
-        check_above_zero("clip", self.clip)
+        if self.clip != math.inf:
+            check_above_zero("clip", self.clip)
 
     def at_birth(self, parameters: Parameters) -> Moments:
         return Moments()

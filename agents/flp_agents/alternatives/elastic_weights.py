@@ -18,7 +18,7 @@ from flp_agents.alternatives.descent import Descent, for_each
 from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
-from flp_datasets.errors import InvalidSize, check_at_least
+from flp_datasets.errors import check_at_least, check_number
 
 
 class Consolidated(NamedTuple):
@@ -69,11 +69,9 @@ class ElasticWeights(OnlineGradient):
         objective: Objective = SquaredError(),
     ) -> None:
         super().__init__(network, descent, objective=objective)
-        if not strength >= 0:
-            raise InvalidSize(f"strength must be a number of at least 0, got {strength!r}")
+        check_number("strength", strength, least=0)
         for name, share in (("keeps", keeps), ("decay", decay)):
-            if not 0 <= share <= 1:
-                raise InvalidSize(f"{name} must lie between 0 and 1, got {share!r}")
+            check_number(name, share, least=0, most=1)
         self.strength, self.every, self.keeps, self.decay = strength, check_at_least("every", every, 1), keeps, decay
         self.settings = {
             "network": network,

@@ -42,8 +42,8 @@ def benchmark(options: argparse.Namespace) -> int:
         "plugins": options.plugin,
         "cell_minutes": options.cell_minutes,
     }
-    plan = replace(plan, **{key: _fixed(value) for key, value in given.items() if value})
-    folder, jobs = Path(options.output), options.jobs or os.cpu_count() or 1
+    plan = replace(plan, **{key: _fixed(value) for key, value in given.items() if value not in (None, [], {})})
+    folder, jobs = Path(options.output), (os.cpu_count() or 1) if options.jobs is None else options.jobs
     load_plugins(plan.plugins)
     total = len(list(plan.cells()))
     with _show_cells(total) as on_cell:

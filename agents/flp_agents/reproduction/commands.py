@@ -27,7 +27,7 @@ from flp_agents.reproduction.running import How, OnProgress, missing_data
 from flp_agents.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1
 from flp_agents.reproduction.section_7_1_report import rows_of, write_section_7_1
 from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
-from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice
+from flp_datasets.errors import FLPError, check_at_least, check_choice, check_number
 from flp_datasets.roots import VARIABLE, named_root
 from flp_envs.rendering import require_matplotlib
 
@@ -38,8 +38,8 @@ def reproduce(options: argparse.Namespace) -> int:
     """``flp reproduce``."""
     check_choice("scale", options.scale, SCALES)
     check_choice("table or figure", options.what, WHAT)
-    if options.minutes is not None and not options.minutes > 0:
-        raise InvalidSize(f"minutes must be more than 0, got {options.minutes}")
+    if options.minutes is not None:
+        check_number("minutes", options.minutes, above=0)
     for name in ("jobs", "episodes", "networks"):
         if getattr(options, name) is not None:
             check_at_least(name, getattr(options, name), 1)
