@@ -29,6 +29,7 @@ from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
 from flp_agents.learner import Learner
 from flp_agents.network import Network
+from flp_agents.network_learner import NetworkLearner
 from flp_agents.objective import CrossEntropy, SquaredError
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
@@ -270,6 +271,9 @@ def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
         raise CheckpointError(f"checkpoint {folder}: {error}") from None
     if not isinstance(learner, Learner):
         raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
+    settings = content["about"].get("settings") if isinstance(content["about"], dict) else None
+    if isinstance(learner, NetworkLearner) and isinstance(settings, dict) and settings.get("scale_inputs") is True:
+        learner.recall_range()
     _load_weights(learner.eval(), weights, folder)
     progress = content["progress"]
     optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}

@@ -292,6 +292,7 @@ def env_for(
         raise checkpoint.CheckpointError(
             f"the checkpoint was meta-trained on {about['env']}, not on {env_id}: add --transfer to use it there"
         )
+    learner.holds_to_range = not options.transfer
     learner.fitted_to(env)
     return env_id, env
 

@@ -16,6 +16,7 @@ from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
 from flp_agents.gradient_based import GradientBased
+from flp_agents.input_range import check_images, range_of
 from flp_agents.learner import Learner
 from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
@@ -46,10 +47,13 @@ def input_space(env: gym.Env[Any, Any]) -> spaces.Box:
     space = env.observation_space
     x = space.spaces.get("x") if isinstance(space, spaces.Dict) else None
     if isinstance(x, spaces.Box) and (len(x.shape) == 2 or _shows_images(x)):
+        if _shows_images(x):
+            check_images(x)
         return x
+    rescaled = isinstance(x, spaces.Box) and len(x.shape) == 3 and x.dtype.kind == "f"
     raise IncompatibleSpaces(
         "expected an observation space with x of (pairs, size) numbers or a (channels, height, width) image of uint8, "
-        f"got {in_words(space)}"
+        f"got {in_words(space)}" + (": remove the wrapper that makes numbers of bytes" if rescaled else "")
     )
 
 
@@ -79,7 +83,7 @@ def network_for(env: gym.Env[Any, Any], preset: Preset, objective: Objective) ->
     if preset.scale_inputs:
         largest = np.maximum(np.abs(x.low), np.abs(x.high)).max(0)
         scale = tuple(float(1.0 / v) if np.isfinite(v) and v > 0 else 1.0 for v in largest)
-    return Network((x.shape[1], *preset.hidden_widths, outputs), scale)
+    return Network((x.shape[1], *preset.hidden_widths, outputs), scale, input_range=range_of(x))
 
 
 def _convolutions(image_shape: tuple[int, ...], preset: Preset) -> Convolutions:

@@ -8,8 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 
+from flp_agents.input_range import check_observed
 from flp_agents.learner import Learner
 from flp_agents.objective import in_words
 from flp_agents.plain_learner import PlainLearner, as_learner
@@ -39,6 +41,7 @@ class GymAgent(ShowsOptions):
                 f"got {in_words(space)}"
             )
         self.learner = as_learner(learner, env).eval()
+        self._inputs: spaces.Box = space["x"]
         self._input_rank = len(space["x"].shape or ())
         # One pair a step, without an axis for minibatches.
         self._single_pairs = isinstance(space["y"], gym.spaces.Discrete)
@@ -61,8 +64,13 @@ class GymAgent(ShowsOptions):
 
         Returns:
             The answers, shaped like the actions of the env, and the new state.
+
+        Raises:
+            IncompatibleSpaces: for observations of another env, whose inputs have another size, or are bytes where they
+                were numbers, or the other way round.
         """
         learner = self.learner
+        check_observed(np.asarray(observation["x"]), self._inputs)
         x, y = learner.tensor(observation["x"]), learner.targets(observation["y"])
         single = x.ndim == self._input_rank
         if single:

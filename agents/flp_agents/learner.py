@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from flp_agents.chain.description import ChainTensors, Form, NotCovered
+from flp_agents.input_range import Range, check_numbers
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.shown_options import as_call, options_of
 
@@ -38,6 +40,25 @@ class Learner(nn.Module, Generic[State]):
     settings: Mapping[str, Any]
     objective: Objective = SquaredError()
     first_order: bool = False
+    # Whether its inputs must lie where those of its meta-training lay; flp's --transfer says that they need not.
+    holds_to_range: bool = True
+
+    @property
+    def input_range(self) -> Range | None:
+        """Between which values its inputs lie, see :mod:`flp_agents.input_range`; none: not known, or images."""
+        return None
+
+    def check_inputs(self, env: Any) -> None:
+        """Makes sure that an environment's inputs mean what they did where the learner was made.
+
+        By default they must lie in the same :attr:`input_range`.
+
+        Raises:
+            IncompatibleSpaces: if they do not, saying what to undo.
+        """
+        space = getattr(env, "single_observation_space", env.observation_space)
+        if isinstance(space, spaces.Dict) and "x" in space.spaces and self.holds_to_range:
+            check_numbers(space["x"], self.input_range)
 
     def __repr__(self) -> str:
         # Its parts, as torch prints them, say nothing of the options that it was made with.
@@ -61,6 +82,7 @@ class Learner(nn.Module, Generic[State]):
         Raises:
             IncompatibleSpaces: if it cannot live there.
         """
+        self.check_inputs(env)
         return self
 
     def ask_for(self, env: Any) -> None:

@@ -153,7 +153,9 @@ class MetaTrainer(ShowsOptions):
 
         Raises:
             InvalidSize: if the processes cannot share them.
+            IncompatibleSpaces: if its inputs mean something else than those that the learner was made for.
         """
+        self.learner.check_inputs(env)
         self.pause()
         self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
         self._share = self.processes.share(meta_batch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -28,11 +28,13 @@ class Network:
         widths: units of every fully connected layer, its input first and the output last.
         input_scale: what each input is multiplied by first, one number for each; none: inputs as they are.
         convolutions: what images go through first; their features are the fully connected layers' input.
+        input_range: between which values every input lies, see :mod:`flp_agents.input_range`; none: not known.
     """
 
     widths: tuple[int, ...]
     input_scale: tuple[float, ...] | None = None
     convolutions: Convolutions | None = None
+    input_range: tuple[tuple[float | None, float | None], ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(check_at_least("a layer's width", w, 1) for w in self.widths))
@@ -48,6 +50,15 @@ class Network:
             if len(self.input_scale) != self.widths[0]:
                 raise InvalidSize(
                     f"input_scale must hold {self.widths[0]} numbers, one for each input, got {len(self.input_scale)}"
+                )
+
+        if self.input_range is not None:
+            pairs = tuple(tuple(pair) for pair in self.input_range)
+            object.__setattr__(self, "input_range", pairs)
+            if self.convolutions is not None or len(pairs) not in (1, self.widths[0]) or {len(p) for p in pairs} != {2}:
+                raise InvalidSize(
+                    f"input_range must hold a smallest and a largest value for each of {self.widths[0]} numbers, or "
+                    f"one pair for all of them, got {self.input_range}"
                 )
 
     @property

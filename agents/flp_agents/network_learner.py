@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
+from flp_agents.input_range import Range, check_images
 from flp_agents.learner import Learner
 from flp_agents.more_classes import take_over
 from flp_agents.network import FastWeights, Layers, Network, answer
@@ -54,7 +56,28 @@ class NetworkLearner(Learner[FastWeights]):
                 f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: use the env options "
                 "that it was meta-trained with"
             )
+        self.check_inputs(env)
         return self if wanted == self.objective else self._with_objective(cast("CrossEntropy", wanted))
+
+    @property
+    def input_range(self) -> Range | None:
+        return self.layers.network.input_range
+
+    def recall_range(self) -> None:
+        """Finds out what can be known of a range that was not kept: a scale by the observation space is one over the
+        largest value."""
+        network: Network = self.layers.network
+        if network.input_range is None and network.input_scale is not None and network.convolutions is None:
+            network = replace(network, input_range=tuple((None, 1.0 / scale) for scale in network.input_scale))
+            self.layers.network, self.settings = network, {**self.settings, "network": network}
+
+    def check_inputs(self, env: Any) -> None:
+        if self.layers.network.convolutions is None:
+            super().check_inputs(env)
+            return
+        space = getattr(env, "single_observation_space", env.observation_space)
+        if isinstance(space, spaces.Dict) and "x" in space.spaces:
+            check_images(space["x"])
 
     def _with_objective(self, objective: CrossEntropy) -> NetworkLearner:
         known = cast("CrossEntropy", self.objective).classes
@@ -66,10 +89,11 @@ class NetworkLearner(Learner[FastWeights]):
         parameter = next(self.parameters())
         grown.to(parameter.device, parameter.dtype).train(self.training)
         take_over(grown, self, self.parameter_groups().get("feedback", []), int(self.settings["seed"]))
-        grown.layers.precision = self.layers.precision
+        grown.layers.precision, grown.holds_to_range = self.layers.precision, self.holds_to_range
         return grown
 
     def ask_for(self, env: Any) -> None:
+        self.check_inputs(env)
         outputs = self.layers.network.outputs
         wanted = objective_of(env, outputs)
         if isinstance(wanted, CrossEntropy) and wanted.outputs > outputs:

@@ -136,10 +136,11 @@ def objective_of(env: Any, outputs: int = 0) -> Objective:
     )
 
 
-def in_words(space: spaces.Space[Any]) -> str:
-    """A space in one line, without the bounds of each of its numbers."""
+def in_words(space: spaces.Space[Any], *, bounds: bool = False) -> str:
+    """A space in one line, with the smallest and largest of its numbers' bounds or without any."""
     if isinstance(space, spaces.Dict):
-        return f"Dict({', '.join(f'{key}: {in_words(part)}' for key, part in space.spaces.items())})"
+        return f"Dict({', '.join(f'{key}: {in_words(part, bounds=bounds)}' for key, part in space.spaces.items())})"
     if isinstance(space, spaces.Box):
-        return f"Box({space.shape}, {space.dtype})"
+        limits = f", {float(space.low.min()):g} to {float(space.high.max()):g}" if bounds else ""
+        return f"Box({space.shape}, {space.dtype}{limits})"
     return " ".join(str(space).split())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, Objective, SquaredError, objective_of
-from flp_agents.policies import Policy, PolicyLearner
+from flp_agents.policies import Policy, PolicyLearner, hold_to_spaces
 from flp_datasets.errors import FLPError
 from flp_datasets.shown_options import as_call, options_of
 from flp_envs.scoring import plain_numbers
@@ -20,6 +20,8 @@ from flp_envs.scoring import plain_numbers
 
 class PlainLearner(Protocol):
     """A learner that knows of one lifetime only: any class with these three methods, or a subclass of this one.
+
+    If it has an ``observation_space`` or an ``action_space``, as policies do, it is held to them.
 
     It is evaluated like every other learner, by :func:`flp_agents.evaluate` and
     :class:`flp_agents.gym_agent.GymAgent`, but not meta-trained.
@@ -62,6 +64,16 @@ class ManyPlainLearners(Learner[_Lives]):
         super().__init__()
         self.prototype, self.objective = prototype, objective
         self.settings = {"prototype": prototype}
+
+    def fitted_to(self, env: Any) -> ManyPlainLearners:
+        """Itself, or the same learner for another kind of answers.
+
+        Raises:
+            IncompatibleSpaces: if the learner says for which spaces it was made, and they are others.
+        """
+        hold_to_spaces(self.prototype, env)
+        wanted = objective_of(env)
+        return self if wanted == self.objective else ManyPlainLearners(self.prototype, wanted)
 
     def init(self, n: int) -> _Lives:
         learners = [copy.deepcopy(self.prototype) for _ in range(n)]
@@ -129,7 +141,7 @@ def as_learner(learner: Learner[Any] | PlainLearner | Policy, env: Any) -> Learn
     if isinstance(learner, Learner):
         return learner.fitted_to(env)
     if all(callable(getattr(learner, name, None)) for name in ("reset", "predict", "update")):
-        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env))
+        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env)).fitted_to(env)
     if callable(getattr(learner, "predict", None)):
         return PolicyLearner(cast("Policy", learner), env)
     raise FLPError(

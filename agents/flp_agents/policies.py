@@ -85,14 +85,8 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
             raise IncompatibleSpaces(
                 f"expected an observation space with x, y, has_target and phase, got {in_words(space)}"
             )
+        hold_to_spaces(policy, env)
         answers = getattr(env, "single_action_space", env.action_space)
-        for kind, of_env in (("observation", space), ("action", answers)):
-            of_policy = getattr(policy, f"{kind}_space", None)
-            if of_policy is not None and of_policy != of_env:
-                raise IncompatibleSpaces(
-                    f"the policy was made for an {kind} space {in_words(of_policy)}, the environment has "
-                    f"{in_words(of_env)}: use the env options that it was trained with"
-                )
         # Hidden from torch: a policy stays on its own device and in its own precision.
         self._hidden = (policy,)
         self.deterministic = deterministic
@@ -115,7 +109,8 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         Raises:
             IncompatibleSpaces: if it cannot live there.
         """
-        if getattr(env, "single_observation_space", env.observation_space) == self._space:
+        shown = getattr(env, "single_observation_space", env.observation_space)
+        if shown == self._space and getattr(env, "single_action_space", env.action_space) == self._answers:
             return self
         return PolicyLearner(self.policy, env, deterministic=self.deterministic)
 
@@ -184,6 +179,27 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         if not 0 <= answer[0] < self.objective.classes:
             raise FLPError(f"{name}.predict: expected a label below {self.objective.classes}, got {answer[0]}")
         return torch.eye(self.objective.outputs, dtype=torch.float64)[torch.from_numpy(answer.astype(np.int64))]
+
+
+def hold_to_spaces(made: Any, env: Any) -> None:
+    """Makes sure that an environment has the spaces that a policy, or a plain learner, says that it was made for.
+
+    Args:
+        made: which; without an ``observation_space`` or an ``action_space`` it is taken at its word.
+        env: single or vector.
+
+    Raises:
+        IncompatibleSpaces: naming those that differ.
+    """
+    for kind in ("observation", "action"):
+        wanted = getattr(made, f"{kind}_space", None)
+        shown = getattr(env, f"single_{kind}_space", getattr(env, f"{kind}_space"))
+        if isinstance(wanted, spaces.Space) and wanted != shown:
+            what = "policy" if not hasattr(made, "update") else "learner"
+            raise IncompatibleSpaces(
+                f"the {what} was made for an {kind} space {in_words(wanted, bounds=True)}, the environment has "
+                f"{in_words(shown, bounds=True)}: use the env options that it was trained with, and its wrappers"
+            )
 
 
 def policy_names() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from flp_agents.input_range import Range, check_images
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
 from flp_datasets.errors import FLPError, check_number
@@ -37,11 +38,19 @@ class Alternative(Learner[State]):
         input_shape: of one input.
         outputs: ``n_y``, numbers in one answer.
         objective: what it is to answer.
+
+    Attributes:
+        made_for: the range of the inputs that it was built for, see :mod:`flp_agents.input_range`; none: not known.
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, objective: Objective) -> None:
         super().__init__()
         self.input_shape, self.outputs, self.objective = input_shape, outputs, objective
+        self.made_for: Range | None = None
+
+    @property
+    def input_range(self) -> Range | None:
+        return self.made_for
 
     def fitted_to(self, env: Any) -> Learner[Any]:
         """Itself.
@@ -60,6 +69,9 @@ class Alternative(Learner[State]):
                 f"the learner answers inputs of shape {self.input_shape} with {self.outputs} {kind}, the environment "
                 f"shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: build it for this environment"
             )
+        if len(self.input_shape) == 3:
+            check_images(space["x"])
+        self.check_inputs(env)
         return self
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:

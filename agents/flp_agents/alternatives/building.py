@@ -10,6 +10,7 @@ import gymnasium as gym
 import torch
 
 from flp_agents import bundled
+from flp_agents.alternatives.alternative import Alternative
 from flp_agents.alternatives.descent import SGD, Adam
 from flp_agents.alternatives.elastic_weights import ElasticWeights
 from flp_agents.alternatives.experience_replay import ExperienceReplay
@@ -20,7 +21,8 @@ from flp_agents.alternatives.online_gradient import OnlineGradient
 from flp_agents.alternatives.ridge import Ridge
 from flp_agents.alternatives.tuned import tuned_for
 from flp_agents.alternatives.whole_network import WholeNetwork
-from flp_agents.factory import kind_of, network_for
+from flp_agents.factory import input_space, kind_of, network_for
+from flp_agents.input_range import range_of
 from flp_agents.learner import Learner
 from flp_agents.network import Network
 from flp_agents.network_learner import NetworkLearner
@@ -162,4 +164,7 @@ def build_alternative(
     """
     check_choice("alternative", name, BUILDERS)
     seed = check_learner_seed(seed)
-    return BUILDERS[name](env, seed, **(tuned_for(name, env) if settings is None else settings))
+    learner = BUILDERS[name](env, seed, **(tuned_for(name, env) if settings is None else settings))
+    if isinstance(learner, Alternative):
+        learner.made_for = range_of(input_space(env))
+    return learner
