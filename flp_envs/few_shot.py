@@ -5,6 +5,7 @@ Source: section 6 of Lindsey & Litwin-Kumar (2020), after Vinyals et al. (2016) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from gymnasium import spaces
 
 from flp_datasets.classes import ImageClasses
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_datasets.machine_memory import check_fits
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.sampling import check_interleaving, choose_distinct, generators_of, mixed_order
@@ -75,6 +77,13 @@ class FewShotTask(ShowsOptions):
                 f'query_shots must be at most shots, {self.shots}, with query_from="seen", got {self.query_shots}'
             )
         self._check_drawings()
+        pixels = math.prod(classes.image_shape)
+        self._episode_bytes = (self.support_steps + self.query_steps) * (pixels + 4 * 8)
+        check_fits(
+            f"an episode of {self.support_steps} support and {self.query_steps} query images of {pixels} bytes",
+            self._episode_bytes + 12 * pixels,  # the space's bounds
+            "lower num_classes, shots, query_shots or image_size",
+        )
         self.input_space: spaces.Space[Any] = spaces.Box(0, 255, classes.image_shape, np.uint8)
         self.target_space: spaces.Space[Any] = spaces.Discrete(self.num_classes)
         self.answer_space: spaces.Space[Any] = spaces.Discrete(self.num_classes)
@@ -106,7 +115,7 @@ class FewShotTask(ShowsOptions):
             The episodes, with ``B = 1``; an input is ``(C, H, W)`` uint8, a target a label, int64. Sub-tasks are
             numbered in the order in which a continual episode teaches them.
         """
-        rngs = generators_of(rng, n)
+        rngs = generators_of(rng, n, self._episode_bytes)
         support, total = self.support_steps, self.support_steps + self.query_steps
         # For every episode and step: which sub-task, which label, which image.
         task, label, classes, drawings = np.empty((4, len(rngs), total), np.int64)

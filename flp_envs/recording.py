@@ -8,9 +8,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError, check_seed
+from flp_datasets.errors import FLPError, check_at_least, check_seed
+from flp_datasets.machine_memory import check_fits
 from flp_envs.episode import Episode
 from flp_envs.online_env import OnlineLearningEnv
+from flp_envs.task import episode_bytes
 
 # Wrappers that Gymnasium adds by itself, or that only watch: they change nothing that a learner sees.
 _TRANSPARENT = (
@@ -36,11 +38,14 @@ def draw_episodes(env: gym.Env[Any, Any], n: int) -> Episode:
 
     Raises:
         ProtocolError: naming what the env lacks.
+        TooMuchMemory: if so many do not fit into memory.
     """
+    check_at_least("the number of episodes", n, 1)
     inner: Any = env
     while isinstance(inner, _TRANSPARENT):
         inner = inner.env
     if type(inner) is OnlineLearningEnv:
+        check_fits(f"{n} episodes", n * episode_bytes(inner.task), "use fewer lifetimes at once, or shorter ones")
         return inner.task.sample(inner.np_random, n)
     return Episode.stack([record_episode(env) for _ in range(n)])
 

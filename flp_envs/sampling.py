@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidSize, check_at_least
+from flp_datasets.machine_memory import check_fits
 
 
 def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.int64]:
@@ -29,15 +30,22 @@ def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.
     return np.array(chosen, np.int64)
 
 
-def generators_of(rng: Any, n: int) -> Sequence[np.random.Generator]:
+def generators_of(rng: Any, n: int, episode_bytes: int) -> Sequence[np.random.Generator]:
     """What each of ``n`` episodes is drawn from: the same generator again and again, or one each from several.
 
+    Args:
+        rng: a generator, or several.
+        n: episodes from a single one.
+        episode_bytes: that one episode takes.
+
     Raises:
+        TooMuchMemory: if so many episodes do not fit into memory.
         InvalidSize: if ``n`` is no whole number of at least 1, or not the number of generators, or for anything but
             generators.
     """
     check_at_least("n", n, 1)
     if isinstance(rng, np.random.Generator):
+        check_fits(f"{n} episodes", n * episode_bytes, "draw fewer at a time")
         return [rng] * n
     if not isinstance(rng, Sequence) or not all(isinstance(each, np.random.Generator) for each in rng) or not rng:
         raise InvalidSize(
@@ -45,6 +53,7 @@ def generators_of(rng: Any, n: int) -> Sequence[np.random.Generator]:
         )
     if n not in (1, len(rng)):
         raise InvalidSize(f"each of {len(rng)} generators draws one episode: leave n out, got {n}")
+    check_fits(f"{len(rng)} episodes", len(rng) * episode_bytes, "draw fewer at a time")
     return rng
 
 

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidSize, check_at_least, check_choice
+from flp_datasets.machine_memory import check_fits
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.sampling import check_interleaving, choose_distinct, generators_of, mixed_order
@@ -193,6 +194,14 @@ class SineTask(ShowsOptions):
         self.phases = _scale(unit[:, 1], PHASE_RANGE)
 
         inputs = self.num_functions + 1
+        # Points and targets, and the one-hot inputs of every function; as much again for the spaces' bounds.
+        steps, of_a_step = self.support_steps + self.query_steps, 4 * self.batch_size * inputs
+        self._episode_bytes = steps * (8 * self.batch_size + 8)
+        check_fits(
+            f"an episode of {steps} steps of {self.batch_size} pairs of {inputs} numbers",
+            self._episode_bytes + of_a_step * (self.num_functions + 6),
+            "lower num_functions, steps_per_function, batch_size or query_size",
+        )
         low = np.zeros((self.batch_size, inputs), np.float32)
         high = np.ones((self.batch_size, inputs), np.float32)
         low[:, -1], high[:, -1] = -INPUT_LIMIT, INPUT_LIMIT
@@ -222,7 +231,7 @@ class SineTask(ShowsOptions):
         Returns:
             The episodes; ``input`` is ``(num_functions + 1,)`` and ``target`` is ``(1,)``, float32.
         """
-        rngs = generators_of(rng, n)
+        rngs = generators_of(rng, n, self._episode_bytes)
         support, total, batch = self.support_steps, self.support_steps + self.query_steps, self.batch_size
         # Time comes first in memory: a vector env reads one step of all episodes at a time. One array for both: above
         # 4 MiB numpy asks for huge pages, which are much cheaper to get.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -81,6 +82,13 @@ class Task(Protocol):
     def sample(self, rng: np.random.Generator | Sequence[np.random.Generator], n: int = 1) -> Episode:
         """Draws ``n`` episodes one after another from ``rng``, or one from each of several."""
         ...
+
+
+def episode_bytes(task: Task) -> int:
+    """What the arrays of one episode of a task take, inputs and targets, by its spaces."""
+    spaces_of_a_step = (task.input_space, task.target_space)
+    of_a_step = sum(math.prod(s.shape or ()) * np.dtype(s.dtype or np.int64).itemsize for s in spaces_of_a_step)
+    return (task.support_steps + task.query_steps) * (of_a_step + 8)
 
 
 def first_lifetimes_of(env: Any, *, steps_per_task: int, num_classes: int) -> dict[str, Any] | None:

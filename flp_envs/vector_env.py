@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -15,10 +16,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from flp_datasets.errors import InvalidChoice, InvalidSize, check_at_least, check_seed
+from flp_datasets.machine_memory import check_fits
 from flp_envs.episode import Episode
 from flp_envs.scoring import plain_numbers
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Task
+
+# About what a generator of NumPy's takes, with its seed.
+BYTES_OF_A_GENERATOR = 700
 
 
 class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], Any]):
@@ -40,6 +45,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
 
     Raises:
         InvalidSize: unless ``num_envs`` is a whole number of at least 1.
+        TooMuchMemory: for more than fit into memory.
         InvalidChoice: for an unknown ``autoreset_mode``.
     """
 
@@ -63,6 +69,14 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             )
         self.task = task
         self.num_envs = check_at_least("num_envs", num_envs, 1)
+        shown = (task.input_space, task.target_space, task.answer_space)
+        of_spaces = sum(10 * math.prod(space.shape or (1,)) for space in shown)
+        steps = task.support_steps + task.query_steps
+        check_fits(
+            f"{self.num_envs} envs of {steps} steps",
+            self.num_envs * (BYTES_OF_A_GENERATOR + of_spaces + steps),
+            "use fewer envs",
+        )
         try:
             self._autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:

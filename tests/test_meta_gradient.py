@@ -24,8 +24,9 @@ from flp_agents import (
 )
 from flp_agents.chain import gradient
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.memory import Borrowed, OutOfMemory, explaining_out_of_memory, free_bytes, measure_peak, readable
+from flp_agents.memory import Borrowed, OutOfMemory, explaining_out_of_memory, free_bytes, measure_peak
 from flp_agents.meta_gradient import STRATEGIES, describe
+from flp_datasets.machine_memory import readable
 from flp_envs import InvalidSize, make
 
 NETWORK = Network((3, 9, 8, 7, 1))

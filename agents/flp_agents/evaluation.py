@@ -17,6 +17,7 @@ from flp_agents.lifetime import run_lifetime
 from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_agents.uncertainty import standard_error
 from flp_datasets.errors import check_at_least
+from flp_datasets.machine_memory import check_fits
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -90,6 +91,7 @@ def batches_of_episodes(
         at_once: in a batch; none: by the length of the first one, which comes alone.
     """
     check_at_least("episodes", episodes, 1)
+    check_fits(f"the scores of {episodes} episodes", 8 * episodes, "use fewer")
     seed_env(env, seed)
     done, size = 0, at_once or 1
     while done < episodes:

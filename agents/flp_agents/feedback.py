@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flp_agents.network import kaiming_normal
+from flp_agents.network import check_weights_fit, kaiming_normal
 from flp_datasets.errors import check_at_least, check_choice
 
 SIGNALS = ("error", "target")
@@ -54,6 +54,7 @@ class Pathway(nn.Module):
         self.rectified = feedback.rectified
         sizes = [signal_size, *[feedback.hidden_width] * feedback.hidden_layers, units]
         shapes = [(out, into) for into, out in itertools.pairwise(sizes)]
+        check_weights_fit(shapes, "use a smaller feedback_width, narrower layers or fewer classes")
         self.weights = nn.ParameterList([kaiming_normal(shape, generator) for shape in shapes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(out)) for out, _ in shapes])
 

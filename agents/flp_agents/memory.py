@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flp_datasets.errors import FLPError
+from flp_datasets.machine_memory import available_bytes
 
 
 class OutOfMemory(FLPError, MemoryError):
@@ -51,17 +52,7 @@ def free_bytes(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
         return None
-    known = [_available(), _group_limit()]
-    return min((b for b in known if b is not None), default=None)
-
-
-def readable(size: float) -> str:
-    """A number of bytes in words, such as "1.5 GiB"."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} GiB"
+    return available_bytes()
 
 
 @dataclass
@@ -146,28 +137,6 @@ class Borrowed:
     def forget(cls) -> None:
         """Gives idle buffers back to the system."""
         cls._idle = []
-
-
-def _available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
-def _group_limit() -> int | None:
-    """What is left to a container."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        used = int((group / "memory.current").read_text(encoding="utf-8"))
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-        cache = int(statistics.get("inactive_file", 0))  # counted as used, but given up when it is wanted
-        return int((group / "memory.max").read_text(encoding="utf-8")) - used + cache
-    except (OSError, ValueError):
-        return None
 
 
 def _status(field: str) -> int:

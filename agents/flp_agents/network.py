@@ -7,7 +7,7 @@ not. So the trunk's features of a whole lifetime are one large matrix product, o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from flp_agents.convolutions import Convolutions, convolve
 from flp_agents.trunk import features_of
 from flp_datasets.errors import InvalidSize, check_at_least
+from flp_datasets.machine_memory import check_fits
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ def kaiming_normal(shape: Sequence[int], generator: torch.Generator) -> nn.Param
     return nn.Parameter(torch.randn(*shape, generator=generator) * (2.0 / math.prod(shape[1:])) ** 0.5)
 
 
+def check_weights_fit(shapes: Iterable[tuple[int, ...]], instead: str) -> None:
+    """Makes sure that weights fit into memory, before they are drawn.
+
+    Raises:
+        TooMuchMemory: with the advice ``instead``, if they do not.
+    """
+    numbers = sum(math.prod(shape) for shape in shapes)
+    check_fits(f"{numbers} initial weights", 4 * numbers, instead)
+
+
 class FastWeights(NamedTuple):
     """What changes within a lifetime: the tail's weights, and what it did with the last input.
 
@@ -122,9 +133,10 @@ class Layers(nn.Module):
         self.network = network
         self.trunk_layers = network.layers - network.check_plastic_layers(plastic_layers)
         shapes = [(out, into) for into, out in zip(network.widths[:-1], network.widths[1:], strict=True)]
+        kernels = [] if network.convolutions is None else network.convolutions.kernel_shapes
+        check_weights_fit((*shapes, *kernels), "use narrower layers, fewer channels or fewer classes")
         self.weights = nn.ParameterList([kaiming_normal(shape, generator) for shape in shapes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(out)) for out, _ in shapes])
-        kernels = [] if network.convolutions is None else network.convolutions.kernel_shapes
         self.kernels = nn.ParameterList([kaiming_normal(shape, generator) for shape in kernels])
         self.kernel_biases = nn.ParameterList([nn.Parameter(torch.zeros(shape[0])) for shape in kernels])
         scale = torch.ones(network.widths[0]) if network.input_scale is None else torch.tensor(network.input_scale)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from flp_datasets.errors import FLPError, check_at_least
+from flp_datasets.machine_memory import check_fits
 
 
 class IncompatibleSpaces(FLPError, ValueError):
@@ -92,6 +93,8 @@ class CrossEntropy:
         check_at_least("outputs", self.outputs, self.classes)
 
     def targets(self, y: Tensor) -> Tensor:
+        size = 8 * y.numel() * self.outputs
+        check_fits(f"{y.numel()} labels as {self.outputs} numbers each", size, "use fewer lifetimes at once or classes")
         return torch.nn.functional.one_hot(y.long(), self.outputs)
 
     def losses(self, answers: Tensor, targets: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ with replacement.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from flp_agents.alternatives.online_gradient import Descending, OnlineGradient
 from flp_agents.alternatives.whole_network import Parameters, WholeNetwork
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import check_at_least, check_learner_seed
+from flp_datasets.machine_memory import check_fits
 
 # What the streams of random numbers are for.
 _PLACES, _REPLAYED = 0, 1
@@ -42,6 +44,8 @@ class Reservoir(NamedTuple):
     def empty(cls, features: Tensor, y: Tensor, size: int) -> Reservoir:
         """With room for ``size`` pairs like ``(E, B, *input)`` and ``(E, B, n_y)``."""
         lifetimes = len(y)
+        of_a_pair = features.element_size() * math.prod(features.shape[2:]) + y.element_size() * y.shape[2]
+        check_fits(f"{lifetimes} memories of {size} pairs", lifetimes * size * of_a_pair, "lower memory_size")
         return cls(
             features.new_zeros(lifetimes, size, *features.shape[2:]),
             y.new_zeros(lifetimes, size, y.shape[2]),

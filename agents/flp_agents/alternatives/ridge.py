@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from flp_agents.alternatives.alternative import Alternative, check_above_zero
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import check_at_least, check_learner_seed
+from flp_datasets.machine_memory import check_fits
 
 
 class Regression(NamedTuple):
@@ -83,6 +84,9 @@ class Ridge(Alternative[Regression]):
         }
         generator = torch.Generator().manual_seed(seed)
         inputs = math.prod(input_shape)
+        # The moments of the features, in double precision, are what a lifetime keeps.
+        size = 4 * inputs * features + 8 * features**2
+        check_fits(f"a regression on {features} features of {inputs} numbers", size, "use fewer features")
         scale = torch.tensor(input_scale).expand(inputs).unsqueeze(1)
         projection = torch.randn(inputs, features - 1, generator=generator) * scale / bandwidth
         phases = 2 * math.pi * torch.rand(features - 1, generator=generator)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from flp_agents.memory import readable
 from flp_datasets.files import write_atomically
+from flp_datasets.machine_memory import readable
 
 _HEADINGS = ("configuration", "strategy", "seconds", "memory", "to autograd", "to JAX", "to the floor")
 

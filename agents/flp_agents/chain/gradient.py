@@ -14,7 +14,8 @@ from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.description import ChainEngine, ChainTensors, Form, NotCovered
 from flp_agents.chain.native_engine import NativeEngine
 from flp_agents.chain.torch_engine import TorchEngine
-from flp_agents.memory import Borrowed, OutOfMemory, free_bytes, readable
+from flp_agents.memory import Borrowed, OutOfMemory, free_bytes
+from flp_datasets.machine_memory import readable
 
 __all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine"]
 

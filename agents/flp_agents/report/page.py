@@ -14,7 +14,6 @@ import jinja2
 from markupsafe import Markup
 
 from flp_agents.benchmark.results import CELLS, METRICS, CellResult
-from flp_agents.memory import readable
 from flp_agents.report.curves import loss_at_each_step, query_loss, running_mean
 from flp_agents.report.drawing import Drawing, Style, draw_sample
 from flp_agents.report.figures import draw_curves, draw_forgetting, draw_r_matrix, draw_scores
@@ -36,6 +35,7 @@ from flp_agents.report.tables import (
 from flp_agents.uncertainty import FEWEST
 from flp_datasets.errors import FLPError
 from flp_datasets.files import write_atomically
+from flp_datasets.machine_memory import readable
 
 FILE_NAME = "report.html"
 # R matrices that are open from the start, of the best learners; the others unfold.

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from flp_agents.benchmark.results import METRICS, CellResult
-from flp_agents.memory import readable
 from flp_agents.report.formats import UNKNOWN, Entry, TextTable, plain
 from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards
 from flp_agents.uncertainty import FEWEST, Summary
+from flp_datasets.machine_memory import readable
 
 # What a table shows of the query score beside its mean; the other metrics have a table of their own.
 QUERY = "query_score"
