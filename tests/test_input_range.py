@@ -149,7 +149,7 @@ def test_a_bundled_checkpoint_knows_its_range_by_its_scale(name):
 def test_a_scale_that_is_no_range_is_taken_for_none(tmp_path):
     by_hand = build_learner("flp", sine(), get_preset("cpu", "flp", {"hidden_widths": (8,), "scale_inputs": False}))
     by_hand = type(by_hand)(Network((4, 8, 1), (0.1, 0.1, 0.1, 0.1)))
-    checkpoint.save(tmp_path, by_hand, {"settings": "unknown"})
+    checkpoint.save(tmp_path, by_hand, {"settings": {"scale_inputs": False}})
     assert checkpoint.load(tmp_path).learner.fitted_to(sine()).input_range is None
 
 

@@ -36,6 +36,7 @@ from flp_agents.plasticity import RULES
 from flp_agents.schema import WrongValue, argument_types, fit
 from flp_datasets.errors import FLPError, in_short
 from flp_datasets.files import UnreadableContent, parse_json, read_bytes, read_versioned_json, write_atomically
+from flp_datasets.machine_memory import TooMuchMemory
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -260,7 +261,7 @@ def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
     try:
         with BoundedAllocations(sum(tensor.numel() for tensor in weights.values())):
             learner = rebuild(content["learner"])
-    except TooLarge:
+    except (TooLarge, TooMuchMemory):
         raise CheckpointError(
             f"checkpoint {folder}: learner: the description is of one far larger than its file of weights"
         ) from None

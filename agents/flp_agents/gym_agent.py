@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -41,7 +41,7 @@ class GymAgent(ShowsOptions):
                 f"got {in_words(space)}"
             )
         self.learner = as_learner(learner, env).eval()
-        self._inputs: spaces.Box = space["x"]
+        self._inputs = cast("spaces.Box", space["x"])
         self._input_rank = len(space["x"].shape or ())
         # One pair a step, without an axis for minibatches.
         self._single_pairs = isinstance(space["y"], gym.spaces.Discrete)
