@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -139,6 +140,14 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
             predict: maps inputs ``(n, *input)`` to answers ``(n, *target)`` without learning from them.
         """
         self._get_renderer().predict = predict
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but whom ``render`` asks: a copy of an env has no learner to ask until ``show_predictions`` names one."""
+        state = dict(vars(self))
+        if self._renderer is not None:
+            state["_renderer"] = copy.copy(self._renderer)
+            state["_renderer"].predict = None
+        return state
 
     def close(self) -> None:
         """Frees what rendering holds."""

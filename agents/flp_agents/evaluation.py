@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,17 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    learner: Learner[Any] | PlainLearner, env: gym.Env[Any, Any], *, episodes: int = 100, seed: int = 0
+    learner: Learner[Any] | PlainLearner | Callable[[], PlainLearner],
+    env: gym.Env[Any, Any],
+    *,
+    episodes: int = 100,
+    seed: int = 0,
 ) -> Evaluation:
     """Lives through ``episodes`` episodes of ``env``, the first ones of that seed.
 
     Args:
-        learner: who lives; it is put into evaluation mode and back.
+        learner: who lives; it is put into evaluation mode and back. A plain learner, or a factory of one, see
+            :func:`~flp_agents.plain_learner.as_learner`.
         env: any that speaks the episode protocol.
         episodes: how many.
         seed: of the stream of episodes: the same seed gives the same episodes to every learner.

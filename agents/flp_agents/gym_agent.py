@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import gymnasium as gym
@@ -33,7 +33,7 @@ class GymAgent(ShowsOptions):
         FLPError: if the env does not speak the episode protocol, or the learner cannot live in it.
     """
 
-    def __init__(self, learner: Learner[Any] | PlainLearner, env: Any) -> None:
+    def __init__(self, learner: Learner[Any] | PlainLearner | Callable[[], PlainLearner], env: Any) -> None:
         space = getattr(env, "single_observation_space", env.observation_space)
         if not isinstance(space, gym.spaces.Dict) or not {"x", "y", "has_target"} <= space.spaces.keys():
             raise FLPError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flp_agents.copying import copy_of, made_by
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, Objective, SquaredError, objective_of
 from flp_agents.policies import Policy, PolicyLearner, hold_to_spaces
@@ -25,6 +26,11 @@ class PlainLearner(Protocol):
 
     It is evaluated like every other learner, by :func:`flp_agents.evaluate` and
     :class:`flp_agents.gym_agent.GymAgent`, but not meta-trained.
+
+    Every lifetime has a learner of its own, as many of them run side by side: a deep copy, made when the lifetime
+    begins, of the one that was given, which is never used itself. What cannot be copied (a lock, an open file, a tensor
+    that is no leaf) is best made in :meth:`reset`; or give a factory instead of a learner, see :func:`as_learner` and
+    :mod:`flp_agents.copying`.
     """
 
     def __repr__(self) -> str:
@@ -58,11 +64,17 @@ class ManyPlainLearners(Learner[_Lives]):
     Args:
         prototype: copied for every lifetime; it is never used itself.
         objective: what it is to answer.
+        factory: makes the learner of every lifetime, in the place of copies; it must make the same one each time.
     """
 
-    def __init__(self, prototype: PlainLearner, objective: Objective = SquaredError()) -> None:
+    def __init__(
+        self,
+        prototype: PlainLearner,
+        objective: Objective = SquaredError(),
+        factory: Callable[[], PlainLearner] | None = None,
+    ) -> None:
         super().__init__()
-        self.prototype, self.objective = prototype, objective
+        self.prototype, self.objective, self.factory = prototype, objective, factory
         self.settings = {"prototype": prototype}
 
     def fitted_to(self, env: Any) -> ManyPlainLearners:
@@ -73,10 +85,20 @@ class ManyPlainLearners(Learner[_Lives]):
         """
         hold_to_spaces(self.prototype, env)
         wanted = objective_of(env)
-        return self if wanted == self.objective else ManyPlainLearners(self.prototype, wanted)
+        return self if wanted == self.objective else ManyPlainLearners(self.prototype, wanted, self.factory)
+
+    def _new(self) -> PlainLearner:
+        if self.factory is not None:
+            return cast("PlainLearner", made_by(self.factory))
+        name = type(self.prototype).__name__
+        return copy_of(
+            self.prototype,
+            "every lifetime has a copy of its own",
+            f", make it in reset(), or give a factory that makes the learner: lambda: {name}()",
+        )
 
     def init(self, n: int) -> _Lives:
-        learners = [copy.deepcopy(self.prototype) for _ in range(n)]
+        learners = [self._new() for _ in range(n)]
         with torch.enable_grad():  # a torch model may want to differentiate, whoever asks
             for learner in learners:
                 learner.reset()
@@ -131,8 +153,13 @@ class ManyPlainLearners(Learner[_Lives]):
         return values.astype(np.float64)
 
 
-def as_learner(learner: Learner[Any] | PlainLearner | Policy, env: Any) -> Learner[Any]:
+def as_learner(learner: Learner[Any] | PlainLearner | Policy | Callable[[], PlainLearner], env: Any) -> Learner[Any]:
     """Any learner as one that lives through many lifetimes at once, fit for an environment.
+
+    Args:
+        learner: which. A plain learner is copied for every lifetime; a factory, a class or function without arguments
+            that makes one, is called for every lifetime instead.
+        env: single or vector.
 
     Raises:
         IncompatibleSpaces: if it cannot live there.
@@ -140,8 +167,13 @@ def as_learner(learner: Learner[Any] | PlainLearner | Policy, env: Any) -> Learn
     """
     if isinstance(learner, Learner):
         return learner.fitted_to(env)
+    factory: Any = None
+    if isinstance(learner, type) or (callable(learner) and not hasattr(learner, "predict")):
+        factory, learner = learner, made_by(learner)
+        if isinstance(learner, Learner):
+            return learner.fitted_to(env)
     if all(callable(getattr(learner, name, None)) for name in ("reset", "predict", "update")):
-        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env)).fitted_to(env)
+        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env), factory).fitted_to(env)
     if callable(getattr(learner, "predict", None)):
         return PolicyLearner(cast("Policy", learner), env)
     raise FLPError(

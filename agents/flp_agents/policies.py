@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flp_agents.copying import copy_of
 from flp_agents.learner import Learner
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, in_words, objective_of
 from flp_agents.saved_policies import ALGORITHMS, DESCRIPTION, SavedPolicy, load_policy, read_policy_description
@@ -122,10 +122,10 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         return torch.stack([answer for answer, _ in pairs]), tuple(life for _, life in pairs)
 
     def answer_all(self, state: tuple[_Life, ...], features: Tensor) -> Tensor:
-        answers = []
+        answers, why = [], "it is queried in the middle of a lifetime, which must go on as it was"
         for life, inputs in zip(state, features.cpu().numpy(), strict=True):
             # A policy may write on its state; this one is needed again.
-            asked, of_life = copy.deepcopy(life), []
+            asked, of_life = copy_of(life, why, name=f"what {type(self.policy).__name__} remembers"), []
             for x in inputs:
                 answer, asked = self._ask(asked, x, QUERY)
                 of_life.append(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from flp_agents.analysis.over_lifetime import (
 )
 from flp_agents.analysis.readout import readout_scores
 from flp_agents.analysis.updates import Updates, updates_over_lifetime
+from flp_agents.copying import copy_of
 from flp_agents.evaluation import batches_of_episodes
 from flp_agents.learner import Learner
 from flp_agents.lifetime_record import end_of_each_task
@@ -84,7 +84,7 @@ def analyse(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 16
             f"expected a network with plastic layers (FLP, GradientBased, OML), got {type(fitted).__name__}: it has "
             "no readout and no updates to measure"
         )
-    double = copy.deepcopy(fitted).double().eval()
+    double = copy_of(fitted, "a copy in double precision is analysed").double().eval()
     parts = [_analyse(double, episode) for episode in batches_of_episodes(env, episodes, seed)]
     first = parts[0]
     changes = [part.changes for part in parts if part.changes is not None]
