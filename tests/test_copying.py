@@ -235,7 +235,7 @@ def test_what_a_policy_remembers_and_cannot_be_copied_is_named():
             return np.zeros((1, 4, 1), np.float32), threading.Lock()
 
     env = make("FLPSine-IID-v0")
-    with pytest.raises(CannotCopy, match="^what Remembers remembers cannot be copied, and it is queried in the"):
+    with pytest.raises(CannotCopy, match=r"^what Remembers remembers cannot be copied, and it is queried in the"):
         evaluate(PolicyLearner(Remembers(), env), env, episodes=1)
 
 

@@ -1,7 +1,11 @@
 """Environments of users: trained on by every command's defaults, and by the commands that errors advise."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -15,6 +19,7 @@ from flp_datasets.errors import FLPError
 from flp_envs.registration import id_to_make, options_given
 from flp_envs.task import first_lifetimes_of
 
+PAGE = Path(__file__).parents[1] / "docs" / "environments.md"
 SMALL = ["--hidden-widths", "8,8", "--outer-steps", "3", "--warm-up", "0", "--test-episodes", "2", "--threads", "1"]
 LINES = "user_envs:UserLines-v0"
 
@@ -101,3 +106,17 @@ def test_the_advice_for_a_missing_policy_names_the_module_too():
         registry.build_contender("ppo", env)
     advised = f"flp train-sb3 --algorithm ppo --env {LINES} --env-option steps=2 --output FOLDER"
     assert advised in str(refusal.value).replace("'", "")
+
+
+def test_the_page_about_environments_runs_as_it_stands(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 2
+    (tmp_path / "my_module.py").write_text(blocks[0], encoding="utf-8")
+    (tmp_path / "evaluates.py").write_text(blocks[1], encoding="utf-8")
+    train = ["-m", "flp_agents", "train", "--env", "my_module:MyLines-v0", "--output", "run", *SMALL]
+    search = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    for command in (["evaluates.py"], train):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=search, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
