@@ -406,6 +406,39 @@ def test_images_of_another_shape_or_type(tmp_path, images, part):
     assert f"image_data of {tmp_path / 'b' / CACHE_NAME.format('train')} {part}" in refused(tmp_path / "b")
 
 
+@pytest.mark.parametrize(
+    ("made", "part"),
+    [
+        ({"shape": (5 * 10**9, 2, 2, 3)}, "claims 60000000000 bytes, of which 0 are stored in a file of"),
+        ({"shape": (2, 4, 4, 3), "external": [("/etc/passwd", 0, 96)]}, "is virtual or external, expected all of it"),
+        ({"shape": (2, 4, 4, 3), "chunks": True, "scaleoffset": 2}, "is compressed or filtered, expected it as it is"),
+        (h5py.SoftLink("/datasets/n021"), "is no dataset, expected one in this file"),
+        (h5py.ExternalLink("train_data.hdf5", "datasets/n020"), "is no dataset, expected one in this file"),
+    ],
+    ids=["claims more than it stores", "external", "filtered", "a soft link", "a link to another file"],
+)
+def test_classes_that_are_not_in_the_hdf5_file_itself(tmp_path, made, part):
+    write_hdf5(tmp_path)
+    with h5py.File(tmp_path / "val_data.hdf5", "a") as file:
+        del file["datasets/n011"]
+        if isinstance(made, dict):
+            file["datasets"].create_dataset("n011", dtype=np.uint8, **made)
+        else:
+            file["datasets/n011"] = made
+    message = refused(tmp_path)
+    assert message.startswith(f"{tmp_path / 'val_data.hdf5'}: datasets/n011 cannot be trusted ('n011' {part}")
+
+
+def test_compressed_hdf5(tmp_path):
+    write_hdf5(tmp_path)
+    with h5py.File(tmp_path / "val_data.hdf5", "a") as file:
+        for label in list(file["datasets"]):
+            images = file["datasets"][label][...]
+            del file["datasets"][label]
+            file["datasets"].create_dataset(label, data=images, compression="gzip", shuffle=True, fletcher32=True)
+    assert_read(tmp_path)
+
+
 def test_an_empty_class(tmp_path):
     write_hdf5(tmp_path / "a")
     with h5py.File(tmp_path / "a" / "test_data.hdf5", "a") as file:

@@ -200,7 +200,7 @@ def edited(name: str, *value: object):
 
 def said(name: str, value: str):
     def edit(file: h5py.File) -> None:
-        file.attrs[name] = value
+        file.attrs[name] = np.bytes_(value)  # a text of fixed length
 
     return edit
 
@@ -229,18 +229,17 @@ def test_a_pack_edited_with_other_tools_is_refused(path, edit):
     assert message.startswith("PATH was altered after it was packed, its SHA-256 does not match: make it anew with flp")
 
 
-def test_a_pack_with_texts_of_variable_length_is_read(path):
-    """As other tools write them."""
+@pytest.mark.parametrize("part", ["format", "source", "class_names", "class_splits"])
+def test_texts_of_variable_length_are_refused(path, part):
+    """HDF5 keeps them in a heap without a checksum, and may never return from a damaged one."""
     with h5py.File(path, "r+") as file:
-        for name in ("format", "dataset", "source", "checksum"):
-            file.attrs[name] = file.attrs[name].decode()
-        for name in ("class_names", "class_splits"):
-            texts = file[name].asstr()[:]
-            del file[name]
-            file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
-    about, images = open_pack(path)
-    assert about == ABOUT
-    np.testing.assert_array_equal(images, PIXELS)
+        if part in file:
+            texts = file[part].asstr()[:]
+            del file[part]
+            file.create_dataset(part, data=texts, dtype=h5py.string_dtype())
+        else:
+            file.attrs[part] = file.attrs[part].decode()
+    assert refused(path).endswith(f"flp data prepare --overwrite ('{part}' holds no texts of a fixed length)")
 
 
 def test_names_of_files_that_are_not_utf_8_can_be_packed(tmp_path):

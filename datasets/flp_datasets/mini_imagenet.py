@@ -38,6 +38,7 @@ import h5py
 
 from flp_datasets.decoding import Images, check_images, decode_file, from_array
 from flp_datasets.errors import SourceError
+from flp_datasets.hdf5_parts import UnsafePart, find_group, find_stored
 from flp_datasets.mini_imagenet_pickles import read_pickle
 from flp_datasets.plain_pickle import one_line
 from flp_datasets.source_files import SourceFiles
@@ -191,15 +192,23 @@ def _read_hdf5(files: SourceFiles, name: str, split: str) -> dict[str, Images]:
     classes: dict[str, Images] = {}
     try:
         with h5py.File(path, "r") as file:
-            group = file.get("datasets")
-            if not isinstance(group, h5py.Group):
-                raise SourceError(f"{path} has no group 'datasets': expected datasets/CLASS, uint8 (images, H, W, 3)")
-            for label in _labels(files.folder / f"{split}_labels.json", sorted(group)):
+            try:
+                group = find_group(file, "datasets")
+            except UnsafePart:
+                raise SourceError(
+                    f"{path} has no group 'datasets': expected datasets/CLASS, uint8 (images, H, W, 3)"
+                ) from None
+            held = sorted(group)
+            for label in _labels(files.folder / f"{split}_labels.json", held):
                 where = f"{path}: datasets/{one_line(label)}"
-                if not isinstance(group.get(label), h5py.Dataset):
+                if label not in held:
                     raise SourceError(f"{where} is missing, though {split}_labels.json names it: get both files anew")
-                check_images(group[label], where)
-                images = range(len(group[label]))
+                try:
+                    dataset = find_stored(group, label, limit=path.stat().st_size, compressed=True)
+                except UnsafePart as error:
+                    raise SourceError(f"{where} cannot be trusted ({one_line(error)}): get this file anew") from None
+                check_images(dataset, where)
+                images = range(len(dataset))
                 classes[label] = [(f"{where}[{i}]", partial(blocks.image, label, i)) for i in images]
     except (OSError, RuntimeError) as error:
         raise SourceError(f"{path} cannot be read as HDF5 ({one_line(error)}): get it anew") from None

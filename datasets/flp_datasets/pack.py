@@ -6,6 +6,7 @@ the image size, the format's version, and the SHA-256 of all this. The images ar
 that they can be mapped into memory: nothing is read before it is asked for, and any number of processes share one copy.
 
 Texts have a fixed length, and HDF5's own structures a checksum: of a damaged file without them, HDF5 may never return.
+Packs travel, so that each part is checked before it is read; see :mod:`flp_datasets.hdf5_parts`.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+from h5py import h5t
 from numpy.typing import NDArray
 
 from flp_datasets.errors import SourceError, check_choice
 from flp_datasets.files import remove_leftovers, replacing
+from flp_datasets.hdf5_parts import UnsafePart, find_dataset, read_number, read_text
 from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
 
@@ -71,6 +74,12 @@ class Description:
         """``(N, C, H, W)`` of all images together."""
         return (sum(self.counts), *self.image_shape)
 
+    @property
+    def makes_sense(self) -> bool:
+        """Whether there are classes, with different names and at least one image each."""
+        known = set(self.splits) <= set(SPLITS) and min(self.image_shape) > 0
+        return known and len(set(self.names)) == len(self.names) > 0 and min(self.counts) > 0
+
     def begin_checksum(self) -> hashlib._Hash:
         """SHA-256 of everything but the images, to be fed these."""
         described = {name: value for name, value in asdict(self).items() if name != "checksum"}
@@ -113,7 +122,7 @@ def write_pack(
         tuple(check_choice("split", c.split, SPLITS) for c in classes),
         tuple(len(c.images) for c in classes),
     )
-    if len(set(about.names)) != len(about.names) or not about.counts or min(about.counts) < 1:
+    if not about.makes_sense:
         raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
     with (
         replacing(path) as (_, handle),
@@ -240,7 +249,7 @@ def open_pack(path: Path, *, image_size: int | None = None) -> tuple[Description
         status = os.fstat(opened.fileno())
         try:
             with h5py.File(opened, "r") as file:
-                about, checksum, offset = _describe(file, path)
+                about, checksum, offset = _describe(file, path, status.st_size)
             if offset + math.prod(about.images_shape) > status.st_size:
                 raise ValueError
         except PackError:
@@ -283,37 +292,39 @@ def _open(path: Path) -> BinaryIO:
         raise PackError(f"{path} cannot be opened ({error.strerror}): mend this, or name another data_root") from None
 
 
-def _describe(file: h5py.File, path: Path) -> tuple[Description, str, int]:
-    """A pack's description, its checksum, and where in the file its images begin."""
-    if _text(file, "format") != FORMAT:
-        raise PackError(f"{path} is an HDF5 file, but not a pack of this package: name another data_root")
-    version = int(file.attrs["format_version"])
-    if version != FORMAT_VERSION:
-        raise PackError(
-            f"{path} has format version {version}, this version of flp-envs reads {FORMAT_VERSION}: make it anew with "
-            "flp data prepare --overwrite, or install the version of flp-envs that made it"
-        )
+def _describe(file: h5py.File, path: Path, length: int) -> tuple[Description, str, int]:
+    """A pack's description, its checksum, and where in the file, of ``length`` bytes, its images begin."""
     try:
-        images = file["images"]
-        about = Description(
-            _text(file, "dataset"),
-            _text(file, "source"),
-            (int(images.shape[1]), int(images.shape[2]), int(images.shape[3])),
-            tuple(file["class_names"].asstr()[:]),
-            tuple(file["class_splits"].asstr()[:]),
-            tuple(map(int, file["class_counts"][:])),
+        if read_text(file, "format", limit=length) != FORMAT:
+            raise PackError(f"{path} is an HDF5 file, but not a pack of this package: name another data_root")
+        version = read_number(file, "format_version", limit=length)
+        if version != FORMAT_VERSION:
+            raise PackError(
+                f"{path} has format version {version}, this version of flp-envs reads {FORMAT_VERSION}: make it anew "
+                "with flp data prepare --overwrite, or install the version of flp-envs that made it"
+            )
+        images = find_dataset(file, "images", rank=4, kind=h5t.INTEGER, limit=length)
+        names, splits, counts = (
+            find_dataset(file, name, rank=1, kind=kind, limit=length)
+            for name, kind in (("class_names", h5t.STRING), ("class_splits", h5t.STRING), ("class_counts", h5t.INTEGER))
         )
         offset = images.id.get_offset()
-        if images.shape != about.images_shape or offset is None or images.dtype != np.uint8:
-            raise ValueError
-        return about, _text(file, "checksum"), int(offset)
-    except (KeyError, ValueError, IndexError):
+        if offset is None or images.dtype != np.uint8 or not len(names) == len(splits) == len(counts) <= len(images):
+            raise UnsafePart("expected images of bytes, not in chunks, and a name, a split and a number for each class")
+        about = Description(
+            read_text(file, "dataset", limit=length),
+            read_text(file, "source", limit=length),
+            (images.shape[1], images.shape[2], images.shape[3]),
+            tuple(names.asstr()[:]),
+            tuple(splits.asstr()[:]),
+            tuple(map(int, counts[:])),
+        )
+        if images.shape != about.images_shape or not about.makes_sense:
+            raise UnsafePart("expected classes with different names, of known splits, with as many images as are there")
+        return about, read_text(file, "checksum", limit=length), int(offset)
+    except PackError:
+        raise
+    except ValueError as error:  # also of a text that is not UTF-8
         raise PackError(
-            f"{path} lacks a part of a pack: it was altered; make it anew with flp data prepare --overwrite"
+            f"{path} lacks a part of a pack: it was altered; make it anew with flp data prepare --overwrite ({error})"
         ) from None
-
-
-def _text(file: h5py.File, name: str) -> str:
-    """An attribute, empty where there is none."""
-    value = file.attrs.get(name, "")
-    return value.decode() if isinstance(value, bytes) else str(value)
