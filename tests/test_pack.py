@@ -18,7 +18,7 @@ from PIL import Image
 
 import flp_datasets.pack as pack_module
 from flp_datasets.errors import InvalidChoice, SourceError
-from flp_datasets.pack import Description, PackError, open_pack, packing_lock, write_pack
+from flp_datasets.pack import FORMAT_VERSION, Description, PackError, open_pack, packing_lock, write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 
 SIZE = 8
@@ -282,9 +282,10 @@ def test_images_that_cannot_be_mapped_as_described_are_refused(path, images):
 
 def test_another_format_version_is_named(path):
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = FORMAT_VERSION + 1
     message = refused(path)
-    assert message.startswith("PATH has format version 2, this version of flp-envs reads 1: make it anew with flp data")
+    expected = f"PATH has format version {FORMAT_VERSION + 1}, this version of flp-envs reads {FORMAT_VERSION}: make "
+    assert message.startswith(expected + "it anew with flp data")
     assert message.endswith("or install the version of flp-envs that made it")
 
 
