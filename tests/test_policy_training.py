@@ -146,7 +146,7 @@ def test_without_a_folder_it_is_named_after_what_is_trained(tmp_path, monkeypatc
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(FLPError, match=r"^cannot write a policy to .*: choose another --output"):
+    with pytest.raises(FLPError, match=r"^cannot write to .*: choose another --output"):
         PolicyTraining(plan(env_steps=10**9), tmp_path / "file" / "x").run()
 
 

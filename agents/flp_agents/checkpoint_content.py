@@ -87,6 +87,9 @@ def check_content(content: Mapping[str, Any], path: Path) -> None:
         fit("", content, Content)
     except WrongValue as error:
         raise CheckpointError(f"{path}: {error}") from None
+    for name in ("split", "env_id"):
+        if name in content["about"].get("env_options", {}):
+            raise CheckpointError(f"{path}: about.env_options: {name} is no option of the environment's own")
     for kind in ("weights", *([] if content["progress"] is None else ["optimizer"])):
         name = content["files"].get(kind, {}).get("name", "")
         if not name.startswith(kind) or not _FILE_NAME.fullmatch(name):

@@ -30,11 +30,13 @@ def train_sb3(options: argparse.Namespace) -> int:
     )
     training = PolicyTraining(plan, Path(options.output or f"runs/{plan.env}-{plan.algorithm}-{plan.seed}"))
     print(f"training {plan.algorithm} on {plan.env}, seed {plan.seed}, into {training.folder}")
-    with show_steps("environment step", plan.env_steps) as show:
-        interrupted = training.run(lambda step, returned: show(step, f"mean return {returned:.4f}"))
-    if interrupted:
+    # Until the evaluation is written as well.
+    with training.held():
+        with show_steps("environment step", plan.env_steps) as show:
+            interrupted = training.run(lambda step, returned: show(step, f"mean return {returned:.4f}"))
+        result = None if interrupted else training.judge(episodes=options.test_episodes, seed=FINAL_SEED)
+    if result is None:
         print(f"interrupted: {training.folder} holds the policy after {training.done} environment steps")
         return 130
-    result = training.judge(episodes=options.test_episodes, seed=FINAL_SEED)
     print(result_in_words(training.seconds, result))
     return 0

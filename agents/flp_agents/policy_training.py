@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,7 @@ from flp_agents.evaluation import evaluate
 from flp_agents.objective import IncompatibleSpaces, objective_of
 from flp_agents.policies import PolicyLearner
 from flp_agents.policy_networks import MemorylessPolicy, MemoryPolicy
+from flp_agents.run_folder import HeldFolder
 from flp_agents.saved_policies import (
     ALGORITHMS,
     DESCRIPTION,
@@ -35,6 +37,7 @@ from flp_agents.saved_policies import (
     PolicyDescription,
     PolicyError,
     algorithm_class,
+    describe_anew,
     save_policy,
 )
 from flp_agents.training import finite_or_none, interruptions
@@ -103,6 +106,16 @@ class PolicyPlan:
         return flp_envs.make(self.env, split=split, **options)
 
 
+class _PolicyFolder(HeldFolder):
+    """Where a policy is saved to; ``saved`` is its description when it is."""
+
+    saved: PolicyDescription | None = None
+
+    def check_unchanged(self) -> None:
+        if self.saved is None and (self.path / DESCRIPTION).exists():
+            raise PolicyError(f"{self.path} holds a policy already: choose another --output")
+
+
 class PolicyTraining(ShowsOptions):
     """A policy, the environments that it trains in, and the folder that it is saved to.
 
@@ -121,9 +134,8 @@ class PolicyTraining(ShowsOptions):
     def __init__(self, plan: PolicyPlan, folder: Path) -> None:
         check_choice("algorithm", plan.algorithm, ALGORITHMS)
         check_at_least("env-steps", plan.env_steps, 1)
-        if (folder / DESCRIPTION).exists():
-            raise PolicyError(f"{folder} holds a policy already: choose another --output")
-        self.plan, self.folder = plan, folder
+        self.plan, self.folder, self._place = plan, folder, _PolicyFolder(folder)
+        self._place.check_unchanged()
         self.seconds, self.settings = 0.0, dict(SETTINGS[plan.algorithm])
         probe = plan.make_env(SPLIT, training=True)
         objective_of(probe)
@@ -153,23 +165,31 @@ class PolicyTraining(ShowsOptions):
             Whether it was interrupted by a signal.
 
         Raises:
-            PolicyError: if the folder cannot be written to.
+            FLPError: if the folder cannot be written to, if it holds a policy, or if another process is training into
+                it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PolicyError(
-                f"cannot write a policy to {self.folder}: {error.strerror or error}: choose another --output"
-            ) from None
         started = time.monotonic()
-        with interruptions() as interrupted:
+        with interruptions() as interrupted, self.held():
             self.model.learn(self.plan.env_steps, callback=_Watch(interrupted, on_steps))
             self.seconds = time.monotonic() - started
-            save_policy(self.folder, self.model, self._describe())
+            self._place.check_unchanged()
+            self._place.saved = save_policy(self.folder, self.model, self._describe())
         return bool(interrupted)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training into the folder until the block ends; :meth:`run` holds it by itself."""
+        with self._place.held():
+            yield
+
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
-        """Evaluates it on the plan's split for that, without the options for training; writes the result."""
+        """Evaluates it on the plan's split for that, without the options for training; writes the result.
+
+        Raises:
+            PolicyError: if it was not trained, or another process's policy lies in its place, which is kept.
+        """
+        if self._place.saved is None:
+            raise PolicyError("train the policy before it is evaluated: call run()")
         env = self.plan.make_env(self.plan.evaluate_on)
         result = evaluate(PolicyLearner(self.model, env), env, episodes=episodes, seed=seed)
         content = {
@@ -180,7 +200,8 @@ class PolicyTraining(ShowsOptions):
             "mean": finite_or_none(result.mean),
             "standard_error": finite_or_none(result.standard_error),
         }
-        save_policy(self.folder, self.model, self._describe(content))
+        with self.held():
+            self._place.saved = describe_anew(self.folder, self._place.saved, self._describe(content))
         return content
 
     def _build(self) -> Any:

@@ -38,20 +38,15 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-class RunFolder:
-    """Where a run's checkpoint lies. It remembers which one that is, and replaces no other.
-
-    A lock keeps other processes out while this one writes. Before that, after it, and where the file system has no
-    locks, another run may begin in the folder, or the same one go on elsewhere: then the digest differs.
+class HeldFolder:
+    """A folder that one process at a time trains into.
 
     Args:
-        path: of the folder.
-        read: digest of the checkpoint that the run goes on from; none: it begins, in the place of what is there now.
+        path: of the folder; made when it is first held.
     """
 
-    def __init__(self, path: Path, *, read: str | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._known = checkpoint.digest_in(path) if read is None else read
         self._depth = 0
 
     @contextmanager
@@ -64,12 +59,31 @@ class RunFolder:
         with ExitStack() as lock:
             if not self._depth:
                 lock.enter_context(locked_folder(self.path))
-                self._check_unchanged()
+                self.check_unchanged()
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
+
+    def check_unchanged(self) -> None:
+        """Makes sure that nobody else has written what this process would replace; by default, nobody has."""
+
+
+class RunFolder(HeldFolder):
+    """Where a run's checkpoint lies. It remembers which one that is, and replaces no other.
+
+    A lock keeps other processes out while this one writes. Before that, after it, and where the file system has no
+    locks, another run may begin in the folder, or the same one go on elsewhere: then the digest differs.
+
+    Args:
+        path: of the folder.
+        read: digest of the checkpoint that the run goes on from; none: it begins, in the place of what is there now.
+    """
+
+    def __init__(self, path: Path, *, read: str | None = None) -> None:
+        super().__init__(path)
+        self._known = checkpoint.digest_in(path) if read is None else read
 
     def save(
         self,
@@ -85,10 +99,15 @@ class RunFolder:
             CheckpointError: if another one lies there, or it cannot be written; what lies there stays.
         """
         with self.held():
-            self._check_unchanged()
+            self.check_unchanged()
             self._known = checkpoint.save(self.path, learner, about, progress=progress, optimizer=optimizer)
 
-    def _check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
+        """Makes sure that the checkpoint there is the run's own, or that there is none.
+
+        Raises:
+            CheckpointError: otherwise.
+        """
         found = checkpoint.digest_in(self.path)
         if found is not None and found != self._known:
             raise CheckpointError(

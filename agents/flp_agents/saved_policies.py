@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flp_agents.schema import argument_types, fit
 from flp_datasets.errors import FLPError, check_choice
-from flp_datasets.files import read_versioned_json, write_atomically
+from flp_datasets.files import read_versioned_json, remove_leftovers, write_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION, MODEL = "policy.json", "model.zip"
@@ -88,10 +89,13 @@ class SavedPolicy:
         return {key: getattr(self.about, key) for key in ("env", "env_options", "split", "seed")}
 
 
-def save_policy(folder: Path, model: Any, about: PolicyDescription) -> None:
+def save_policy(folder: Path, model: Any, about: PolicyDescription) -> PolicyDescription:
     """Writes a model, then its description, each atomically: a folder with a description holds a whole policy.
 
     The optimizer's moments are left out: a model can be trained further, but its optimizer starts anew.
+
+    Returns:
+        The description with the model's SHA-256, as it was written.
 
     Raises:
         PolicyError: if the folder cannot be written to.
@@ -100,22 +104,51 @@ def save_policy(folder: Path, model: Any, about: PolicyDescription) -> None:
     buffer = io.BytesIO()
     model.save(buffer, exclude=_OF_TRAINING)
     data = buffer.getvalue()
-    content = {**asdict(about), "sha256": hashlib.sha256(data).hexdigest()}
-    content = {"format_version": FORMAT_VERSION, **content}
+    about = replace(about, sha256=hashlib.sha256(data).hexdigest())
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in (MODEL, DESCRIPTION):
+            remove_leftovers(folder / name)
         (folder / DESCRIPTION).unlink(missing_ok=True)  # until the two belong together again
         write_atomically(folder / MODEL, data)
-        write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        _write_description(folder, about)
     except OSError as error:
         raise PolicyError(f"cannot write a policy to {folder}: {error.strerror or error}") from None
+    return about
+
+
+def describe_anew(folder: Path, known: PolicyDescription, about: PolicyDescription) -> PolicyDescription:
+    """Writes what came to be known of a policy since it was saved; its model stays.
+
+    Args:
+        folder: of the policy.
+        known: what :func:`save_policy` returned.
+        about: what is known now.
+
+    Raises:
+        PolicyError: if another policy lies there, which is kept, or the folder cannot be written to.
+    """
+    if read_policy_description(folder).sha256 != known.sha256:
+        raise PolicyError(f"{folder} holds another policy, which is kept: another process has trained into it")
+    about = replace(about, sha256=known.sha256)
+    try:
+        _write_description(folder, about)
+    except OSError as error:
+        raise PolicyError(f"cannot write a policy's result to {folder}: {error.strerror or error}") from None
+    return about
+
+
+def _write_description(folder: Path, about: PolicyDescription) -> None:
+    content = {"format_version": FORMAT_VERSION, **asdict(about)}
+    write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_policy_description(folder: Path) -> PolicyDescription:
     """What is known of the policy in a folder, without loading it.
 
     Raises:
-        PolicyError: if there is none, or its description is damaged or of another version.
+        PolicyError: if there is none, or its description is damaged or of another version, or a field is missing or of
+            the wrong type, which is named.
     """
     path = folder / DESCRIPTION
     content = read_versioned_json(
@@ -125,11 +158,16 @@ def read_policy_description(folder: Path) -> PolicyDescription:
         missing=f"no policy at {folder}: expected {DESCRIPTION} and {MODEL} in it, as flp train-sb3 writes",
         damaged="train the policy again",
     )
+    kinds = argument_types(PolicyDescription)
     try:
-        about = PolicyDescription(**{f.name: content[f.name] for f in fields(PolicyDescription)})
+        about = PolicyDescription(
+            **{f.name: fit(f.name, content[f.name], kinds[f.name]) for f in fields(PolicyDescription)}
+        )
+        check_choice("algorithm", about.algorithm, ALGORITHMS)
     except KeyError as error:
         raise PolicyError(f"{path} lacks {error}: it was not saved by flp train-sb3") from None
-    check_choice("algorithm", about.algorithm, ALGORITHMS)
+    except FLPError as error:
+        raise PolicyError(f"{path}: {error}") from None
     return about
 
 
@@ -144,12 +182,18 @@ def load_policy(folder: Path) -> SavedPolicy:
     """
     about = read_policy_description(folder)
     try:
+        if (folder / MODEL).exists() and not (folder / MODEL).is_file():
+            raise PolicyError(f"{folder / MODEL} is not a file")
         data = (folder / MODEL).read_bytes()
     except OSError as error:
         raise PolicyError(f"cannot read {folder / MODEL}: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != about.sha256:
         raise PolicyError(f"{folder / MODEL} is truncated or was altered: its SHA-256 does not match {DESCRIPTION}")
-    model = algorithm_class(about.algorithm).load(io.BytesIO(data), device="cpu")
+    try:
+        model = algorithm_class(about.algorithm).load(io.BytesIO(data), device="cpu")
+    except Exception as error:  # whatever stable-baselines3 and pickle raise on a model of something else
+        reason = " ".join(str(error).split())
+        raise PolicyError(f"{folder / MODEL} holds no policy of {about.algorithm}: {reason}") from None
     return SavedPolicy(model, about, {"policy": folder.name, "policy_command": about.command})
 
 

@@ -25,7 +25,7 @@ from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import STRATEGIES, describe
 from flp_agents.meta_trainer import InvalidState, MetaTrainer, OuterStep
-from flp_agents.objective import CrossEntropy
+from flp_agents.objective import CrossEntropy, IncompatibleSpaces
 from flp_agents.precision import usable_precision
 from flp_agents.presets import Preset
 from flp_agents.processes import Processes
@@ -33,9 +33,9 @@ from flp_agents.run_folder import RunFolder
 from flp_agents.run_metrics import FILE, RunMetrics
 from flp_agents.run_progress import checked_progress, random_state, take_over
 from flp_agents.training_plan import Plan
-from flp_datasets.errors import FLPError, check_number
+from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize, check_number
 from flp_datasets.shown_options import ShowsOptions
-from flp_envs.recording import draw_episodes, seed_env
+from flp_envs.recording import ProtocolError, draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
 
 # Of the episodes of the result that a run ends with; another one than anybody's default.
@@ -100,7 +100,13 @@ class TrainingRun(ShowsOptions):
         saved = checkpoint.load(folder)
         if saved.progress is None:
             raise CheckpointError(f"checkpoint {folder} holds no training state: it can be evaluated, not resumed")
-        run = cls(Plan.from_json(saved.about), folder, device=device, processes=processes)
+        plan = Plan.from_json(saved.about)
+        try:
+            run = cls(plan, folder, device=device, processes=processes)
+        except (InvalidChoice, InvalidSize, IncompatibleSpaces, ProtocolError) as error:
+            raise CheckpointError(
+                f"checkpoint {folder}: about.env, env_options, learner or settings do not fit: {error}"
+            ) from None
         if saved.about.get("data", run._data) != run._data:
             raise CheckpointError(
                 f"checkpoint {folder} was meta-trained on other data, {saved.about['data']}, than {run._data}: "

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import zipfile
 import zlib
 from collections import defaultdict
@@ -38,6 +37,7 @@ import h5py
 
 from flp_datasets.decoding import Images, check_images, decode_file, from_array
 from flp_datasets.errors import SourceError
+from flp_datasets.files import parse_json, read_bytes
 from flp_datasets.hdf5_parts import UnsafePart, find_group, find_stored
 from flp_datasets.mini_imagenet_pickles import read_pickle
 from flp_datasets.plain_pickle import one_line
@@ -220,8 +220,8 @@ def _labels(path: Path, held: list[str]) -> list[str]:
     if not path.exists():
         return held
     try:
-        labels = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        labels = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read as JSON ({one_line(error)}): get it anew, or remove it") from None
     if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
         raise SourceError(f"{path} holds no list of class names, as ['n01532829', ...]: get it anew, or remove it")

@@ -13,6 +13,7 @@ from flp_agents import checkpoint
 from flp_agents.checkpoint import CheckpointError
 from flp_agents.evaluation import evaluate
 from flp_agents.flp import FLP
+from flp_agents.schema import fit
 from flp_datasets.files import read_versioned_json, remove_leftovers, write_atomically
 
 FILE = "judged.json"
@@ -50,7 +51,11 @@ class Judged:
         )
         if content.get("about") != self._about:
             raise CheckpointError(f"{folder} holds a run with other settings, or from another start: choose another")
-        self.scores = {int(step): scores for step, scores in content["scores"].items()}
+        try:
+            found = fit("scores", content.get("scores"), dict[str, list[float]])
+            self.scores = {int(step): scores for step, scores in found.items()}
+        except ValueError as error:  # a WrongValue, or a step that is no number
+            raise CheckpointError(f"{self._path} holds no scores ({error}): remove its folder") from None
 
     def add(self, step: int, learner: FLP) -> None:
         """Judges a learner, in float32 whatever it is trained in, and writes its scores.

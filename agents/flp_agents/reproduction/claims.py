@@ -9,7 +9,6 @@ that each claim states.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,9 @@ from flp_agents.provenance import stamp
 from flp_agents.reproduction.files import ReproductionError, json_of, markdown_table, write_all
 from flp_agents.reproduction.results import figure, over_networks
 from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Column, Table
+from flp_agents.schema import fit
 from flp_agents.training import finite_or_none
+from flp_datasets.files import parse_json, read_bytes
 
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
 # How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
@@ -335,7 +336,7 @@ def _of_figure(rows: Rows, column: str, method: str) -> Mapping[str, Any] | None
 
 def _rows_in(path: Path) -> Rows:
     try:
-        rows: Rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows: Rows = fit("rows", parse_json(read_bytes(path))["rows"], list[dict[str, Any]])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:

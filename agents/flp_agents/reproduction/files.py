@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flp_agents.schema import WrongValue, argument_types, fit
 from flp_datasets.errors import FLPError
 from flp_datasets.files import read_versioned_json, remove_leftovers, write_atomically
 
@@ -58,7 +59,8 @@ def read_record(path: Path, kind: type[Record]) -> Record | None:
     """Reads a dataclass; none if there is no such file.
 
     Raises:
-        ReproductionError: if it is damaged, of another kind or of another version.
+        ReproductionError: if it is damaged, of another kind or of another version; a field that is missing or of the
+            wrong type is named.
     """
     if not path.exists():
         return None
@@ -69,10 +71,13 @@ def read_record(path: Path, kind: type[Record]) -> Record | None:
         missing=f"no result at {path}",
         damaged="delete it, and it is made again",
     )
+    kinds = argument_types(kind)
     try:
-        return kind(**{of.name: content[of.name] for of in fields(kind)})  # type: ignore[arg-type]
+        return kind(**{of.name: fit(of.name, content[of.name], kinds[of.name]) for of in fields(kind)})  # type: ignore[arg-type]
     except KeyError as error:
         raise ReproductionError(f"{path} is no result of flp reproduce: it lacks {error}") from None
+    except WrongValue as error:
+        raise ReproductionError(f"{path} is no result of flp reproduce: {error}") from None
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
