@@ -1,6 +1,7 @@
 """Training policies by reward: what is learned, what is kept, and what is refused."""
 
 import json
+import os
 import signal
 
 import gymnasium as gym
@@ -13,7 +14,8 @@ from flp_agents import PolicyLearner, evaluate
 from flp_agents.cli import main
 from flp_agents.objective import IncompatibleSpaces
 from flp_agents.policy_training import SETTINGS, PolicyPlan, PolicyTraining
-from flp_agents.saved_policies import ALGORITHMS, DESCRIPTION, MODEL, PolicyError, load_policy
+from flp_agents.run_folder import LOCK
+from flp_agents.saved_policies import ALGORITHMS, DESCRIPTION, MODEL, PolicyError, load_policy, read_policy_description
 from flp_envs import Episode, FLPError, InvalidSize, OnlineLearningEnv, make
 from flp_envs.scoring import SquaredError
 
@@ -58,7 +60,7 @@ def test_the_command_trains_saves_and_judges(algorithm, env_id, tmp_path, capsys
     result = evaluate(PolicyLearner(saved.model, env), env, episodes=4, seed=about.result["seed"])
     assert about.result["mean"] == result.mean
     assert f"meta-val {result.metric} over 4 episodes: {result.mean:.5f} ({result.standard_error:.5f})" in out
-    assert {path.name for path in folder.iterdir()} == {MODEL, DESCRIPTION}
+    assert {path.name for path in folder.iterdir()} == {MODEL, DESCRIPTION, LOCK}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -209,3 +211,32 @@ def test_an_environment_without_the_protocol_is_refused(tmp_path):
     with pytest.raises(IncompatibleSpaces, match="expected an observation space with x"):
         PolicyTraining(PolicyPlan("ppo", "NoProtocol-v0", {}, {}, 1, 0), tmp_path)
     del gym.registry["NoProtocol-v0"]
+
+
+def test_no_policy_of_another_process_is_replaced(tmp_path):
+    """It is trained while another process trains one of the same name, and evaluated after a third has."""
+    first, second = PolicyTraining(plan(), tmp_path), PolicyTraining(plan(seed=1), tmp_path)
+    with first.held(), pytest.raises(FLPError, match="another process is training into"):
+        second.run()
+    first.run()
+    with pytest.raises(PolicyError, match="holds a policy already"):
+        second.run()
+    kept = load_policy(tmp_path).about
+    (tmp_path / DESCRIPTION).write_text((tmp_path / DESCRIPTION).read_text().replace(kept.sha256, "0" * 64))
+    with pytest.raises(PolicyError, match="holds another policy, which is kept"):
+        first.judge(episodes=1, seed=0)
+    assert read_policy_description(tmp_path).sha256 == "0" * 64
+
+
+def test_a_policy_is_there_at_every_moment_of_its_evaluation(tmp_path, monkeypatch):
+    training = PolicyTraining(plan(), tmp_path)
+    training.run()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PolicyError, match="cannot write a policy's result"):
+        training.judge(episodes=1, seed=0)
+    monkeypatch.undo()
+    assert load_policy(tmp_path).about.result is None
