@@ -7,6 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/flp demo
 
+# The C++ engine must be there, or its tests would be skipped: FLP_REQUIRE_NATIVE=0 make test does without a compiler.
+test test-all: export FLP_REQUIRE_NATIVE ?= 1
+
 test: .venv/installed
 	$(BIN)/python -m pytest -q -m "not slow"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flp_agents import FLP, Feedback, Hebb, Network, Oja
-from flp_agents.chain import build, gradient
+from flp_agents.chain import gradient
 from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.gradient import Keep, live
 from flp_agents.chain.native_engine import NativeEngine
@@ -267,46 +267,6 @@ def test_the_graph_can_be_walked_twice_but_not_differentiated_twice(engine, monk
         assert torch.equal(a, b)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         second[0].sum().backward()
-
-
-def test_without_a_compiler_the_torch_engine_does_it(monkeypatch, tmp_path):
-    monkeypatch.setenv("FLP_CACHE", str(tmp_path))
-    for name, value, reason in [
-        ("CXX", "no-such-compiler", "no-such-compiler is not there"),
-        ("CXX", "false", "failed"),
-        ("FLP_NATIVE", "0", "FLP_NATIVE is 0"),
-    ]:
-        load_library.cache_clear()
-        monkeypatch.setenv(name, value)
-        with pytest.raises(NotBuilt, match=reason):
-            load_library(torch.float32)
-        assert reason in gradient.engine_name(torch.device("cpu"), torch.float32)
-        learner, features, targets = chain_of(dtype=torch.float32)
-        form, tensors = learner.plastic_chain(learner.init(2))
-        engine = gradient.make_engine(form, tensors, features.detach(), targets)
-        assert isinstance(engine, TorchEngine)
-    load_library.cache_clear()
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_compiled_engine_is_kept_and_mended(monkeypatch, tmp_path):
-    needs_compiler("native")
-    monkeypatch.setenv("FLP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(build, "SOURCE", tmp_path / "tiny.cpp")
-    build.SOURCE.write_text('extern "C" int tiny() { return 7; }', encoding="utf-8")
-    load_library.cache_clear()
-    assert load_library(torch.float32).tiny() == 7
-    (library,) = (tmp_path / "cache").iterdir()
-    made = library.stat().st_mtime_ns
-    load_library.cache_clear()
-    load_library(torch.float32)
-    assert library.stat().st_mtime_ns == made
-    load_library.cache_clear()
-    library.unlink()  # writing into a library in use would end this process
-    library.write_bytes(b"half a library")
-    assert load_library(torch.float32).tiny() == 7
-    assert list((tmp_path / "cache").iterdir()) == [library]
-    load_library.cache_clear()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,4 +1,4 @@
-"""How much memory there is, how much was used, and buffers that are used again."""
+"""How much memory there is, and how much was used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from flp_datasets.errors import FLPError
 from flp_datasets.machine_memory import available_bytes
@@ -75,7 +74,6 @@ def measure_peak(device: torch.device) -> Iterator[Peak]:
     What is idle is given back to the system first, so that the block's own use is seen whole.
     """
     peak = Peak()
-    Borrowed.forget()
     gc.collect()
     trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
@@ -96,47 +94,6 @@ def measure_peak(device: torch.device) -> Iterator[Peak]:
     yield peak
     peak.total = _status("VmHWM")
     peak.added = peak.total - resident
-
-
-class Borrowed:
-    """Large buffers on loan, returned when this object dies.
-
-    Fresh memory costs a page fault for every few KiB, as much time as is spent on computing in it; so buffers are
-    kept and lent again. On other devices than CPUs torch does the same itself.
-    """
-
-    _idle: list[Tensor] = []  # noqa: RUF012  (of all: that is what it is for)
-
-    def __init__(self) -> None:
-        self._lent: list[Tensor] = []
-
-    def take(self, like: Tensor, rows: int, columns: int) -> Tensor:
-        """A buffer ``(rows, columns)`` of arbitrary content, of the type and device of ``like``."""
-        size = rows * columns
-        if like.device.type != "cpu":
-            return like.new_empty(rows, columns)
-        fitting = [b for b in Borrowed._idle if b.dtype == like.dtype and size <= b.numel() <= 2 * size]
-        if fitting:
-            buffer = min(fitting, key=Tensor.numel)
-            Borrowed._idle = [b for b in Borrowed._idle if b is not buffer]
-        else:
-            Borrowed._idle = []  # whoever wants other sizes does not want these any more
-            buffer = like.new_empty(size)
-        self._lent.append(buffer)
-        return buffer[:size].view(rows, columns)
-
-    def __del__(self) -> None:
-        Borrowed._idle = [*self._lent, *Borrowed._idle][:4]
-
-    @classmethod
-    def idle_bytes(cls) -> int:
-        """What is kept and not lent."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in cls._idle)
-
-    @classmethod
-    def forget(cls) -> None:
-        """Gives idle buffers back to the system."""
-        cls._idle = []
 
 
 def _status(field: str) -> int:

@@ -26,7 +26,7 @@ class NoFileLocks(FLPWarning):
 
 
 @contextmanager
-def file_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[bool]:
+def file_lock(path: Path, *, on_wait: Callable[[], None] | None = None, needed: bool = True) -> Iterator[bool]:
     """Lets one process, and one thread of it, into the block at a time.
 
     The lock ends with its process, however that ends. Where the file system has no locks, the block is entered
@@ -35,6 +35,7 @@ def file_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
     Args:
         path: of the lock's own file, which is made if need be and stays; its folder exists.
         on_wait: called once if another process holds the lock, before waiting for it. None: do not wait.
+        needed: warn where there are no locks. If not, they only save work that would be done twice.
 
     Yields:
         Whether the lock is held; if not, another process may be in the block as well.
@@ -60,12 +61,13 @@ def file_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
         if error.errno not in _NO_LOCKS:
             raise
         held = False
-        warnings.warn(
-            f"files cannot be locked in {path.parent} ({os.strerror(error.errno)}), so nothing keeps a second process "
-            "out of it: take care that there is none",
-            NoFileLocks,
-            stacklevel=3,
-        )
+        if needed:
+            warnings.warn(
+                f"files cannot be locked in {path.parent} ({os.strerror(error.errno)}), so nothing keeps a second "
+                "process out of it: take care that there is none",
+                NoFileLocks,
+                stacklevel=3,
+            )
     try:
         yield held
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.description import ChainEngine, ChainTensors, Form, NotCovered
 from flp_agents.chain.native_engine import NativeEngine
 from flp_agents.chain.torch_engine import TorchEngine
-from flp_agents.memory import Borrowed, OutOfMemory, free_bytes
+from flp_agents.memory import OutOfMemory, free_bytes
 from flp_datasets.machine_memory import readable
 
 __all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine"]
@@ -123,9 +124,9 @@ class _Walk:
         _check_memory(engine, keep, weights, steps)
         self.engine, self.keep, self.like = engine, keep, weights
         self.segments = keep.segments(steps)
-        self.buffers = Borrowed()
-        self.activity = self.buffers.take(weights, steps, engine.activity_size) if keep.activity else None
-        self.history = self.buffers.take(weights, steps, engine.weight_size) if keep.weights else None
+        # Fresh memory for each lifetime: threads must share no buffer, see docs/meta-gradient.md.
+        self.activity = weights.new_empty(steps, engine.activity_size) if keep.activity else None
+        self.history = weights.new_empty(steps, engine.weight_size) if keep.weights else None
         self.ends: list[Tensor] = []  # the weights before the first segment, then after each
         self.magnified: list[float] = []
 
@@ -138,23 +139,27 @@ class _Walk:
         self.ends.append(self.engine.copy(weights))
 
     def back(self, grad: Tensor) -> None:
-        spare = Borrowed()
+        longest = max(stop - start for start, stop in self.segments)
+
+        @functools.cache
+        def of_a_segment(kind: str, size: int) -> Tensor:
+            """One buffer for all segments; each overwrites what the one before left."""
+            return self.like.new_empty(longest, size)
+
         for number in reversed(range(len(self.segments))):
             start, stop = self.segments[number]
             activity, history = _part(self.activity, start, stop), _part(self.history, start, stop)
             weights = None
             if activity is None:
-                activity = spare.take(self.like, stop - start, self.engine.activity_size)
-                history = spare.take(self.like, stop - start, self.engine.weight_size)
+                activity = of_a_segment("activity", self.engine.activity_size)[: stop - start]
+                history = of_a_segment("history", self.engine.weight_size)[: stop - start]
                 self.engine.forward(self.engine.copy(self.ends[number]), start, stop, activity, history)
             elif history is None and self.magnified[number] > MOST_MAGNIFIED:
-                history = spare.take(self.like, stop - start, self.engine.weight_size)
+                history = of_a_segment("history", self.engine.weight_size)[: stop - start]
                 self.engine.replay(self.engine.copy(self.ends[number]), start, stop, activity, history)
             elif history is None:
                 weights = self.engine.copy(self.ends[number + 1])
             self.engine.backward(grad, weights, start, stop, activity, history)
-            del activity, history
-            spare = Borrowed()
 
 
 def _part(kept: Tensor | None, start: int, stop: int) -> Tensor | None:
@@ -172,7 +177,6 @@ def _check_memory(engine: ChainEngine, keep: Keep, weights: Tensor, steps: int) 
 
     if free is None:
         return
-    free += Borrowed.idle_bytes()  # from the outer step before, to be lent again or given back
     if size(keep) <= free:
         return
     square_root = max(1, math.isqrt(steps))

@@ -66,7 +66,9 @@ class NativeEngine:
     def __init__(self, form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor) -> None:
         self._engine = load_library(features.dtype)
         for name, arguments in _ARGUMENTS.items():
-            getattr(self._engine, name).argtypes = (ctypes.POINTER(_Chain), *arguments)
+            function = getattr(self._engine, name)
+            if function.argtypes is None:  # once: the library is one for all threads
+                function.argtypes = (ctypes.POINTER(_Chain), *arguments)
         self.lanes = int(self._engine.flp_lanes())
         self.form, self.tensors, self.shapes = form, tensors, tensors.shapes
         self.features, self.targets = features.contiguous(), targets.contiguous()

@@ -704,3 +704,59 @@ long flp_teams(const FlpChain* c) { return Shape<FLP_VALUE>(*c).teams(); }
 long flp_lanes() { return Lanes<FLP_VALUE>::count; }
 
 }  // extern "C"
+
+namespace {
+
+struct Trial {
+  long lifetimes, threads, width;
+  int decay, error_signal, rectified, clamped, after;
+  bool replayed, walked_back;
+};
+
+// Walks a small chain there and back; whether all gradients are finite, and not all 0.
+bool walks(const Trial& trial) {
+  using T = FLP_VALUE;
+  constexpr long layers = 2, steps = 4, batch = 5, inputs = 3, outputs = 2;
+  const long lanes = Lanes<T>::count, E = trial.lifetimes, wide = padded<T>(outputs);
+  const long out[layers] = {trial.width, outputs}, in[layers] = {inputs, trial.width};
+  std::vector<std::vector<T>> held;
+  const auto filled = [&](long size, double value) {
+    held.emplace_back(size, T(value));
+    for (long k = 0; k < size; ++k) held.back()[k] *= T(1 + 0.1 * (k % 7));
+    return held.back().data();
+  };
+  FlpLayer layer[layers];
+  for (long i = 0; i < layers; ++i)
+    layer[i] = {out[i], in[i], filled(out[i] * padded<T>(in[i]), 1e-3), filled(out[i], 1e-3), filled(out[i], 2e-3),
+                filled(E * out[i], 0.1), filled(out[i] * wide, 0.1), filled(out[i], 0.1), 0.5,
+                filled(trial.threads * out[i] * wide, 0), filled(trial.threads * out[i], 0), filled(E * out[i], 0)};
+  std::vector<double> strengths(trial.threads * layers), magnified(trial.threads);
+  FlpChain chain = {layers, E, steps, batch, outputs, trial.threads, trial.decay, trial.error_signal, trial.rectified,
+                    trial.clamped, trial.after, layer, filled(E * steps * batch * inputs, 0.3),
+                    filled(E * steps * batch * outputs, 0.7), filled(E * steps * batch * inputs, 0), nullptr,
+                    strengths.data()};
+  const Shape<T> shape(chain);
+  chain.grad_coefficients = filled(trial.threads * shape.weight_size, 0);
+  T* weights = filled(E * shape.weight_size, 0.2);
+  T* start = filled(E * shape.weight_size, 0.2);
+  T* grad = filled(E * shape.weight_size, 1);
+  T* activity = filled(steps * E * shape.activity_size, 0);
+  T* history = filled(steps * E * shape.weight_size, 0);
+  if (flp_forward(&chain, weights, 0, steps, activity, trial.replayed ? nullptr : history, magnified.data())) return false;
+  if (trial.replayed && flp_replay(&chain, start, 0, steps, activity, history)) return false;
+  if (flp_backward(&chain, grad, trial.walked_back ? weights : nullptr, 0, steps, activity,
+                   trial.walked_back ? nullptr : history))
+    return false;
+  double sum = 0;
+  for (long k = 0; k < E * steps * batch * inputs; ++k) sum += std::abs(double(static_cast<T*>(chain.grad_features)[k]));
+  return lanes > 0 && std::isfinite(sum) && sum > 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+// 0 if this machine can run what was compiled.
+int flp_try() { return walks({2, 2, 13, 1, 1, 1, 0, 1, true, false}) && walks({1, 2, 30, 1, 0, 0, 1, 0, false, true}) ? 0 : 1; }
+
+}  // extern "C"
