@@ -11,6 +11,8 @@ from flp_agents.chain import gradient
 from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.native_engine import NativeEngine
 from flp_agents.chain.torch_engine import TorchEngine
+from flp_agents.training import TrainingRun
+from flp_agents.training_plan import make_plan
 from flp_envs import SineTask
 
 ENGINES = {"torch": TorchEngine, "native": NativeEngine}
@@ -97,3 +99,15 @@ def test_a_lifetime_in_one_thread_and_its_gradient_in_another(engine, monkeypatc
             assert torch.equal(found, wanted)
 
     in_threads(work)
+
+
+def test_runs_in_threads(tmp_path):
+    """Each into a folder of its own; who started them is told of signals, not they."""
+    overrides = {"meta_batch": 2, "outer_steps": 2, "hidden_widths": (8, 8), "short_outer_steps": 0, "warm_up": 0}
+    plans = [
+        make_plan("FLPSine-IID-v0", "feature-reuse", seed=seed, overrides=overrides, env_options={"num_functions": 2})
+        for seed in range(2)
+    ]
+    runs = [TrainingRun(plan, tmp_path / str(seed)) for seed, plan in enumerate(plans)]
+    in_threads(lambda number: runs[number].run(), threads=2)
+    assert all(run.finished for run in runs)

@@ -15,6 +15,11 @@ from typing import Any, NoReturn
 
 from flp_datasets.errors import FLPError, FLPWarning
 
+_THREADS = (
+    "processor threads (default: what OMP_NUM_THREADS says, else 1, to meta-train a large preset all cores; a resumed "
+    "run: as many as before)"
+)
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line. Options are written out: what was typed is recorded, and read again."""
@@ -159,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--output", help="folder to write meta_gradient.json and meta_gradient.md to")
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
-    command.add_argument("--threads", type=int, help="processor threads (default: all cores)")
+    command.add_argument(
+        "--threads", type=int, help="processor threads (default: what OMP_NUM_THREADS says, else all cores)"
+    )
 
     _add_analysis_command(commands)
     _add_reproduce_command(commands)
@@ -321,7 +328,7 @@ def _add_shared(parser: argparse.ArgumentParser, *, device: bool = True) -> None
     parser.add_argument("--seed", type=_seed, help="(default: 0)")
     if device:
         parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="processor threads (default: all cores)")
+    parser.add_argument("--threads", type=int, help=_THREADS)
 
 
 def _add_env_options(parser: argparse.ArgumentParser) -> None:

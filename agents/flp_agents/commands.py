@@ -27,7 +27,7 @@ from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
 from flp_agents.meta_gradient import describe
-from flp_agents.processes import Processes, join_processes, own_device, set_threads
+from flp_agents.processes import Processes, choose_threads, join_processes, own_device
 from flp_agents.progress import show_progress
 from flp_agents.training import FINAL_SEED, TrainingRun, finite_or_none
 from flp_agents.training_plan import make_plan
@@ -72,7 +72,8 @@ def train(options: argparse.Namespace) -> int:
     if options.minutes is not None:
         check_number("minutes", options.minutes, above=0)
     processes = join_processes()
-    device = prepare_torch(own_device(options.device) if processes.world > 1 else options.device, options.threads)
+    device = own_device(options.device) if processes.world > 1 else options.device
+    prepare_torch(device, _threads_to_train(options), large=options.preset not in (None, "cpu"))
     begin = _resume if options.resume is not None else _begin
     run = begin(options, device, processes)
     if processes.writes:
@@ -82,6 +83,15 @@ def train(options: argparse.Namespace) -> int:
         code = 130 if interrupted else 0
     processes.leave()
     return code
+
+
+def _threads_to_train(options: argparse.Namespace) -> int | None:
+    """As many as the user says; else, of a run that goes on, as many as before: its last bits depend on it."""
+    if options.threads is not None or options.resume is None:
+        threads: int | None = options.threads
+    else:
+        threads = checkpoint.read_description(Path(options.resume))["about"].get("threads")
+    return threads
 
 
 def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
@@ -221,7 +231,7 @@ def render(options: argparse.Namespace) -> int:
 def bench(options: argparse.Namespace) -> int:
     """``flp bench``."""
     check_number("seconds", options.seconds, least=0)
-    device = prepare_torch(options.device, options.threads)
+    device = prepare_torch(options.device, options.threads, large=True)
     console = Console(stderr=True)
     with console.status("") as status:
         results = run_bench(
@@ -245,16 +255,15 @@ def demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def prepare_torch(device: str, threads: int | None) -> str:
-    """Sets the thread count and checks the device.
+def prepare_torch(device: str, threads: int | None, *, large: bool = False) -> str:
+    """Chooses the thread count (see :func:`~flp_agents.processes.choose_threads`) and checks the device.
 
     Raises:
         FLPError: if the device is not there.
     """
-    if threads is not None:
-        if check_at_least("threads", threads, 1) > MOST_THREADS:
-            raise InvalidSize(f"threads must be at most {MOST_THREADS}, got {threads}")
-        set_threads(threads)
+    if threads is not None and check_at_least("threads", threads, 1) > MOST_THREADS:
+        raise InvalidSize(f"threads must be at most {MOST_THREADS}, got {threads}")
+    choose_threads(threads, large=large)
     try:
         kind = torch.device(device)
         if kind.type not in ("cpu", "cuda"):

@@ -23,9 +23,41 @@ from flp_datasets.errors import FLPError, InvalidSize
 _PATIENCE = timedelta(minutes=30)
 
 
+# By which users say how many threads numerical libraries are to use.
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def set_threads(count: int) -> None:
-    """Sets how many processor threads torch uses: here and nowhere else, and before there is work."""
+    """Sets how many processor threads torch uses in this process: here and nowhere else, and before there is work."""
     torch.set_num_threads(count)
+
+
+def choose_threads(asked: int | None, *, large: bool = False) -> None:
+    """How many processor threads a command uses: chosen once, when it begins. Importing this package changes nothing.
+
+    What was asked for; else what ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` say, which torch has read; else one. Most
+    products of a lifetime are small: a second thread gains little where a core is free, and where none is, each
+    product waits for a thread that is not running.
+
+    Args:
+        asked: by the user, or by the checkpoint of a run that goes on: the last bits depend on it.
+        large: the products are those of a network of the paper's size. By default, a thread for each core then.
+    """
+    if asked is not None:
+        set_threads(asked)
+    elif not large and not any(os.environ.get(name) for name in _VARIABLES):
+        set_threads(1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One processor thread in the block, whose results' last bits depend on that; then as many as before."""
+    before = torch.get_num_threads()
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(before)
 
 
 class LostProcess(FLPError, RuntimeError):

@@ -6,6 +6,7 @@ import math
 import secrets
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -358,8 +359,14 @@ def make_trainer(
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or a request to end comes, so that the outer step under way can finish."""
+    """A list that fills when Ctrl-C or a request to end comes, so that the outer step under way can finish.
+
+    Only the main thread can wait for signals; in another one the list stays empty.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def remember(number: int, frame: FrameType | None) -> None:
         if received:

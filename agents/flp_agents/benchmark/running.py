@@ -28,7 +28,7 @@ from flp_agents.benchmark.results import (
     write_tables,
 )
 from flp_agents.plugins import load_plugins
-from flp_agents.processes import set_threads
+from flp_agents.processes import one_thread
 from flp_agents.report.tables import summary_rows
 from flp_datasets.errors import FLPError, check_at_least, check_choice
 from flp_datasets.files import remove_leftovers, write_atomically
@@ -135,10 +135,10 @@ def _run(
 
 def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, own_process: bool, command: str) -> str:
     """Runs one cell, unless another process has done so or is doing so; returns its digest."""
-    set_threads(1)
     load_plugins(plugins)
     folder = Path(folder_name)
-    with _lock(folder, cell, on_wait=lambda: None):
+    # With one job this is the user's own process.
+    with one_thread(), _lock(folder, cell, on_wait=lambda: None):
         if not cell_path(folder, cell).exists():
             remove_leftovers(cell_path(folder, cell))
             mark = _mark(folder, cell)
