@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import keyword
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
-from flp_datasets.errors import FLPError, InvalidChoice, check_choice
+from flp_datasets.errors import FLPError, InvalidChoice, check_choice, in_short
+from flp_datasets.files import LARGEST_INTEGER
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError
 from flp_envs.sine import SineTask
 from flp_envs.task import Task
 from flp_envs.vector_env import OnlineLearningVectorEnv
+
+
+class InvalidOption(FLPError, ValueError):
+    """A keyword argument that no environment is to be given."""
+
 
 # Every id is a family and a schedule.
 SCHEDULES = {"IID": 1.0, "Continual": 0.0}
@@ -82,11 +90,73 @@ FAMILIES: dict[str, Callable[..., Task]] = {
 ENV_IDS = tuple(f"{family}-{schedule}-v0" for family in FAMILIES for schedule in SCHEDULES)
 
 
+# Keyword arguments that are no options of an environment's own, and what sets each.
+RESERVED_OPTIONS = {
+    "split": "--split, or a plan's split, sets it",
+    "render_mode": "flp render sets it",
+    "id": "the environment is named by its id",
+    "env_id": "the environment is named by its id",
+    "family": "the environment's id says it",
+    "max_episode_steps": "an episode ends after its query",
+    "disable_env_checker": "it changes no episode",
+    "data_root": "--data-root or FLP_DATA_ROOT sets it",
+}
+
+
 def option_names(family: str) -> list[str]:
     """The keyword arguments of a family's ids, besides ``render_mode``."""
-    makers: list[Callable[..., Any]] = [FAMILIES[family], SineTask if family == "FLPSine" else FewShotTask]
+    return sorted(_parameters(family))
+
+
+def _parameters(family: str) -> dict[str, inspect.Parameter]:
+    makers: list[Callable[..., Any]] = [SineTask if family == "FLPSine" else FewShotTask, FAMILIES[family]]
     parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
-    return sorted({p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"classes"})
+    return {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "classes"}
+
+
+def resolved_options(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """All options that an environment was made with: those given, those registered, and this package's defaults.
+
+    Where the data lies, and how an episode is drawn on a screen, are none of them: they change no episode.
+    """
+    given = dict(env.spec.kwargs) if env.spec else {}
+    family = given.get("family")
+    known = _parameters(family) if isinstance(family, str) and family in FAMILIES else {}
+    defaults = {name: p.default for name, p in known.items() if p.default is not p.empty}
+    return {name: value for name, value in {**defaults, **given}.items() if name not in ("data_root", "render_mode")}
+
+
+def check_options(where: str, options: Mapping[str, Any]) -> None:
+    """Makes sure that keyword arguments are ones that a user may give to an environment, as plain values.
+
+    Args:
+        where: they come from, for the error, such as "--env-option".
+        options: by name.
+
+    Raises:
+        InvalidOption: for what is not the name of a keyword argument, or reserved (:data:`RESERVED_OPTIONS`), or for a
+            value other than numbers, truth values, text, and lists or tables of them.
+    """
+    for name, value in options.items():
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            raise InvalidOption(f"{where}: {in_short(name)} is no name of an option, such as steps_per_function")
+        if name in RESERVED_OPTIONS:
+            raise InvalidOption(f"{where}: {name} is not set here: {RESERVED_OPTIONS[name]}")
+        if not _is_plain(value):
+            raise InvalidOption(
+                f"{where}: {name} must be a finite number, true or false, text, or a list or table of these, "
+                f"got {in_short(value)}"
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) for name in value) and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return abs(value) <= LARGEST_INTEGER if isinstance(value, int) else math.isfinite(value)
+    return value is None or isinstance(value, bool | str)
 
 
 def make_task(family: str, **options: Any) -> Task:
@@ -191,8 +261,9 @@ def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
         if module and env.spec is not None:
             _MODULES[env.spec.id] = module
         return env
-    except (TypeError, gym.error.Error, ImportError) as error:
-        if isinstance(error, FLPError):
-            raise
-        reason = str(error).split(" was raised from")[0]
-        raise ProtocolError(f"cannot make {env_id} with {options}: {reason}") from None
+    except FLPError:
+        raise
+    except Exception as error:  # of a user's environment, whatever its constructor raises
+        known = isinstance(error, TypeError | gym.error.Error | ImportError)
+        reason = str(error).split(" was raised from")[0] if known else f"{type(error).__name__}: {error}"
+        raise ProtocolError(f"cannot make {env_id} with {options}: {reason}") from error

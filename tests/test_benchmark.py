@@ -14,7 +14,8 @@ import pytest
 from flp_agents import plugins
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
-from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path, read_result, read_results
+from flp_agents.benchmark.reading import read_result, read_results
+from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path
 from flp_agents.benchmark.running import LOCKS, run_benchmark
 from flp_datasets.errors import FLPError, InvalidChoice
 
@@ -192,7 +193,7 @@ def test_two_in_one_folder_share_the_work(tmp_path):
     second, _ = start(tmp_path)
     assert first.wait(timeout=200) == 0
     assert second.wait(timeout=200) == 0
-    assert len(read_results(folder)) == 6
+    assert len(read_results(folder)[0]) == 6
     assert not list(folder.rglob("*.tmp"))
 
 

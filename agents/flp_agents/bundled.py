@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,6 @@ def find_checkpoint(name: str) -> Path:
     path = Path(name)
     if path.name == checkpoint.DESCRIPTION:
         path = path.parent
-    if not path.exists():
+    if not os.path.exists(path):  # a name that no file can have is none
         raise InvalidChoice("checkpoint (neither a folder nor a bundled one)", name, known)
     return path

@@ -252,6 +252,7 @@ def _add_benchmark_commands(commands: Any) -> None:
     command.add_argument("--backend", default="loky", help="of joblib: loky, ray or dask (default: %(default)s)")
     command.add_argument("--cell-minutes", type=float, help="after which a cell has failed (default: 60)")
     command.add_argument("--retry-failed", action="store_true", help="run cells again that have failed")
+    command.add_argument("--rerun", action="store_true", help="run all cells again; earlier results are kept beside")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     _add_env_options(command)
 

@@ -34,11 +34,10 @@ from flp_agents.training_plan import make_plan
 from flp_agents.watching import render_lifetime
 from flp_datasets import roots
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_number
+from flp_envs.registration import check_options
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
 MOST_THREADS = 1024
-# Keyword arguments of environments that the commands themselves give.
-RESERVED_OPTIONS = ("split", "render_mode", "id", "env_id", "max_episode_steps", "family", "data_root")
 
 
 def list_everything(options: argparse.Namespace) -> int:
@@ -321,9 +320,8 @@ def named_values(flag: str, pairs: Sequence[str]) -> dict[str, Any]:
         name, separator, text = pair.partition("=")
         if not separator or not name.isidentifier():
             raise FLPError(f"{flag}: expected NAME=VALUE, such as steps_per_function=8, got {pair!r}")
-        if name in RESERVED_OPTIONS:
-            raise FLPError(f"{flag}: {name} is not set here, see --help")
         named[name] = _value(text)
+    check_options(flag, named)
     return named
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,8 +19,50 @@ from flp_agents.lifetime import EpisodeTensors
 from flp_agents.meta_gradient import inner_loop
 from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
+from flp_envs.recording import draw_episodes, seed_env
 
 Array = NDArray[np.float64]
+# Of an environment that does not say whether its sub-tasks follow one another.
+EPISODES_LOOKED_AT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """When lifetimes of an environment are asked the query, and about what.
+
+    Attributes:
+        steps: support steps of every lifetime.
+        asked_at: ``(P,)`` numbers of support steps, 0 the first and ``steps`` the last.
+        sub_tasks: into which the query's losses are divided.
+        in_order: whether ``asked_at`` is birth and the end of every sub-task, which come one after another.
+    """
+
+    steps: int
+    asked_at: NDArray[np.int64]
+    sub_tasks: int
+    in_order: bool
+
+    def fit(self, episode: Episode) -> bool:
+        """Whether they are right for further episodes.
+
+        Raises:
+            UnequalEpisodes: for episodes of another length.
+        """
+        if episode.support_steps != self.steps:
+            raise UnequalEpisodes(
+                f"expected episodes of one length, got {self.steps} and {episode.support_steps} support steps"
+            )
+        ends = end_of_each_task(episode)
+        return not self.in_order or (ends is not None and np.array_equal(ends, self.asked_at[1:]))
+
+    def of_mixed(self) -> Questions:
+        """The same number of them, at equal distances, for sub-tasks that do not follow one another."""
+        ends = np.unique(np.round(np.linspace(0, self.steps, self.sub_tasks + 1)[1:]).astype(np.int64))
+        return Questions(self.steps, np.concatenate([[0], ends]), self.sub_tasks, False)
+
+
+class UnequalEpisodes(FLPError, ValueError):
+    """Episodes of one environment that differ in length."""
 
 
 class NotFinite(FLPError, ValueError):
@@ -53,22 +96,47 @@ class LifetimeRecord:
     state_bytes: int
 
 
+def questions_for(env: gym.Env[Any, Any], seed: int = 0) -> Questions:
+    """When to ask lifetimes of an environment: a fact about it, not about the episodes that a seed happens to draw.
+
+    A task says by ``interleaving`` whether its sub-tasks follow one another: 0 if they do. Of one that does not say,
+    some episodes are looked at, and sub-tasks follow one another if they do so in all of these, with the same ends.
+
+    Args:
+        env: any that speaks the episode protocol; it is seeded, and drawn from.
+        seed: of what is drawn.
+    """
+    said = getattr(getattr(env.unwrapped, "task", None), "interleaving", None)
+    seed_env(env, seed)
+    drawn = [draw_episodes(env, 1) for _ in range(EPISODES_LOOKED_AT if said is None else 1)]
+    questions = _questions_of(drawn[0])
+    sub_tasks = max(int(episode.support_task.max()) + 1 for episode in drawn)
+    if said not in (None, 0) or not all(questions.fit(episode) for episode in drawn) or not questions.in_order:
+        return replace(questions, sub_tasks=sub_tasks).of_mixed()
+    return questions
+
+
 @torch.no_grad()
-def record_lifetimes(learner: Learner[Any], episode: Episode) -> LifetimeRecord:
+def record_lifetimes(learner: Learner[Any], episode: Episode, questions: Questions | None = None) -> LifetimeRecord:
     """Lives through ``E`` episodes, and asks the query at birth and after every sub-task.
 
     Where sub-tasks are mixed, it asks as often, at equal distances. A learner that says ``trains_for_query``, since
     each query costs it a training, is asked at the end only.
+
+    Args:
+        learner: who lives.
+        episode: ``E`` episodes.
+        questions: when to ask; none: as these episodes have it, which by chance may be in order.
 
     Raises:
         NotFinite: naming the first episode and step at which an answer is not finite.
     """
     tensors = EpisodeTensors.of(learner, episode)
     support, query = learner.encode(tensors.support_x), learner.encode(tensors.query_x)
-    ends = end_of_each_task(episode)
-    asked_at = _moments(episode, ends)
+    questions = questions or _questions_of(episode)
+    asked_at, in_order = questions.asked_at, questions.in_order
     if getattr(learner, "trains_for_query", False):
-        asked_at, ends = asked_at[-1:], None
+        asked_at, in_order = asked_at[-1:], False
 
     losses: list[Array] = []
 
@@ -93,11 +161,11 @@ def record_lifetimes(learner: Learner[Any], episode: Episode) -> LifetimeRecord:
     return LifetimeRecord(
         support_losses=np.stack(losses, 1),
         asked_at=asked_at,
-        query_losses=_by_task(by_step, episode.query_task, int(episode.support_task.max()) + 1),
+        query_losses=_by_task(by_step, episode.query_task, questions.sub_tasks),
         query_scores=by_step[:, -1].mean(1),
         answers=np.stack(answers_then, 1),
         query_task=episode.query_task,
-        task_ends=ends is not None,
+        task_ends=in_order,
         seconds=seconds / (len(episode) * max(1, episode.support_steps)),
         state_bytes=size_of(state) // len(episode),
     )
@@ -132,11 +200,12 @@ def _pickled_size(value: Any) -> int:
         return 0  # Something that cannot be written down, such as an open file: nobody can say how large it is.
 
 
-def _moments(episode: Episode, ends: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    if ends is None:
-        tasks = int(episode.support_task.max()) + 1
-        ends = np.unique(np.round(np.linspace(0, episode.support_steps, tasks + 1)[1:]).astype(np.int64))
-    return np.concatenate([[0], ends])
+def _questions_of(episode: Episode) -> Questions:
+    ends = end_of_each_task(episode)
+    sub_tasks, steps = int(episode.support_task.max()) + 1, episode.support_steps
+    asked_at = np.concatenate([[0], [] if ends is None else ends]).astype(np.int64)
+    questions = Questions(steps, asked_at, sub_tasks, ends is not None)
+    return questions.of_mixed() if ends is None else questions
 
 
 def _check_finite(answers: Tensor, where: str) -> None:

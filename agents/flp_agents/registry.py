@@ -10,6 +10,7 @@ package in the group ``flp_envs.learners``::
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,7 @@ def check_name(name: str) -> None:
     Raises:
         InvalidChoice: naming the nearest.
     """
-    if name not in learner_names() and not Path(name).exists():
+    if name not in learner_names() and not os.path.exists(name):
         raise InvalidChoice("learner", name, learner_names())
 
 
@@ -129,9 +130,24 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
     if name in policy_names():
         policy = find_policy(name, env_id, _words_of(env))
         return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
-    if name in bundled.bundled_checkpoints() or Path(name).exists():
+    if name in bundled.bundled_checkpoints() or os.path.exists(name):
         return _of_checkpoint(name, env)
     raise InvalidChoice("learner", name, learner_names())
+
+
+def described_checkpoints(name: str, env_id: str) -> list[dict[str, Any]]:
+    """The descriptions of all checkpoints that a name stands for in an environment, whatever the seed.
+
+    Raises:
+        CheckpointError: if one cannot be read.
+    """
+    if name in LEARNERS or name in META_TRAINED_START:
+        names = bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based")
+    elif name in bundled.bundled_checkpoints() or (name not in learner_names() and os.path.exists(name)):
+        names = [name]
+    else:
+        names = []
+    return [checkpoint.read_description(bundled.find_checkpoint(each)) for each in names]
 
 
 def weights_digest(name: str, env_id: str, seed: int) -> str:
@@ -146,7 +162,7 @@ def weights_digest(name: str, env_id: str, seed: int) -> str:
         if not fitting:
             return ""
         name = fitting[seed % len(fitting) if name in LEARNERS else 0]
-    if name in bundled.bundled_checkpoints() or (name not in learner_names() and Path(name).exists()):
+    if name in bundled.bundled_checkpoints() or (name not in learner_names() and os.path.exists(name)):
         return str(checkpoint.read_description(bundled.find_checkpoint(name))["files"]["weights"]["sha256"])
     return ""
 
@@ -162,7 +178,7 @@ def check_split(name: str, env_id: str, split: str) -> None:
     elif name in LEARNERS or name in META_TRAINED_START:
         for of_name in bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based"):
             _refuse_leak_of(name, of_name, env_id, split)
-    elif name in bundled.bundled_checkpoints() or Path(name).exists():
+    elif name in bundled.bundled_checkpoints() or os.path.exists(name):
         _refuse_leak_of(name, name, env_id, split)
 
 

@@ -6,20 +6,23 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import flp_envs
 from flp_agents import metrics, registry
-from flp_agents.benchmark.results import Cell, CellResult
+from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner
+from flp_agents.benchmark.results import LARGEST_LOSS, Cell, CellResult
 from flp_agents.evaluation import batches_of_episodes
-from flp_agents.lifetime_record import LifetimeRecord, record_lifetimes
+from flp_agents.learner import Learner
+from flp_agents.lifetime_record import LifetimeRecord, questions_for, record_lifetimes
 from flp_agents.provenance import stamp
 from flp_datasets.errors import FLPError
 
@@ -31,17 +34,20 @@ class OutOfTime(FLPError):
     """A cell that took too long."""
 
 
-def run_cell(cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None = None) -> CellResult:
+def run_cell(
+    cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None = None, sent: Collection[str] = ()
+) -> CellResult:
     """Lives through a cell's episodes. Whatever the learner does wrong becomes the result's failure.
 
     Args:
         cell: which.
         minutes: after which it has failed.
         lifetimes_at_once: in a batch; none: as many as memory is there for. Makes no difference in the numbers.
+        sent: learners and environments that came to this process with their code, and so cannot have changed.
     """
     try:
         with _time_limit(minutes * 60):
-            return _run(cell, lifetimes_at_once)
+            return _run(cell, lifetimes_at_once, sent)
     except FLPError as error:
         return failed(cell, str(error))
     except MemoryError:
@@ -49,16 +55,16 @@ def run_cell(cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None
     except (Exception, SystemExit) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         name = os.path.basename(where.filename)
-        return failed(cell, f"{type(error).__name__}: {error} ({name}, line {where.lineno})")
+        return failed(cell, f"{type(error).__name__}: {_said(error)} ({name}, line {where.lineno})")
 
 
-def _run(cell: Cell, lifetimes_at_once: int | None) -> CellResult:
-    env = flp_envs.make(cell.env, split=cell.split, **cell.env_options)
+def _run(cell: Cell, lifetimes_at_once: int | None, sent: Collection[str]) -> CellResult:
+    env = _make(cell)
+    _check_unchanged(cell, env, sent)
     contender = registry.build_contender(cell.learner, env, cell.seed)
     registry.refuse_leak(cell.learner, contender.meta_trained_on, cell.env, cell.split)
     learner = contender.learner.to(PRECISION).eval()
-    batches = batches_of_episodes(env, cell.episodes, cell.seed, lifetimes_at_once)
-    records = [record_lifetimes(learner, batch) for batch in batches]
+    records = _records(learner, env, cell, lifetimes_at_once)
     return CellResult(
         cell,
         title=contender.title,
@@ -71,6 +77,45 @@ def _run(cell: Cell, lifetimes_at_once: int | None) -> CellResult:
         state_bytes=max(record.state_bytes for record in records),
         stamp={**_stamp(), **_origin(contender)},
     )
+
+
+def _check_unchanged(cell: Cell, env: gym.Env[Any, Any], sent: Collection[str]) -> None:
+    """Makes sure that a cell is still the one that it was when the benchmark began.
+
+    Raises:
+        FLPError: if a file was edited, data were packed or a checkpoint was saved in the meantime.
+    """
+    of_env = {} if cell.env in sent else identity_of_env(env)
+    of_learner = {} if cell.learner in sent else identity_of_learner(cell.learner, cell.env)
+    now = {**of_env, **of_learner}
+    for part, before in cell.depends_on.items():
+        if now.get(part, before) != before:
+            raise FLPError(f"{PARTS[part].words} changed after the benchmark began: run it again")
+
+
+def _records(
+    learner: Learner[Any], env: gym.Env[Any, Any], cell: Cell, lifetimes_at_once: int | None
+) -> list[LifetimeRecord]:
+    # Looked at in an env of their own, so that the cell's episodes are the first of its seed, whatever the env keeps.
+    questions = questions_for(_make(cell))
+    records: list[LifetimeRecord] = []
+    for batch in batches_of_episodes(env, cell.episodes, cell.seed, lifetimes_at_once):
+        if not questions.fit(batch):
+            # Sub-tasks that follow one another mostly, but not always: they are mixed.
+            questions, records = questions.of_mixed(), []
+            batches = batches_of_episodes(_make(cell), cell.episodes, cell.seed, lifetimes_at_once)
+            records = [record_lifetimes(learner, batch, questions) for batch in batches if questions.fit(batch)]
+            break
+        records.append(record_lifetimes(learner, batch, questions))
+    for record in records:
+        losses = (record.support_losses, record.query_losses, record.query_scores)
+        if not max(np.nanmax(values, initial=0.0) for values in losses) <= LARGEST_LOSS:
+            raise FLPError(f"its losses grow beyond {LARGEST_LOSS:g}: take smaller steps, or clip them")
+    return records
+
+
+def _make(cell: Cell) -> gym.Env[Any, Any]:
+    return flp_envs.make(cell.env, split=cell.split, **cell.env_options)
 
 
 def _scores(records: Sequence[LifetimeRecord]) -> dict[str, list[float]]:
@@ -155,8 +200,15 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be printed)"
+
+
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text.encode(errors="backslashreplace").decode().split())
     return line if len(line) <= 300 else line[:297] + "..."
 
 

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import METRICS, CellResult
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.commands import env_options, typed_command
 from flp_agents.conformance import check_learner as check
-from flp_agents.plugins import load_plugins
 from flp_agents.report.page import write_report
 from flp_agents.report.standings import make_boards
 from flp_agents.report.tables import FEW, summary_rows
@@ -42,9 +42,10 @@ def benchmark(options: argparse.Namespace) -> int:
         "plugins": options.plugin,
         "cell_minutes": options.cell_minutes,
     }
-    plan = replace(plan, **{key: _fixed(value) for key, value in given.items() if value not in (None, [], {})})
+    # What is empty was not typed: an option that takes several has at least one.
+    plan = replace(plan, **{key: value for key, value in given.items() if value not in (None, [], {})})
     folder, jobs = Path(options.output), (os.cpu_count() or 1) if options.jobs is None else options.jobs
-    load_plugins(plan.plugins)
+    plan.check()
     total = len(list(plan.cells()))
     with _show_cells(total) as on_cell:
         results = run_benchmark(
@@ -53,13 +54,17 @@ def benchmark(options: argparse.Namespace) -> int:
             jobs=jobs,
             backend=options.backend,
             retry_failed=options.retry_failed,
+            rerun=options.rerun,
             command=typed_command(options.arguments),
             on_cell=on_cell,
         )
+    _, left_out = read_results(folder)
     if options.json:
-        print(json.dumps({"rows": summary_rows(results)}, allow_nan=False))
+        print(json.dumps({"rows": summary_rows(results), "left_out": left_out}, allow_nan=False))
     else:
         _print_tables(results)
+        for line in left_out:
+            print(f"left out: {line}")
         print(f"results: {folder / 'results.csv'}, {folder / 'summary.json'}; a page of them: flp report {folder}")
     return 1 if all(result.failure is not None for result in results) else 0
 
@@ -87,11 +92,6 @@ def check_learner(options: argparse.Namespace) -> int:
         wrong = sum(not finding.passed for finding in findings)
         print(f"{options.learner}: {len(findings) - wrong} checks right, {wrong} wrong")
     return 0 if all(finding.passed for finding in findings) else 1
-
-
-def _fixed(value: Any) -> Any:
-    """Lists as tuples; a single seed count as a number."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 @contextmanager

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import flp_envs
 from flp_agents import registry
+from flp_agents.benchmark.identity import identity_of_env, identity_of_learner
 from flp_agents.benchmark.results import Cell
+from flp_agents.benchmark.source import remember_sources
 from flp_agents.plugins import load_plugins
-from flp_datasets.errors import FLPError, check_at_least, check_choice
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, in_short
+from flp_datasets.files import UnreadableContent, parse_toml, read_bytes
+from flp_envs.registration import check_options
 
 DEFAULT_ENVS = ("FLPSine-IID-v0", "FLPSine-Continual-v0")
+# Bounds that no benchmark comes near: beyond them, a number was mistyped.
+MOST_CELLS, MOST_EPISODES, LARGEST_SEED, MOST_MINUTES = 1_000_000, 10_000_000, 2**31 - 1, 365 * 24 * 60.0
 
 
 class PlanError(FLPError, ValueError):
@@ -29,6 +31,8 @@ class PlanError(FLPError, ValueError):
 @dataclass(frozen=True)
 class BenchmarkPlan:
     """Learners x environments x seeds.
+
+    However it is made, in Python, from a file or from a command line, its values are checked.
 
     Attributes:
         learners: names, or folders of checkpoints; none: all built-in ones.
@@ -40,6 +44,10 @@ class BenchmarkPlan:
         options_of_env: further ones of single environments, by id.
         plugins: files or modules that register learners, environments or rules.
         cell_minutes: after which a cell counts as failed.
+
+    Raises:
+        PlanError: for a value of the wrong type, and for what is named twice.
+        FLPError: for a number out of range, or an option that is reserved.
     """
 
     learners: tuple[str, ...] = ()
@@ -52,16 +60,45 @@ class BenchmarkPlan:
     plugins: tuple[str, ...] = ()
     cell_minutes: float = 60.0
 
+    def __post_init__(self) -> None:
+        for name in ("learners", "envs", "plugins"):
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
+        if not self.envs:
+            raise PlanError("envs: expected at least one environment id")
+        object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
+        object.__setattr__(self, "episodes", _whole("episodes", self.episodes, 2, MOST_EPISODES))
+        if not isinstance(self.split, str) or not self.split:
+            raise PlanError(f"split must be a name, got {in_short(self.split)}")
+        check_number("cell_minutes", self.cell_minutes, above=0, most=MOST_MINUTES)
+        if not isinstance(self.env_options, Mapping):
+            raise PlanError(f"env_options must be a table, got {in_short(self.env_options)}")
+        check_options("env_options", self.env_options)
+        tables = self.options_of_env
+        if not isinstance(tables, Mapping) or not all(isinstance(options, Mapping) for options in tables.values()):
+            raise PlanError(f"options_of_env must be a table of tables, one for each id, got {in_short(tables)}")
+        for env, options in tables.items():
+            check_choice("environment with options of its own", env, self.envs)
+            check_options(f"options_of_env of {env}", options)
+
     def cells(self) -> Iterator[Cell]:
-        """All of them: seed after seed, so that a benchmark that is stopped early has compared all learners."""
-        learners = self.learners or tuple(registry.built_in_names())
+        """All of them: seed after seed, so that a benchmark that is stopped early has compared all learners.
+
+        Raises:
+            FLPError: if an environment cannot be made, or what a learner depends on cannot be read.
+        """
+        load_plugins(self.plugins)
+        remember_sources()
+        of_env = cache(lambda env: identity_of_env(self._make(env)))
+        of_learner = cache(identity_of_learner)
+        weights = cache(registry.weights_digest)
         seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
         for seed in seeds:
             for env in self.envs:
                 options = self.options_of(env)
-                for learner in learners:
-                    weights = registry.weights_digest(learner, env, seed)
-                    yield Cell(env, learner, seed, self.episodes, self.split, options, weights)
+                for learner in self._learners():
+                    depends_on = {**of_env(env), **of_learner(learner, env)}
+                    digest = weights(learner, env, seed)
+                    yield Cell(env, learner, seed, self.episodes, self.split, options, digest, depends_on)
 
     def options_of(self, env: str) -> dict[str, Any]:
         """Keyword arguments of one environment, besides the split."""
@@ -74,28 +111,22 @@ class BenchmarkPlan:
             FLPError: naming what is wrong; results on the split that a learner was meta-trained on are refused.
         """
         load_plugins(self.plugins)
-        check_at_least("episodes", self.episodes, 2)
-        for name in ("envs", "learners"):
-            values = getattr(self, name)
-            twice = [value for value in values if values.count(value) > 1]
-            if twice:
-                raise PlanError(f"{name}: {twice[0]} is named twice")
-        if not self.envs:
-            raise PlanError("envs: expected at least one environment id")
-        if isinstance(self.seeds, int):
-            check_at_least("seeds", self.seeds, 1)
-        elif not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise PlanError(f"seeds: expected a number of seeds, or different seeds, got {list(self.seeds)}")
-        if not self.cell_minutes > 0:
-            raise PlanError(f"cell_minutes must be more than 0, got {self.cell_minutes}")
+        seeds = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
+        cells = seeds * len(self.envs) * len(self._learners())
+        if cells > MOST_CELLS:
+            raise InvalidSize(f"expected at most {MOST_CELLS} cells (learners x environments x seeds), got {cells}")
         for learner in self.learners:
             registry.check_name(learner)
-        for env in self.options_of_env:
-            check_choice("environment with options of its own", env, self.envs)
         for env in self.envs:
-            flp_envs.make(env, split=self.split, **self.options_of(env)).close()
-            for learner in self.learners or registry.built_in_names():
+            self._make(env).close()
+            for learner in self._learners():
                 registry.check_split(learner, env, self.split)
+
+    def _learners(self) -> tuple[str, ...]:
+        return self.learners or tuple(registry.built_in_names())
+
+    def _make(self, env: str) -> Any:
+        return flp_envs.make(env, split=self.split, **self.options_of(env))
 
 
 def read_plan(path: Path) -> BenchmarkPlan:
@@ -104,43 +135,53 @@ def read_plan(path: Path) -> BenchmarkPlan:
     ``[env_options]`` holds keyword arguments of all environments, ``[options_of_env."ID"]`` those of one.
 
     Raises:
-        PlanError: naming the line that is no TOML, or the key that is unknown or has the wrong type.
+        PlanError: naming the line that is no TOML, or the key that is unknown or has the wrong type or value.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_toml(read_bytes(path))
     except OSError as error:
         raise PlanError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} is not TOML: {error}") from None
+    except UnreadableContent as error:
+        raise PlanError(f"{path} {error}") from None
     for key in content:
         check_choice(f"key in {path}", key, [f.name for f in fields(BenchmarkPlan)])
-    return BenchmarkPlan(**{key: _typed(key, value, path) for key, value in content.items()})
+    try:
+        return BenchmarkPlan(**content)
+    except FLPError as error:
+        raise PlanError(f"{path}: {error}") from None
 
 
-def _typed(key: str, value: Any, path: Path) -> Any:
-    fits: dict[str, tuple[str, bool]] = {
-        "learners": ("a list of names", _is_list(value, str)),
-        "envs": ("a list of ids", _is_list(value, str)),
-        "plugins": ("a list of files or modules", _is_list(value, str)),
-        "seeds": ("a whole number, or a list of them", _is_whole(value) or (_is_list(value, int))),
-        "episodes": ("a whole number", _is_whole(value)),
-        "split": ("a name", isinstance(value, str)),
-        "env_options": ("a table", isinstance(value, dict)),
-        "options_of_env": (
-            "a table of tables, one for each id",
-            isinstance(value, dict) and all(isinstance(options, dict) for options in value.values()),
-        ),
-        "cell_minutes": ("a number", _is_whole(value) or isinstance(value, float)),
-    }
-    expected, right = fits[key]
-    if not right:
-        raise PlanError(f"{path}: {key} must be {expected}, got {value!r}")
-    return tuple(value) if isinstance(value, list) else value
+def _names(kind: str, values: Any) -> tuple[str, ...]:
+    expected = {"learners": "names", "envs": "ids", "plugins": "files or modules"}[kind]
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) and value for value in values):
+        raise PlanError(f"{kind} must be a list of {expected}, got {in_short(values)}")
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise PlanError(f"{kind}: {twice[0]} is named twice")
+    return tuple(values)
+
+
+def _checked_seeds(seeds: Any) -> int | tuple[int, ...]:
+    if not isinstance(seeds, list | tuple):
+        if not _is_whole(seeds):
+            raise PlanError(f"seeds must be a whole number, or a list of them, got {in_short(seeds)}")
+        return check_at_least("seeds", seeds, 1, MOST_CELLS)
+    if not all(map(_is_whole, seeds)):
+        raise PlanError(f"seeds must be a whole number, or a list of them, got {in_short(seeds)}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise PlanError(f"seeds: expected a number of seeds, or different seeds, got {in_short(list(seeds))}")
+    return tuple(check_at_least("each of seeds", seed, 0, LARGEST_SEED) for seed in seeds)
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if not _is_whole(value):
+        raise PlanError(f"{name} must be a whole number, got {in_short(value)}")
+    return check_at_least(name, value, least, most)
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)

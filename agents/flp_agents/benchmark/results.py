@@ -12,14 +12,15 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flp_datasets.errors import FLPError
-from flp_datasets.files import read_versioned_json, write_atomically
+from flp_datasets.files import write_atomically
 
-FORMAT_VERSION = 1
+# Version 1 had no identities.
+FORMAT_VERSION = 2
 CELLS = "cells"
 # Metrics of a single episode, in the order in which tables show them: name, heading, and whether more is better.
 # Scores are losses, in the environment's own metric: mean squared error, or per cent of wrong answers.
@@ -34,6 +35,9 @@ METRICS: dict[str, tuple[str, bool]] = {
     "forward_transfer": ("forward transfer", True),
     "interference": ("interference", False),
 }
+
+# The largest loss that is kept: far above any that somebody could use, and far below what overflows when squared.
+LARGEST_LOSS = 1e100
 
 
 class ResultsError(FLPError, ValueError):
@@ -52,6 +56,8 @@ class Cell:
         seed: of the episodes, and of a learner that is not meta-trained.
         episodes: how many lifetimes.
         checkpoint: SHA-256 of the weights that a name or folder stands for; empty for learners without.
+        depends_on: what else the numbers depend on, by :data:`flp_agents.benchmark.identity.PARTS`; empty if nobody
+            knows.
     """
 
     env: str
@@ -61,6 +67,7 @@ class Cell:
     split: str = "meta-test"
     env_options: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
+    depends_on: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -118,46 +125,17 @@ def write_result(folder: Path, result: CellResult) -> None:
         ResultsError: if the folder cannot be written to.
     """
     path = cell_path(folder, result.cell)
-    content = {"format_version": FORMAT_VERSION, **asdict(result)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(_plain(content), allow_nan=False) + "\n").encode())
+        write_atomically(path, encoded(result))
     except OSError as error:
         raise ResultsError(f"cannot write results to {folder}: {error.strerror or error}") from None
 
 
-def read_result(path: Path) -> CellResult:
-    """Reads one cell's file.
-
-    Raises:
-        ResultsError: if it is damaged, or of another version.
-    """
-    content = read_versioned_json(
-        path,
-        FORMAT_VERSION,
-        error=ResultsError,
-        missing=f"no result at {path}",
-        damaged="delete it, and the cell is run again",
-    )
-    try:
-        content["cell"] = Cell(**content["cell"])
-        content["seconds"] = math.nan if content["seconds"] is None else content["seconds"]
-        return CellResult(**{f.name: content[f.name] for f in fields(CellResult)})
-    except (KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is no result of a benchmark: {error}") from None
-
-
-def read_results(folder: Path) -> list[CellResult]:
-    """All that a folder holds, by environment, learner and seed.
-
-    Raises:
-        ResultsError: if it is no folder of results, or holds none.
-    """
-    paths = sorted((folder / CELLS).glob("*.json"))
-    if not paths:
-        raise ResultsError(f"no results in {folder}: expected a folder that flp benchmark wrote, with {CELLS}/*.json")
-    results = [read_result(path) for path in paths]
-    return sorted(results, key=lambda result: (result.cell.env, result.cell.learner, result.cell.seed))
+def encoded(result: CellResult) -> bytes:
+    """A cell's file."""
+    content = {"format_version": FORMAT_VERSION, **asdict(result)}
+    return (json.dumps(_plain(content), allow_nan=False) + "\n").encode()
 
 
 def write_tables(folder: Path, results: Iterable[CellResult]) -> None:
@@ -182,11 +160,17 @@ def _rows(result: CellResult) -> list[dict[str, Any]]:
         "network": result.network,
         "metric": result.metric,
     }
+    depends_on = {
+        "version": cell.depends_on.get("version", ""),
+        "checkpoint_sha256": cell.checkpoint,
+        **{f"{part}_sha256": cell.depends_on.get(part, "") for part in ("learner", "env", "data")},
+    }
     about = {
         "seconds_per_inner_step": _finite(result.seconds),
         "state_bytes": result.state_bytes,
         "env_options": json.dumps(dict(cell.env_options), sort_keys=True),
-        **result.stamp,
+        **depends_on,
+        **{key: value for key, value in result.stamp.items() if key not in shared | depends_on},
     }
     if result.failure is not None:
         return [{**shared, "episode": "", "failure": result.failure, **about}]

@@ -6,8 +6,8 @@ import importlib
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from flp_agents.benchmark.cell import failed, run_cell
+from flp_agents.benchmark.identity import LATEST, latest_of, note_latest, select_current
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
+from flp_agents.benchmark.reading import check_result, read_all_results, read_result, read_results
 from flp_agents.benchmark.results import (
     CELLS,
     Cell,
     CellResult,
+    ResultsError,
     cell_path,
-    read_result,
-    read_results,
     write_result,
     write_tables,
 )
+from flp_agents.benchmark.sending import Brought, pack, unpack
+from flp_agents.benchmark.source import remember_sources
 from flp_agents.plugins import load_plugins
 from flp_agents.processes import one_thread
 from flp_agents.report.tables import summary_rows
@@ -37,6 +40,8 @@ from flp_datasets.locking import LockedElsewhere, file_lock
 # Backends that this package knows how to set up; joblib's own are "loky" (processes) and "sequential".
 BACKENDS = ("loky", "ray", "dask")
 LOCKS = ".locks"
+# Where results lie that were run again, or that could not be read.
+EARLIER = "earlier"
 # After its time is up, how long a cell may take to notice before its process is ended.
 _GRACE_SECONDS = 20.0
 
@@ -48,13 +53,16 @@ def run_benchmark(
     jobs: int = 1,
     backend: str = "loky",
     retry_failed: bool = False,
+    rerun: bool = False,
     command: str = "",
     on_cell: Callable[[CellResult], None] | None = None,
 ) -> list[CellResult]:
     """Runs all cells of a plan that ``folder`` does not hold, and writes the tables.
 
     Each cell's result is written when it is done. So a benchmark that is killed goes on where it was when it is
-    called again, and two that share a folder share the work.
+    called again, and two that share a folder share the work. A cell is another one as soon as the source of its learner
+    or environment, its weights, its data or the version of this package change; the results of the old one stay in the
+    folder, and are left out of its tables.
 
     Args:
         plan: what to compare.
@@ -62,6 +70,7 @@ def run_benchmark(
         jobs: processes.
         backend: of joblib: "loky" on this machine, "ray" or "dask" on a cluster.
         retry_failed: run cells again that have failed.
+        rerun: run all cells again; their earlier results are kept in a folder beside, ``earlier``.
         command: what was typed, to be stamped into every result.
         on_cell: is given every result, those found first.
 
@@ -69,23 +78,28 @@ def run_benchmark(
         All results of the plan.
 
     Raises:
-        FLPError: if the plan is wrong, or the folder holds another benchmark's results.
+        FLPError: if the plan is wrong, if the folder holds another benchmark's results, or if a learner or environment
+            was defined where no other process can find it and cannot be sent to one.
     """
     check_at_least("jobs", jobs, 1)
     plan.check()
     cells = list(plan.cells())
-    _check_folder(folder, cells)
+    brought = pack(plan) if jobs > 1 or backend != "loky" else Brought()
+    _prepare_folder(folder, cells)
     report = on_cell or (lambda _: None)
-    if retry_failed:
-        _forget_failures(folder, cells)
+    for cell in cells:
+        found = _find(folder, cell)
+        if found is not None and (rerun or (retry_failed and found.failure is not None)):
+            _set_aside(folder, cell)
     todo = []
     for cell in cells:
-        if cell_path(folder, cell).exists():
-            report(read_result(cell_path(folder, cell)))
-        else:
+        found = _find(folder, cell)
+        if found is None:
             todo.append(cell)
+        else:
+            report(found)
     with _backend(backend):
-        for cell in _run(todo, plan, folder, jobs, backend, command):
+        for cell in _run(todo, plan, brought, folder, jobs, backend, command):
             report(read_result(cell_path(folder, cell)))
     write_summary(folder)
     return [read_result(cell_path(folder, cell)) for cell in cells]
@@ -93,14 +107,20 @@ def run_benchmark(
 
 def write_summary(folder: Path) -> None:
     """Writes ``results.csv``, a row for each episode, and ``summary.json``, a row for each learner and metric."""
-    results = read_results(folder)
+    results, _ = read_results(folder)
     write_tables(folder, results)
     rows = summary_rows(results)
     write_atomically(folder / "summary.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _run(
-    cells: Sequence[Cell], plan: BenchmarkPlan, folder: Path, jobs: int, backend: str, command: str
+    cells: Sequence[Cell],
+    plan: BenchmarkPlan,
+    brought: Brought,
+    folder: Path,
+    jobs: int,
+    backend: str,
+    command: str,
 ) -> Iterator[Cell]:
     """Yields cells as they are done. When a process dies, what it was at is tried once more, each cell on its own."""
     by_digest = {cell.digest: cell for cell in cells}
@@ -109,7 +129,8 @@ def _run(
         batch = together or alone[:1]
         # One job would run in this process: what may die must not take it along.
         processes = max(jobs, 1 if together else 2)
-        settings = (str(folder), plan.plugins, plan.cell_minutes, processes > 1 or backend != "loky", command)
+        own_process = processes > 1 or backend != "loky"
+        settings = (brought, str(folder), plan.plugins, plan.cell_minutes, own_process, command)
         work = [joblib.delayed(_work)(by_digest[digest], *settings) for digest in batch]
         try:
             for digest in joblib.Parallel(n_jobs=processes, return_as=_way_of_returning())(work):
@@ -133,9 +154,19 @@ def _run(
             yield by_digest[digest]
 
 
-def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, own_process: bool, command: str) -> str:
+def _work(
+    cell: Cell,
+    brought: Brought,
+    folder_name: str,
+    plugins: Sequence[str],
+    minutes: float,
+    own_process: bool,
+    command: str,
+) -> str:
     """Runs one cell, unless another process has done so or is doing so; returns its digest."""
     load_plugins(plugins)
+    unpack(brought)
+    remember_sources()
     folder = Path(folder_name)
     # With one job this is the user's own process.
     with one_thread(), _lock(folder, cell, on_wait=lambda: None):
@@ -145,39 +176,71 @@ def _work(cell: Cell, folder_name: str, plugins: Sequence[str], minutes: float, 
             mark.touch()
             watched = _watched(cell, folder, minutes * 60 + _GRACE_SECONDS) if own_process else nullcontext()
             with watched:
-                result = run_cell(cell, minutes=minutes)
-                write_result(folder, replace(result, stamp={**result.stamp, "command": command}))
+                result = run_cell(cell, minutes=minutes, sent=brought.by_value)
+                result = replace(result, stamp={**result.stamp, "command": command})
+                try:
+                    check_result(result)
+                except ResultsError as error:
+                    result = failed(cell, f"its results {error}")
+                write_result(folder, result)
             mark.unlink(missing_ok=True)
     return cell.digest
 
 
-def _forget_failures(folder: Path, cells: Iterable[Cell]) -> None:
-    for path in (cell_path(folder, cell) for cell in cells):
-        if path.exists() and read_result(path).failure is not None:
-            path.unlink()
+def _find(folder: Path, cell: Cell) -> CellResult | None:
+    """A cell's result if there is one; a file that cannot be read is set aside, and the cell is run again."""
+    path = cell_path(folder, cell)
+    try:
+        return read_result(path) if path.exists() else None
+    except ResultsError:
+        _set_aside(folder, cell)
+        return None
 
 
-def _check_folder(folder: Path, cells: Collection[Cell]) -> None:
-    """Refuses to mix results that one table could not hold."""
+def _set_aside(folder: Path, cell: Cell) -> None:
+    """Moves a cell's file to where no table is made of it."""
+    (folder / EARLIER).mkdir(exist_ok=True)
+    with suppress(FileNotFoundError):  # another benchmark in this folder did
+        os.replace(cell_path(folder, cell), folder / EARLIER / cell_path(folder, cell).name)
+
+
+def _prepare_folder(folder: Path, cells: Collection[Cell]) -> None:
+    """Makes a plan's cells the ones that the folder's tables are made of.
+
+    Raises:
+        FLPError: if the folder cannot be written to.
+        PlanError: if results that stay in the tables are of other episodes than the plan's.
+    """
     try:
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
+        with _lock_of(folder, LATEST, on_wait=lambda: None):
+            results: list[CellResult] = []
+            if any((folder / CELLS).glob("*.json")):
+                with suppress(ResultsError):
+                    results, _ = read_all_results(folder)
+            current, _ = select_current(folder, results, latest_of(cells))
+            wanted = {cell.env: cell for cell in cells}
+            for old in (result.cell for result in current):
+                new = wanted.get(old.env, old)
+                for name in ("episodes", "split", "env_options"):
+                    before, now = getattr(old, name), getattr(new, name)
+                    if before != now:
+                        raise PlanError(
+                            f"{folder} holds results on {old.env} with {name} {before}, not {now}: choose another "
+                            "--output"
+                        )
+            note_latest(folder, cells)
     except OSError as error:
-        raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
-    wanted = {cell.env: cell for cell in cells}
-    for path in sorted((folder / CELLS).glob("*.json")):
-        old = read_result(path).cell
-        new = wanted.get(old.env, old)
-        for name in ("episodes", "split", "env_options"):
-            before, now = getattr(old, name), getattr(new, name)
-            if before != now:
-                raise PlanError(
-                    f"{folder} holds results on {old.env} with {name} {before}, not {now}: choose another --output"
-                )
+        raise FLPError(f"cannot write to {folder}: {error.strerror}: choose another --output") from None
 
 
 def _lock(folder: Path, cell: Cell, on_wait: Callable[[], None] | None) -> AbstractContextManager[bool]:
+    return _lock_of(folder, cell.digest, on_wait)
+
+
+def _lock_of(folder: Path, name: str, on_wait: Callable[[], None] | None) -> AbstractContextManager[bool]:
     (folder / LOCKS).mkdir(exist_ok=True)
-    return file_lock(folder / LOCKS / f"{cell.digest}.lock", on_wait=on_wait)
+    return file_lock(folder / LOCKS / f"{name}.lock", on_wait=on_wait)
 
 
 def _mark(folder: Path, cell: Cell) -> Path:

@@ -51,9 +51,9 @@ def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fac
     ]
 
 
-def notes_of(results: Sequence[CellResult], boards: Sequence[Board], unreadable: Iterable[str]) -> list[str]:
+def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: Iterable[str]) -> list[str]:
     """A sentence for everything that is missing or must be known to read the numbers right."""
-    notes = [f"A file was left out: {line}." for line in unreadable]
+    notes = [f"Left out: {line}." for line in left_out]
     failed = [result for result in results if result.failure is not None]
     if failed:
         cells = "the only cell" if len(results) == 1 else f"{len(failed)} of {len(results)} cells"

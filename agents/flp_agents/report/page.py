@@ -13,13 +13,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, METRICS, CellResult
 from flp_agents.report.curves import loss_at_each_step, query_loss, running_mean
 from flp_agents.report.drawing import Drawing, Style, draw_sample
 from flp_agents.report.figures import draw_curves, draw_forgetting, draw_r_matrix, draw_scores
 from flp_agents.report.formats import ERROR_DIGITS, as_html, latex, markdown, one_line
 from flp_agents.report.notes import facts_of, notes_of
-from flp_agents.report.reading import read_readable_results
 from flp_agents.report.standings import Board, Standing, compare_with_best, make_boards, overall_order
 from flp_agents.report.svg import DARK, LIGHT, drawing_style
 from flp_agents.report.tables import (
@@ -77,9 +77,9 @@ def write_report(results_folder: Path, output: Path | None = None) -> Path:
         MissingDependency: if matplotlib is not installed.
         FLPError: if the file cannot be written.
     """
-    results, unreadable = read_readable_results(results_folder)
+    results, left_out = read_results(results_folder)
     path = results_folder / FILE_NAME if output is None else output
-    page = render_page(results, unreadable)
+    page = render_page(results, left_out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page.encode())
@@ -88,12 +88,12 @@ def write_report(results_folder: Path, output: Path | None = None) -> Path:
     return path
 
 
-def render_page(results: Sequence[CellResult], unreadable: Sequence[str] = ()) -> str:
+def render_page(results: Sequence[CellResult], left_out: Sequence[str] = ()) -> str:
     """The page itself.
 
     Args:
         results: at least one.
-        unreadable: a line for each file that could not be read.
+        left_out: a line for each file, or kind of results, that is left out.
 
     Raises:
         MissingDependency: if matplotlib is not installed.
@@ -114,7 +114,7 @@ def render_page(results: Sequence[CellResult], unreadable: Sequence[str] = ()) -
         styles=styles,
         samples=samples,
         facts=facts_of(results, boards),
-        notes=notes_of(results, boards, unreadable),
+        notes=notes_of(results, boards, left_out),
         light=LIGHT,
         dark=DARK,
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),

@@ -6,21 +6,21 @@ from dataclasses import replace
 import pytest
 from synthetic_results import made_up_result
 
+from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, ResultsError, cell_path, write_result
-from flp_agents.report.reading import read_readable_results
 
 
 def test_everything_that_was_written_is_read(tmp_path):
     results = [made_up_result(), made_up_result("mine", failure="hung"), made_up_result("joint-training")]
     for result in results:
         write_result(tmp_path, result)
-    read, unreadable = read_readable_results(tmp_path)
+    read, unreadable = read_results(tmp_path)
     assert unreadable == []
     assert {result.cell for result in map(_hashable, read)} == {result.cell for result in map(_hashable, results)}
 
 
 def _hashable(result):
-    return replace(result, cell=replace(result.cell, env_options=()))
+    return replace(result, cell=replace(result.cell, env_options=(), depends_on=()))
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
@@ -28,7 +28,7 @@ def test_no_results(tmp_path, name):
     if name == "empty":
         (tmp_path / name / CELLS).mkdir(parents=True)
     with pytest.raises(ResultsError, match=r"no results in .*: expected a folder that flp benchmark wrote"):
-        read_readable_results(tmp_path / name)
+        read_results(tmp_path / name)
 
 
 def damage(folder, **changes):
@@ -63,7 +63,7 @@ def damage(folder, **changes):
 )
 def test_what_cannot_be_read_is_named_and_the_rest_is_there(tmp_path, changes, message):
     path = damage(tmp_path, **changes)
-    read, (line,) = read_readable_results(tmp_path)
+    read, (line,) = read_results(tmp_path)
     assert [result.cell.learner for result in read] == ["flp"]
     assert line.startswith(f"{CELLS}/{path.name} ")
     assert message in line
@@ -74,14 +74,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_there(tmp_path, changes, m
 def test_truncated(tmp_path):
     path = damage(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
-    _, (line,) = read_readable_results(tmp_path)
+    _, (line,) = read_results(tmp_path)
     assert "is truncated or not JSON" in line
 
 
 def test_a_copy_does_not_count_twice(tmp_path):
     path = damage(tmp_path)
     path.with_name("zzz.json").write_bytes(path.read_bytes())
-    read, (line,) = read_readable_results(tmp_path)
+    read, (line,) = read_results(tmp_path)
     assert len(read) == 2
     assert line.startswith(f"{CELLS}/zzz.json is of the same cell as another file")
 
@@ -91,4 +91,4 @@ def test_nothing_can_be_read(tmp_path):
     for path in (tmp_path / CELLS).glob("*.json"):
         path.write_text("{", encoding="utf-8")
     with pytest.raises(ResultsError, match=r"no result in .* can be read: .*truncated.* \(and 1 more"):
-        read_readable_results(tmp_path)
+        read_results(tmp_path)
