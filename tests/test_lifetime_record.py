@@ -1,5 +1,7 @@
 """What is known of lifetimes afterwards: equal to what the environment says, step by step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,14 @@ from conftest import small_options
 import flp_envs
 from flp_agents import GymAgent, build_learner, evaluate, get_preset, run_lifetime
 from flp_agents.factory import kind_of
-from flp_agents.lifetime_record import NotFinite, end_of_each_task, record_lifetimes, size_of
+from flp_agents.lifetime_record import (
+    NotFinite,
+    UnequalEpisodes,
+    end_of_each_task,
+    questions_for,
+    record_lifetimes,
+    size_of,
+)
 from flp_envs.recording import draw_episodes, seed_env
 
 IDS = ("FLPSine-Continual-v0", "FLPSine-IID-v0", "FLPGlyph-Continual-v0", "FLPGlyph-IID-v0")
@@ -131,3 +140,44 @@ def test_the_size_of_a_state():
     assert size_of((torch.zeros(3, dtype=torch.float32), np.zeros(2), None)) == 12 + 16
     assert size_of(({"a": [1, 2, 3]},)) > 0
     assert record.seconds > 0
+
+
+class DoesNotSay:
+    """A task whose sub-tasks follow one another but for a share of its episodes, and that says nothing of it."""
+
+    def __init__(self, task, share):
+        self._task, self._share = task, share
+
+    def __getattr__(self, name):
+        if name == "interleaving":
+            raise AttributeError(name)
+        return getattr(self._task, name)
+
+    def sample(self, rng, n=1):
+        episode = self._task.sample(rng, n)
+        order = np.arange(episode.support_steps)
+        if rng.random() < self._share:
+            order = order[::-1]
+        support = {name: getattr(episode, name)[:, order] for name in ("support_x", "support_y", "support_task")}
+        return replace(episode, **support)
+
+
+@pytest.mark.parametrize(("share", "in_order"), [(0.0, True), (0.5, False), (1.0, False)])
+def test_an_environment_that_does_not_say_is_looked_at(share, in_order):
+    task = flp_envs.SineTask(num_functions=2, steps_per_function=1, batch_size=2, query_size=2)
+    env = flp_envs.OnlineLearningEnv(DoesNotSay(task, share))
+    found = [questions_for(env, seed) for seed in range(3)]
+    assert [questions.in_order for questions in found] == [in_order] * 3
+    assert all(questions.asked_at.tolist() == [0, 1, 2] for questions in found)
+    assert all(questions.sub_tasks == 2 for questions in found)
+
+
+def test_what_an_environment_says_of_itself_counts():
+    small = {"num_classes": 2, "shots": 1}
+    mixed, continual = (flp_envs.make(f"FLPGlyph-{kind}-v0", **small) for kind in ("IID", "Continual"))
+    for seed in range(4):
+        assert not questions_for(mixed, seed).in_order
+        assert questions_for(continual, seed).in_order
+    episode = episodes_of(flp_envs.make("FLPGlyph-Continual-v0", num_classes=2, shots=2), 1)
+    with pytest.raises(UnequalEpisodes, match="expected episodes of one length, got 2 and 4 support steps"):
+        questions_for(continual).fit(episode)

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.meta_gradient import inner_loop
+from flp_agents.metrics import LARGEST_LOSS
 from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
@@ -129,7 +130,7 @@ def record_lifetimes(learner: Learner[Any], episode: Episode, questions: Questio
         questions: when to ask; none: as these episodes have it, which by chance may be in order.
 
     Raises:
-        NotFinite: naming the first episode and step at which an answer is not finite.
+        NotFinite: naming the first episode and step at which an answer is not finite; or if a loss is beyond use.
     """
     tensors = EpisodeTensors.of(learner, episode)
     support, query = learner.encode(tensors.support_x), learner.encode(tensors.query_x)
@@ -143,7 +144,7 @@ def record_lifetimes(learner: Learner[Any], episode: Episode, questions: Questio
     def judge(answers: Tensor) -> None:
         step = len(losses)
         _check_finite(answers, f"support step {step}")
-        losses.append(_array(learner.objective.scores(answers, tensors.support_y[:, step])))
+        losses.append(_kept(learner.objective.scores(answers, tensors.support_y[:, step])))
 
     query_losses: list[Array] = []
     answers_then: list[NDArray[Any]] = []
@@ -218,7 +219,7 @@ def _step_losses(learner: Learner[Any], answers: Tensor, targets: Tensor) -> Arr
     """``(E, Q)``, each query step's."""
     lifetimes, steps = answers.shape[:2]
     scores = learner.objective.scores(answers.flatten(0, 1), targets.flatten(0, 1))
-    return _array(scores).reshape(lifetimes, steps)
+    return _kept(scores).reshape(lifetimes, steps)
 
 
 def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
@@ -230,6 +231,8 @@ def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
     return means
 
 
-def _array(values: Tensor) -> Array:
-    array: Array = values.detach().cpu().double().numpy()
+def _kept(losses: Tensor) -> Array:
+    array: Array = losses.detach().cpu().double().numpy()
+    if not (array <= LARGEST_LOSS).all():
+        raise NotFinite(f"its losses grow beyond {LARGEST_LOSS:g}: take smaller steps, or clip them")
     return array

@@ -207,6 +207,20 @@ def policy_names() -> list[str]:
     return list(ALGORITHMS)
 
 
+def policy_folder(name: str, env_id: str) -> Path | None:
+    """Where the policy lies that comes with the package, trained on an environment by an algorithm, if there is one.
+
+    Raises:
+        InvalidChoice: for an unknown algorithm, naming the nearest.
+    """
+    check_choice("policy", name, policy_names())
+    for path in sorted(FOLDER.glob(f"{name}-*/{DESCRIPTION}")):
+        about = read_policy_description(path.parent)
+        if (about.algorithm, about.env) == (name, env_id):
+            return path.parent
+    return None
+
+
 def find_policy(name: str, env_id: str, env_words: str = "") -> SavedPolicy:
     """The policy that comes with the package, trained on an environment by an algorithm.
 
@@ -219,11 +233,9 @@ def find_policy(name: str, env_id: str, env_words: str = "") -> SavedPolicy:
         InvalidChoice: for an unknown algorithm, naming the nearest.
         FLPError: if there is none for that environment.
     """
-    check_choice("policy", name, policy_names())
-    for path in sorted(FOLDER.glob(f"{name}-*/{DESCRIPTION}")):
-        about = read_policy_description(path.parent)
-        if (about.algorithm, about.env) == (name, env_id):
-            return load_policy(path.parent)
+    folder = policy_folder(name, env_id)
+    if folder is not None:
+        return load_policy(folder)
     raise FLPError(
         f"no bundled policy of {name} for {env_id}: train one with flp train-sb3 --algorithm {name} "
         f"{env_words or f'--env {env_id}'} --output FOLDER"

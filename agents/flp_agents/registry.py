@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ from flp_agents.factory import LEARNERS, build_registered
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import as_learner
 from flp_agents.plugins import PluginError
-from flp_agents.policies import find_policy, policy_names
+from flp_agents.policies import find_policy, policy_folder, policy_names
+from flp_agents.saved_policies import read_policy_description
 from flp_agents.training_plan import split_trained_on
 from flp_datasets.errors import FLPError, InvalidChoice
 from flp_datasets.sources import parts_of
@@ -150,21 +151,22 @@ def described_checkpoints(name: str, env_id: str) -> list[dict[str, Any]]:
     return [checkpoint.read_description(bundled.find_checkpoint(each)) for each in names]
 
 
-def weights_digest(name: str, env_id: str, seed: int) -> str:
-    """SHA-256 of the weights that a name stands for in an environment; empty where there are none."""
+def weights_digest(name: str, env_id: str, seed: int, described: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """SHA-256 of the weights that a name stands for in an environment; empty where there are none.
+
+    Args:
+        name: of a learner, or a checkpoint's folder.
+        env_id: of the environment.
+        seed: by which checkpoints of one name take turns.
+        described: what :func:`described_checkpoints` said, if it was asked.
+    """
     if name in policy_names():
-        try:
-            return find_policy(name, env_id).sha256
-        except FLPError:
-            return ""
-    if name in LEARNERS or name in META_TRAINED_START:
-        fitting = bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based")
-        if not fitting:
-            return ""
-        name = fitting[seed % len(fitting) if name in LEARNERS else 0]
-    if name in bundled.bundled_checkpoints() or (name not in learner_names() and os.path.exists(name)):
-        return str(checkpoint.read_description(bundled.find_checkpoint(name))["files"]["weights"]["sha256"])
-    return ""
+        folder = policy_folder(name, env_id)
+        return "" if folder is None else read_policy_description(folder).sha256
+    described = described_checkpoints(name, env_id) if described is None else described
+    if not described:
+        return ""
+    return str(described[seed % len(described) if name in LEARNERS else 0]["files"]["weights"]["sha256"])
 
 
 def check_split(name: str, env_id: str, split: str) -> None:

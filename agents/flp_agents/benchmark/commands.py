@@ -46,8 +46,7 @@ def benchmark(options: argparse.Namespace) -> int:
     plan = replace(plan, **{key: value for key, value in given.items() if value not in (None, [], {})})
     folder, jobs = Path(options.output), (os.cpu_count() or 1) if options.jobs is None else options.jobs
     plan.check()
-    total = len(list(plan.cells()))
-    with _show_cells(total) as on_cell:
+    with _show_cells(plan.size) as on_cell:
         results = run_benchmark(
             plan,
             folder,

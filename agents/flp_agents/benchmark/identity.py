@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -84,8 +84,13 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
     }
 
 
-def identity_of_learner(name: str, env_id: str) -> dict[str, str]:
+def identity_of_learner(name: str, env_id: str, described: Sequence[Mapping[str, Any]] | None = None) -> dict[str, str]:
     """The part of an identity that a learner has of its own, the same under every seed.
+
+    Args:
+        name: of a learner, or a checkpoint's folder.
+        env_id: of the environment.
+        described: what :func:`flp_agents.registry.described_checkpoints` said, if it was asked.
 
     Returns:
         ``learner``: SHA-256 of the source of a user's learner, with what it is made with; of the descriptions and
@@ -100,12 +105,12 @@ def identity_of_learner(name: str, env_id: str) -> dict[str, str]:
         return {"learner": ""}  # its cells will say what is wrong
     if builder is not None:
         return {"learner": source_digest(builder)}
-    checkpoints = registry.described_checkpoints(name, env_id)
-    if not checkpoints:
+    described = registry.described_checkpoints(name, env_id) if described is None else described
+    if not described:
         return {"learner": ""}
     content = [
         [about["learner"], about["files"]["weights"]["sha256"], source_digest(*_users_classes(about["learner"]))]
-        for about in checkpoints
+        for about in described
     ]
     return {"learner": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 

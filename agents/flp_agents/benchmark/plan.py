@@ -89,16 +89,22 @@ class BenchmarkPlan:
         load_plugins(self.plugins)
         remember_sources()
         of_env = cache(lambda env: identity_of_env(self._make(env)))
-        of_learner = cache(identity_of_learner)
-        weights = cache(registry.weights_digest)
+        described = cache(registry.described_checkpoints)
+        of_learner = cache(lambda learner, env: identity_of_learner(learner, env, described(learner, env)))
         seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
         for seed in seeds:
             for env in self.envs:
                 options = self.options_of(env)
                 for learner in self._learners():
                     depends_on = {**of_env(env), **of_learner(learner, env)}
-                    digest = weights(learner, env, seed)
+                    digest = registry.weights_digest(learner, env, seed, described(learner, env))
                     yield Cell(env, learner, seed, self.episodes, self.split, options, digest, depends_on)
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        seeds = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
+        return seeds * len(self.envs) * len(self._learners())
 
     def options_of(self, env: str) -> dict[str, Any]:
         """Keyword arguments of one environment, besides the split."""
@@ -111,10 +117,8 @@ class BenchmarkPlan:
             FLPError: naming what is wrong; results on the split that a learner was meta-trained on are refused.
         """
         load_plugins(self.plugins)
-        seeds = self.seeds if isinstance(self.seeds, int) else len(self.seeds)
-        cells = seeds * len(self.envs) * len(self._learners())
-        if cells > MOST_CELLS:
-            raise InvalidSize(f"expected at most {MOST_CELLS} cells (learners x environments x seeds), got {cells}")
+        if self.size > MOST_CELLS:
+            raise InvalidSize(f"expected at most {MOST_CELLS} cells (learners x environments x seeds), got {self.size}")
         for learner in self.learners:
             registry.check_name(learner)
         for env in self.envs:

@@ -17,13 +17,13 @@ from flp_agents.benchmark.identity import select_current
 from flp_agents.benchmark.results import (
     CELLS,
     FORMAT_VERSION,
-    LARGEST_LOSS,
     METRICS,
     Cell,
     CellResult,
     ResultsError,
     encoded,
 )
+from flp_agents.metrics import LARGEST_LOSS
 from flp_datasets.errors import check_at_least
 from flp_datasets.files import UnreadableContent, parse_json, read_versioned_json
 

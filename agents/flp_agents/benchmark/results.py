@@ -36,9 +36,6 @@ METRICS: dict[str, tuple[str, bool]] = {
     "interference": ("interference", False),
 }
 
-# The largest loss that is kept: far above any that somebody could use, and far below what overflows when squared.
-LARGEST_LOSS = 1e100
-
 
 class ResultsError(FLPError, ValueError):
     """Results that cannot be read or written."""

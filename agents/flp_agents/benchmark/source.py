@@ -32,20 +32,18 @@ from flp_datasets.errors import FLPError
 _OF_THIS_PACKAGE = ("flp_envs", "flp_agents", "flp_datasets")
 _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 # What a class holds beside what its author wrote.
-_NOT_WRITTEN = frozenset(
-    [
-        "__dict__",
-        "__weakref__",
-        "__doc__",
-        "__module__",
-        "__qualname__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "__slotnames__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__annotations_cache__",
-    ]
+_NOT_WRITTEN = (
+    "__dict__",
+    "__weakref__",
+    "__doc__",
+    "__module__",
+    "__qualname__",
+    "__firstlineno__",
+    "__static_attributes__",
+    "__slotnames__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__annotations_cache__",
 )
 # The files that this process has imported, as they were when it first looked at them.
 _REMEMBERED: dict[str, tuple[ModuleSpec | None, str]] = {}
