@@ -23,7 +23,7 @@ from flp_agents.report.tables import summary_rows
 from flp_datasets.errors import FLPError
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
-SHORT, LONG = 80, 4000
+SHORT, LONG = 60, 4000
 JUNK = (
     *(None, True, False, -1, 0, 1, 3, 2**31, 2**63, 2**127, 10**30, -(2**70)),
     *(0.5, -0.5, 1e-320, 1e300, float("inf"), float("nan")),
@@ -170,7 +170,7 @@ def test_any_command_line_is_right_or_refused_in_one_line(number, here, capsys, 
     monkeypatch.setattr(commands, "run_benchmark", run_benchmark)
     for _ in range(number):
         typed = ["benchmark", "--output", "results"]
-        typed += ["--learners", "ridge"] if rng.random() < 0.7 else []
+        typed += ["--learners", "ridge"] if rng.random() < 0.95 else []
         for flag in rng.sample(list(ARGUMENTS), rng.randint(0, 3)):
             typed += [flag, *([rng.choice(ARGUMENTS[flag])] if ARGUMENTS[flag] else [])]
         try:
