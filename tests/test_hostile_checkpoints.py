@@ -164,6 +164,7 @@ def test_descriptions(paused: Path, tmp_path_factory: Any, how: str, choice: int
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=4000, **QUIET)
 @given(how=HOW, choice=st.integers(0, 10**6), value=VALUES)
@@ -179,6 +180,7 @@ def test_tensors(paused: Path, tmp_path: Path, kind: str, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("how", TENSORS)
 @pytest.mark.parametrize("choice", range(30))
