@@ -129,7 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--train-on", metavar="SPLIT", help="to meta-train on (default: meta-train)")
     command.add_argument("--evaluate-on", metavar="SPLIT", help="at the end (default: meta-val, else meta-test)")
     command.add_argument("--test-episodes", type=int, default=200, help="evaluated at the end (default: %(default)s)")
-    command.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="begin anew in a folder that holds a run, which stays until the new one is saved",
+    )
     _add_shared(command)
     _add_env_options(command)
     _add_preset_fields(command)
