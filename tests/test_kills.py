@@ -22,7 +22,7 @@ import pytest
 from conftest import drawn_class
 
 from flp_agents import checkpoint
-from flp_agents.benchmark.results import read_results
+from flp_agents.benchmark.reading import read_results
 from flp_agents.cli import main
 from flp_agents.run_metrics import FILE
 from flp_agents.saved_policies import DESCRIPTION, load_policy
@@ -157,10 +157,14 @@ class Benchmark(Writer):
 
     def check(self, folder: Path) -> bool:
         cells = list((folder / "cells").glob("*.json"))
-        return len(read_results(folder)) == 4 and (folder / "results.csv").exists() if cells else False
+        if not cells:
+            return False
+        results, left_out = read_results(folder)
+        assert not left_out
+        return len(results) == 4 and (folder / "results.csv").exists()
 
     def result(self, folder: Path) -> Any:
-        results = read_results(folder)
+        results, _ = read_results(folder)
         return [(result.cell.learner, result.cell.seed, result.failure, dict(result.scores)) for result in results]
 
 
