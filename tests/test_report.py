@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_said_on_the_page(tmp_path):
     write_result(tmp_path, made_up_result(failure="hung"))
     (tmp_path / "cells" / "broken.json").write_text("{", encoding="utf-8")
     text = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "A file was left out: cells/broken.json is truncated or not JSON" in Page(text).words
+    assert "Left out: cells/broken.json is truncated or not JSON" in Page(text).words
     assert str(tmp_path) not in text
 
 

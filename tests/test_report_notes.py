@@ -58,9 +58,7 @@ def test_a_metric_that_is_not_always_known():
 
 
 def test_files_that_were_left_out_come_first():
-    assert (
-        notes([made_up_result()], ["cells/x.json is truncated"])[0] == "A file was left out: cells/x.json is truncated."
-    )
+    assert notes([made_up_result()], ["cells/x.json is truncated"])[0] == "Left out: cells/x.json is truncated."
 
 
 def test_many_names_are_counted():
