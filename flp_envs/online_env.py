@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from flp_datasets.errors import check_choice, check_seed
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
-from flp_envs.task import Renderer, Task
+from flp_envs.task import Renderer, Task, lifetime_of
 
 
 class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
@@ -46,7 +48,8 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     meta-training; a learner does not read them.
 
     ## Episode End
-    ``terminated`` after the last query step. Never ``truncated``.
+    ``terminated`` after the last query step. Never ``truncated``. ``env.spec.max_episode_steps`` is the number of steps
+    of every lifetime, for wrappers that must know it, such as ``TimeAwareObservation``.
 
     ## Arguments
     ``split`` ("meta-train", "meta-val" or "meta-test"), ``interleaving``,
@@ -72,6 +75,20 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
         self._stream: Stream | None = None
         self._step = 0
         self._renderer: Renderer | None = None
+        self._spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What it was made from; ``max_episode_steps`` says how long lifetimes are.
+
+        That depends on the options, so the registration cannot say it. No ``TimeLimit`` is needed: they end by
+        themselves.
+        """
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = None if spec is None else replace(spec, max_episode_steps=lifetime_of(self.task))
 
     @property
     def episode(self) -> Episode:

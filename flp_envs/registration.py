@@ -13,13 +13,13 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
-from flp_datasets.errors import FLPError, InvalidChoice, check_choice, in_short
+from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize, check_choice, in_short
 from flp_datasets.files import LARGEST_INTEGER
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError
 from flp_envs.sine import SineTask
-from flp_envs.task import Task
+from flp_envs.task import Task, lifetime_of
 from flp_envs.vector_env import OnlineLearningVectorEnv
 
 
@@ -181,12 +181,17 @@ def make_vector_env(
     *,
     render_mode: str | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    max_episode_steps: int | None = None,
     **task: Any,
 ) -> OnlineLearningVectorEnv:
-    """Many at once."""
-    return OnlineLearningVectorEnv(
-        make_task(family, **task), num_envs, render_mode=render_mode, autoreset_mode=autoreset_mode
-    )
+    """Many at once. ``max_episode_steps`` comes with the spec of an env, and can only be what it is."""
+    made = make_task(family, **task)
+    if max_episode_steps not in (None, lifetime_of(made)):
+        raise InvalidSize(
+            f"lifetimes have {lifetime_of(made)} steps with these options, got max_episode_steps={max_episode_steps}: "
+            "leave it out, and change the options that say how many steps there are"
+        )
+    return OnlineLearningVectorEnv(made, num_envs, render_mode=render_mode, autoreset_mode=autoreset_mode)
 
 
 def register() -> None:

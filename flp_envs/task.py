@@ -88,7 +88,12 @@ def episode_bytes(task: Task) -> int:
     """What the arrays of one episode of a task take, inputs and targets, by its spaces."""
     spaces_of_a_step = (task.input_space, task.target_space)
     of_a_step = sum(math.prod(s.shape or ()) * np.dtype(s.dtype or np.int64).itemsize for s in spaces_of_a_step)
-    return (task.support_steps + task.query_steps) * (of_a_step + 8)
+    return lifetime_of(task) * (of_a_step + 8)
+
+
+def lifetime_of(task: Task) -> int:
+    """The number of steps of each of its lifetimes, support and query."""
+    return task.support_steps + task.query_steps
 
 
 def first_lifetimes_of(env: Any, *, steps_per_task: int, num_classes: int) -> dict[str, Any] | None:

@@ -21,15 +21,24 @@ from flp_agents.objective import IncompatibleSpaces, in_words
 WIDTH = 32
 # 3 x 3 convolutions of stride 2 below image inputs, until so few pixels are left at a side.
 CHANNELS, SMALLEST_SIDE = 16, 4
+# In this order, which saved policies rely on.
+_TOLD = ("y", "has_target", "phase")
 
 
 class EpisodeFeatures(BaseFeaturesExtractor):
     """Observations as rows of numbers: what is told (target, its flag, the phase), then each pair's input.
 
-    Numbers are scaled into [-1, 1] by the space's bounds, images go through small convolutions.
+    Numbers are scaled into [-1, 1] by the space's bounds, images of any size go through small convolutions. Stock
+    policies take it as well, whose own network for images asks for 36 pixels at least::
+
+        PPO("MultiInputPolicy", env, policy_kwargs={"features_extractor_class": EpisodeFeatures})
 
     Args:
-        observation_space: of one env.
+        observation_space: of one env. What wrappers add to the protocol's keys, such as the time, is told as well.
+
+    Raises:
+        IncompatibleSpaces: if a key of the protocol is not there, or ``x`` is neither ``(B, size)`` numbers nor one
+            image ``(C, H, W)``.
 
     Attributes:
         told: how many numbers come before the inputs.
@@ -38,21 +47,33 @@ class EpisodeFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Dict) -> None:
+        missing = [key for key in ("x", *_TOLD) if key not in getattr(observation_space, "spaces", {})]
+        if missing:
+            raise IncompatibleSpaces(
+                f"expected observations with x, y, has_target and phase, got {in_words(observation_space)}: for flat "
+                "observations, use MlpPolicy as it is"
+            )
         x, y = observation_space["x"], observation_space["y"]
-        images = len(x.shape or ()) == 3
+        images = isinstance(y, spaces.Discrete) and len(x.shape or ()) == 3
         if not images and len(x.shape or ()) != 2:
-            raise IncompatibleSpaces(f"expected x of (pairs, size) numbers or an image, got {in_words(x)}")
+            raise IncompatibleSpaces(
+                f"expected x of (pairs, size) numbers or an image, got {in_words(x)}: flatten observations before they "
+                "are stacked, and use MlpPolicy as it is"
+            )
         convolutions = _convolutions(x.shape) if images and x.shape is not None else nn.Identity()
         pairs = 1 if images or x.shape is None else x.shape[0]
-        told = spaces.flatdim(y) + spaces.flatdim(observation_space["has_target"])
-        told += spaces.flatdim(observation_space["phase"])
+        others = [key for key in observation_space.spaces if key not in ("x", *_TOLD)]
+        scales = {"y": _scale(y), **{key: _scale(observation_space[key]) for key in others}}
+        told = sum(spaces.flatdim(observation_space[key]) for key in (*_TOLD, *others))
         with torch.no_grad():
             shown = convolutions(torch.zeros(1, *(x.shape or ()))).numel()
         super().__init__(observation_space, told + shown)
         self.told, self.pairs, self.inputs = told, pairs, shown // pairs
         self.convolutions = convolutions
         self.register_buffer("x_scale", torch.as_tensor(_scale(x) if not images else 1.0), persistent=False)
-        self.register_buffer("y_scale", torch.as_tensor(_scale(y)), persistent=False)
+        self._others = others
+        for key, scale in scales.items():
+            self.register_buffer(f"{key}_scale", torch.as_tensor(scale), persistent=False)
 
     x_scale: Tensor
     y_scale: Tensor
@@ -61,6 +82,7 @@ class EpisodeFeatures(BaseFeaturesExtractor):
         """``(n, told + B * inputs)``."""
         x = self.convolutions(observations["x"] * self.x_scale)
         told = [observations["y"] * self.y_scale, observations["has_target"], observations["phase"]]
+        told += [observations[key] * getattr(self, f"{key}_scale") for key in self._others]
         return torch.cat([part.flatten(1) for part in (*told, x)], 1)
 
 
