@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,14 +141,6 @@ def test_no_two_learners_are_drawn_alike():
     styles = styles_of(kinds)
     assert len(set(styles)) == len(kinds)
     assert (styles[0], styles[2], styles[5]) == (STYLES["flp"], STYLES["oml"], STYLES["feature-reuse"])
-
-
-def test_the_example_of_the_docs_prints_what_they_say(capsys):
-    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
-    (code, printed), *more = re.findall(r"```python\n(.*?)```\s*```text\n(.*?)```", page, re.DOTALL)
-    exec(code, {})
-    assert capsys.readouterr().out == printed
-    assert not more
 
 
 def test_it_is_spelled_either_way(trained, tmp_path, capsys):

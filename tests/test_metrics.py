@@ -1,10 +1,5 @@
 """Every measure against values worked out by hand, and what must hold whatever the scores are."""
 
-import contextlib
-import io
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,8 +20,6 @@ from flp_agents.metrics import (
 
 some = settings(max_examples=60, deadline=None)
 COMPARED = (forgetting, backward_transfer, forward_transfer)
-DOCS = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", DOCS, re.DOTALL)
 
 # Three sub-tasks (columns); rows: before all learning, and after the first, second, third.
 LOSSES = [[[4, 4, 6], [2, 3, 5], [1, 1, 2], [3, 2, 1]]]
@@ -245,15 +238,3 @@ def test_no_episode_is_no_number():
     assert prequential_curve(np.zeros((0, 3))).shape == (0, 3)
     assert forgetting(np.zeros((0, 4, 3))).shape == (0,)
     assert interference(np.zeros((0, 3, 2, 4, 1)), np.zeros((0, 2), int)).shape == (0, 1)
-
-
-@pytest.mark.parametrize(("code", "output"), EXAMPLES, ids=range(len(EXAMPLES)))
-def test_the_page_prints_what_it_says(code, output):
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    assert printed.getvalue() == output
-
-
-def test_every_example_of_the_page_is_run():
-    assert len(EXAMPLES) == DOCS.count("```python") == DOCS.count("```text") > 1

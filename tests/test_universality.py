@@ -4,7 +4,6 @@ import itertools
 import random
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs import Episode
 
 INPUTS, TARGETS, STEPS = (-1.0, 0.3, 2.0), (-0.5, 0.7), 3
-DOC = (Path(__file__).parents[1] / "docs" / "universality.md").read_text(encoding="utf-8")
 RULES = [Hebb(), Oja()]
 
 
@@ -206,10 +204,3 @@ def test_bad_input_gets_one_clear_line(change, error, words):
     with pytest.raises(error, match=re.escape(words)) as raised:
         construct_learner(**arguments)
     assert "\n" not in str(raised.value)
-
-
-def test_the_example_of_the_docs_prints_what_they_say(capsys):
-    [example] = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
-    exec(compile(example, "universality.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert f"```text\n{printed}```" in DOC

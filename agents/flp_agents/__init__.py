@@ -33,6 +33,7 @@ from flp_agents.plugins import load_plugins, register_class
 from flp_agents.policies import Policy, PolicyLearner
 from flp_agents.presets import PRESETS, Preset, get_preset
 from flp_agents.registry import learner_names, register_learner
+from flp_agents.report.page import write_report
 
 __all__ = [
     "FLP",
@@ -84,4 +85,5 @@ __all__ = [
     "register_rule",
     "run_benchmark",
     "run_lifetime",
+    "write_report",
 ]
