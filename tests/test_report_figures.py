@@ -13,7 +13,7 @@ from flp_agents.report.curves import loss_at_each_step, query_loss
 from flp_agents.report.drawing import LONGEST_NAME, Style, draw_sample, drawable, is_wide
 from flp_agents.report.figures import MOST_NUMBERED, _pen_on, draw_curves, draw_forgetting, draw_r_matrix, draw_scores
 from flp_agents.report.standings import make_boards
-from flp_agents.report.svg import DARK, LIGHT, drawing_style
+from flp_agents.report.svg import DARK, LIGHT, SERIES, drawing_style
 from flp_envs import rendering
 
 NAMES = ("flp", "ridge", "sgd")
@@ -44,8 +44,9 @@ def curves(board, styles, curve_of=query_loss):
 
 def test_every_learner_has_a_style_of_its_own():
     """Told apart without colours too: no two of the same dashes and marker next to each other."""
-    styles = [Style(i) for i in range(252)]
-    assert len({str(style.line) for style in styles}) == 252
+    styles = [Style(i) for i in range(180)]
+    assert len({str(style.line) for style in styles}) == 180
+    assert len({style.colour for style in styles[:20]}) == 20
     without_colour = [str(style.line | {"color": None}) for style in styles]
     assert len(set(without_colour)) == 36
 
@@ -68,6 +69,41 @@ def test_text_stands_out(palette):
         assert min(contrast(name, paper) for name in ("ink", "muted", "accent", "warning")) >= 4.5
     assert min(contrast(name, "warning-surface") for name in ("ink", "warning")) >= 4.5
     assert min(contrast(name, "page") for name in palette if name.startswith("series-")) >= 2.2
+
+
+# Machado, Oliveira & Fernandes (2009), at full severity: what linear RGB looks like without one kind of cones.
+VISIONS = {
+    "full": np.eye(3),
+    "red-blind": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "green-blind": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "blue-blind": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+# Ottosson (2020): linear RGB to cones, and the cones' cube roots to OKLab, where equal distances look equal.
+TO_CONES = [
+    [0.41222147, 0.53633254, 0.05144599],
+    [0.2119035, 0.68069955, 0.10739696],
+    [0.08830246, 0.28171884, 0.6299787],
+]
+TO_OKLAB = [
+    [0.21045426, 0.79361779, -0.00407205],
+    [1.9779985, -2.42859221, 0.45059371],
+    [0.02590404, 0.78277177, -0.80867577],
+]
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+@pytest.mark.parametrize("vision", VISIONS)
+def test_no_two_learners_share_a_colour_with_any_vision(palette, vision):
+    """0.02 in OKLab is what can just be noticed; the default benchmark's 18 learners and two more are apart by more."""
+    colours = [palette.get(f"series-{i}", palette["ink"]) for i in range(len(SERIES))]
+    values = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(VISIONS[vision]), 0, 1)
+    lab = np.cbrt(seen @ np.transpose(TO_CONES)) @ np.transpose(TO_OKLAB)
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2) + np.eye(len(lab))
+    assert len(colours) >= 20
+    assert apart.min() > 0.05
+    assert apart[:7, :7].min() > 0.07
 
 
 def test_numbers_on_any_colour_stand_out():

@@ -51,6 +51,11 @@ def test_notes(results, note):
     assert any(note in line for line in notes(results))
 
 
+def test_settings_that_were_chosen_elsewhere():
+    result = stamped(made_up_result("ridge", env="FLPOmniglot-IID-v0"), tuned_on="FLPGlyph-IID")
+    assert any("could do better here: ridge (FLPGlyph-IID)" in note for note in notes([result]))
+
+
 def test_a_metric_that_is_not_always_known():
     result = made_up_result("ridge")
     scores = {**result.scores, "forgetting": [None, *result.scores["forgetting"][1:]]}

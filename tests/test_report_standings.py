@@ -202,3 +202,29 @@ def test_many_episodes_of_few_seeds_say_nothing_of_learners():
 )
 def test_verdicts(interval, verdict):
     assert verdict_of(interval) == verdict
+
+
+def test_what_somebody_brought_is_shown_first_wherever_it_stands():
+    results = made_up_benchmark(("flp", "ridge"), seeds=1)
+    results += [
+        made_up_result("mine"),
+        made_up_result("runs/a", checkpoint="a" * 64),
+        made_up_result("broken", failure="x"),
+    ]
+    boards = make_boards(results)
+    assert [s.name for s in boards[0].standings if s.own] == ["a", "mine", "broken"]
+    assert [s.name for s in boards[0].shown_first] == ["a", "mine", "flp", "ridge"]
+    assert boards[0].best.name == "flp"
+    assert overall_order(boards) == ["a", "mine", "flp", "ridge", "broken"]
+
+
+def test_settings_that_were_chosen_elsewhere_are_named():
+    def tuned(env, env_options=(), tuned_on="FLPSine-Continual"):
+        result = made_up_result("ridge", env=env)
+        cell = replace(result.cell, env_options=dict(env_options))
+        return board_of([replace(result, cell=cell, stamp={**result.stamp, "tuned_on": tuned_on})]).standings[0]
+
+    assert tuned(ENV).tuned_elsewhere == tuned(f"flp_envs:{ENV}").tuned_elsewhere == ""
+    assert tuned(ENV, {"num_functions": 3}).tuned_elsewhere == "FLPSine-Continual as it is"
+    assert tuned("Mine-v0").tuned_elsewhere == "FLPSine-Continual"
+    assert tuned("Mine-v0", tuned_on="").tuned_elsewhere == ""

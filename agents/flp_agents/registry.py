@@ -21,6 +21,7 @@ import gymnasium as gym
 
 from flp_agents import bundled, checkpoint, plugins, saved_policies
 from flp_agents.alternatives import ALTERNATIVES, META_TRAINED_START
+from flp_agents.alternatives.tuned import tuned_on
 from flp_agents.factory import LEARNERS, build_registered
 from flp_agents.learner import Learner
 from flp_agents.plain_learner import as_learner
@@ -90,6 +91,11 @@ def built_in_names() -> list[str]:
     return [*LEARNERS, *ALTERNATIVES, *policy_names()]
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a learner comes with this package: its code, or its weights."""
+    return name in built_in_names() or name in bundled.bundled_checkpoints()
+
+
 def learner_names() -> list[str]:
     """All that can be named without a path: built in, registered, of entry points, and bundled checkpoints."""
     brought = [*plugins.LEARNERS, *plugins.entry_points()]
@@ -120,11 +126,12 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         return Contender(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
     if name in ALTERNATIVES:
         learner = as_learner(ALTERNATIVES[name](env, seed), env)
+        tuned = {"tuned_on": tuned_on(name, env)}
         if name not in META_TRAINED_START:
-            return Contender(learner, name, f"seed {seed}")
+            return Contender(learner, name, f"seed {seed}", origin=tuned)
         # Its own numbers are tuned, its weights are a checkpoint's.
         of_start = _of_checkpoint(bundled.bundled_for(_id_of(env), "gradient-based")[0], env)
-        return replace(of_start, learner=learner, title=name)
+        return replace(of_start, learner=learner, title=name, origin={**of_start.origin, **tuned})
     env_id = _id_of(env)
     if name in LEARNERS:
         return _of_checkpoint(_bundled_for(name, env, seed), env)

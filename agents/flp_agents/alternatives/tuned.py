@@ -93,8 +93,13 @@ _STANDS_FOR = {"sine": "FLPSine", "images": "FLPGlyph"}
 
 def tuned_for(name: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     """A learner's settings in an environment, by the environment's id and its spaces."""
+    return dict(TUNED[name][tuned_on(name, env)])
+
+
+def tuned_on(name: str, env: gym.Env[Any, Any]) -> str:
+    """Where a learner's settings in an environment were chosen: an id without its version."""
     known = TUNED[name]
     env_id = env.spec.id.rpartition(":")[2] if env.spec is not None else ""
     schedule = "IID" if "-IID-" in env_id else "Continual"
     wanted = (env_id.removesuffix("-v0"), f"{_STANDS_FOR[kind_of(env)]}-{schedule}", next(iter(known)))
-    return dict(next(known[key] for key in wanted if key in known))
+    return next(key for key in wanted if key in known)

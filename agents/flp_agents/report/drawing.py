@@ -29,7 +29,8 @@ LONGEST_NAME = 28
 
 @dataclass(frozen=True)
 class Style:
-    """How one learner is drawn everywhere: no two of the first 252 share colour, dashes and marker.
+    """How one learner is drawn everywhere: no two of the first 20 share a colour, nor any two of
+    the first 180 colour, dashes and marker.
 
     Attributes:
         index: its place in the order of learners.

@@ -58,10 +58,6 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: I
     if failed:
         cells = "the only cell" if len(results) == 1 else f"{len(failed)} of {len(results)} cells"
         notes.append(f"Failed: {cells}. The reasons stand in the tables.")
-    everybody = {standing.name: standing.label for board in boards for standing in board.standings}
-    for board in boards:
-        absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
-        notes += _notes_of_board(board, absent)
     few = [standing for board in boards for standing in board.ranked if standing.has_few_replicates]
     if few:
         numbers = dict.fromkeys(f"{standing.label} ({standing.replicates})" for standing in few)
@@ -70,6 +66,10 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: I
             "score of each is shown: whether other networks, meta-trained alike, or other seeds would do the same is "
             "hardly known. Errors and intervals are over episodes."
         )
+    everybody = {standing.name: standing.label for board in boards for standing in board.standings}
+    for board in boards:
+        absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
+        notes += _notes_of_board(board, absent)
     for key in sorted({key for result in results for key in result.stamp if key.startswith("version_")}):
         values = stamped(results, key)
         if len(values) > 1:
@@ -95,6 +95,11 @@ def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
     ]
     if partial:
         notes.append(f"{env}: results under some of the seeds only: {_named(partial)}.")
+    elsewhere = [f"{s.label} ({s.tuned_elsewhere})" for s in board.standings if s.tuned_elsewhere]
+    if elsewhere:
+        notes.append(
+            f"{env}: settings chosen elsewhere, so that these learners could do better here: {_named(elsewhere)}."
+        )
     if absent:
         notes.append(f"{env}: no results of {_named(absent)}.")
     at_the_end = [standing.label for standing in board.ranked if "learning_area" not in standing.summaries]

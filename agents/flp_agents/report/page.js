@@ -12,7 +12,7 @@
     set: (theme) => { try { localStorage.setItem("flp-report-theme", theme); } catch { /* A page may be forbidden to remember. */ } },
   };
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : prefersDark.matches);
-  const showTheme = () => themeButton.setAttribute("aria-pressed", String(isDark()));
+  const showTheme = () => { themeButton.textContent = isDark() ? "Light mode" : "Dark mode"; };
   if (["light", "dark"].includes(remember.get())) root.dataset.theme = remember.get();
   themeButton.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
@@ -41,11 +41,28 @@
     say(`Sorted by ${button.textContent}, ${ascending ? "ascending" : "descending"}.`);
   }));
 
-  // Curves: at first those of the best learners, whose colours differ.
-  const shownAtFirst = 7;
+  // Wide tables: a sign as long as columns are out of sight.
+  const wide = all(".wide");
+  const showSign = (box) => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("more-left", box.scrollLeft > 1);
+    box.classList.toggle("more-right", box.scrollLeft < hidden - 1);
+    const sign = box.previousElementSibling;
+    if (sign?.matches(".scroll-sign")) sign.hidden = hidden <= 1;
+  };
+  const showSigns = () => wide.forEach(showSign);
+  wide.forEach((box) => box.addEventListener("scroll", () => showSign(box), { passive: true }));
+  addEventListener("resize", showSigns);
+  all("details").forEach((part) => part.addEventListener("toggle", showSigns));
+  showSigns();
+
+  // Curves: at first those of learners that somebody brought, and of the best.
+  const fewest = 7;
   all(".legend").forEach((legend) => {
     const section = legend.closest("section");
     const buttons = all("[data-toggle]", legend);
+    const own = buttons.filter((button) => "own" in button.dataset).length;
+    const shownAtFirst = Math.max(fewest, own && own + fewest - 1);
     const everything = legend.querySelector("[data-toggle-all]");
     const show = (button, shown) => {
       button.setAttribute("aria-pressed", String(shown));
@@ -54,7 +71,7 @@
     };
     const refresh = () => {
       const hidden = buttons.some((button) => button.getAttribute("aria-pressed") === "false");
-      everything.textContent = hidden ? "Show all" : `Show the best ${shownAtFirst}`;
+      everything.textContent = hidden ? "Show all" : "Show fewer";
       everything.hidden = !hidden && buttons.length <= shownAtFirst;
     };
     const showBest = () => buttons.forEach((button, place) => show(button, place < shownAtFirst));

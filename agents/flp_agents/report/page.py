@@ -38,7 +38,7 @@ from flp_datasets.files import write_atomically
 from flp_datasets.machine_memory import readable
 
 FILE_NAME = "report.html"
-# R matrices that are open from the start, of the best learners; the others unfold.
+# R matrices that are open from the start if nobody brought a learner; the others unfold.
 MATRICES_SHOWN = 4
 _HERE = Path(__file__).parent
 
@@ -52,7 +52,7 @@ class Section:
         board: its learners.
         overview: figures of scores and forgetting.
         curves: figures over the lifetime.
-        matrices: an R matrix for each learner, best first.
+        matrices: an R matrix for each learner, what somebody brought first, then best first.
     """
 
     anchor: str
@@ -60,6 +60,12 @@ class Section:
     overview: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
     matrices: tuple[Drawing, ...]
+
+    @property
+    def matrices_shown(self) -> int:
+        """How many R matrices are open from the start: all that somebody brought, and some of the best."""
+        own = sum(standing.own for standing in self.board.ranked)
+        return max(MATRICES_SHOWN, own + MATRICES_SHOWN - 1)
 
 
 def write_report(results_folder: Path, output: Path | None = None) -> Path:
@@ -123,7 +129,6 @@ def render_page(results: Sequence[CellResult], left_out: Sequence[str] = ()) -> 
         METRICS=METRICS,
         CELLS=CELLS,
         ERROR_DIGITS=ERROR_DIGITS,
-        MATRICES_SHOWN=MATRICES_SHOWN,
         caption_of=caption_of,
         compare_with_best=compare_with_best,
         failures_of=failures_of,
@@ -176,7 +181,8 @@ def _section(board: Board, anchor: str, styles: Mapping[str, Style]) -> Section:
         ),
     ]
     matrices = [
-        draw_r_matrix(board, standing, f"{anchor}-r-matrix-{styles[standing.name].index}") for standing in board.ranked
+        draw_r_matrix(board, standing, f"{anchor}-r-matrix-{styles[standing.name].index}")
+        for standing in board.shown_first
     ]
     return Section(anchor, board, _there(overview), _there(curves), _there(matrices))
 

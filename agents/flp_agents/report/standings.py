@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.registry import is_built_in
 from flp_agents.uncertainty import FEWEST, Comparison, Interval, Summary, compare, student_interval, summarize
 
 GroupKey = TypeVar("GroupKey")
@@ -50,6 +51,7 @@ class Standing:
         failures: of those that did not, by seed.
         summaries: for each name in :data:`flp_agents.benchmark.results.METRICS` that is known for every episode.
         incomplete: metrics that are known for some episodes only, and so not summarised.
+        own: whether somebody brought it, by a plug-in or as a checkpoint's folder: it is what a reader looks for first.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Standing:
     failures: tuple[CellResult, ...]
     summaries: Mapping[str, Summary] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
+    own: bool = False
 
     @property
     def score(self) -> float:
@@ -94,6 +97,16 @@ class Standing:
     def has_few_replicates(self) -> bool:
         """Whether there are too few for an interval over them."""
         return len(self.by_replicate) < FEWEST
+
+    @property
+    def tuned_elsewhere(self) -> str:
+        """Where its numbers were chosen, if not in this setting; empty if they were, or if there are none."""
+        if not self.results:
+            return ""
+        cell = self.results[0].cell
+        env = cell.env.rpartition(":")[2].removesuffix("-v0")
+        elsewhere = [tuned_on for tuned_on in self.stamped("tuned_on") if tuned_on != env]
+        return ", ".join(elsewhere) or (f"{env} as it is" if self.stamped("tuned_on") and cell.env_options else "")
 
     def stamped(self, key: str) -> list[str]:
         """Different values of one entry of the stamps, sorted, without empty ones."""
@@ -164,6 +177,11 @@ class Board:
         return tuple(standing for standing in self.standings if "query_score" in standing.summaries)
 
     @property
+    def shown_first(self) -> tuple[Standing, ...]:
+        """Those with a query score, what somebody brought before what is built in, best first."""
+        return tuple(sorted(self.ranked, key=lambda standing: not standing.own))
+
+    @property
     def best(self) -> Standing | None:
         """The best of those that came off under every seed; failing that, the best."""
         whole = [standing for standing in self.ranked if standing.seeds == self.seeds]
@@ -208,12 +226,15 @@ def make_boards(results: Iterable[CellResult]) -> list[Board]:
 
 
 def overall_order(boards: Iterable[Board]) -> list[str]:
-    """Names of all learners, by their mean place over settings: the best ones first, those without a score last."""
+    """Names of all learners, by their mean place over settings, the best ones first, those without a score last; what
+    somebody brought before what is built in, so that it is drawn in the most distinct colours."""
     places: dict[str, list[float]] = defaultdict(list)
+    own: dict[str, bool] = {}
     for board in boards:
         for place, standing in enumerate(board.standings):
             places[standing.name].append(place if standing.results else float("inf"))
-    return sorted(places, key=lambda name: (float(np.mean(places[name])), name))
+            own[standing.name] = own.get(standing.name, False) or (standing.own and bool(standing.results))
+    return sorted(places, key=lambda name: (not own[name], float(np.mean(places[name])), name))
 
 
 def compare_with_best(board: Board) -> list[Pair]:
@@ -288,7 +309,8 @@ def _standing(name: str, label: str, results: Sequence[CellResult]) -> Standing:
         else:
             incomplete.append(metric)
     failures = tuple(result for result in results if result.failure is not None)
-    return Standing(name, label, came_off, failures, summaries, tuple(incomplete))
+    own = not is_built_in(results[0].cell.learner)
+    return Standing(name, label, came_off, failures, summaries, tuple(incomplete), own)
 
 
 def _scores_of(standing: Standing, seeds: Sequence[int]) -> list[float]:

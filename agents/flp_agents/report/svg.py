@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#d5dae0"
-# Okabe & Ito's palette without its yellow, which white paper swallows: told apart with any colour vision. Its black is
-# the ink, which is light on dark paper. Those that stand out most on white come first.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", INK, "#e69f00", "#56b4e9")
+# Okabe & Ito's palette without its yellow and its second blue, then what lies farthest from all before it, seen with
+# full, red-blind, green-blind and blue-blind vision (the tests say how far). Black is the ink, light on dark paper.
+SERIES = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", INK, "#e69f00", "#7b3606", "#2e23cc", "#47b5fa", "#a74ff8"),
+    *("#af0f6f", "#94b784", "#700e99", "#8f82e2", "#965e4b", "#3d5442", "#c91fae", "#bc9dd0", "#67598c", "#c82708"),
+)
+_SERIES_ON_DARK = (
+    *("#94b7fe", "#d55e00", "#009e73", "#cc79a7", "#e7eaee", "#e69f00", "#745f4c", "#5e4af3", "#5ddae0", "#b212b2"),
+    *("#d0afa8", "#9efb6b", "#9d78ed", "#906b98", "#c82708", "#c2dca3", "#e543c8", "#b69fd4", "#797ec7", "#f0b871"),
+)
 LIGHT = {
     "page": "#ffffff",
     "surface": "#f5f7f9",
@@ -43,9 +50,7 @@ DARK = {
     "accent": "#79b8ff",
     "warning": "#ffc078",
     "warning-surface": "#2b2218",
-    # The two blues, lighter and as far apart.
-    "series-0": "#2f95dc",
-    "series-6": "#a3dcfc",
+    **{f"series-{i}": colour for i, colour in enumerate(_SERIES_ON_DARK) if SERIES[i] != INK},
 }
 # Colours that a figure is drawn with, and those of the theme that take their place.
 _THEMED = {
