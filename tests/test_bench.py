@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flp_agents import FLP, GradientBased, Network, build_learner, commands, get_preset
-from flp_agents.bench import run
+from flp_agents import FLP, GradientBased, Network, build_learner, get_preset
+from flp_agents.bench import commands, run
 from flp_agents.bench.floor import operations
 from flp_agents.bench.report import table, write_report
 from flp_agents.cli import main
@@ -78,8 +78,39 @@ def test_the_command_prints_one_object_or_a_table(tiny, monkeypatch, capsys, tmp
         json.loads((tmp_path / "folder" / "meta_gradient.json").read_text(encoding="utf-8"))["command"]
         == "flp bench --quick --json"
     )
+    capsys.readouterr()
     assert main(["bench", "--seconds", "0"]) == 0
-    assert capsys.readouterr().out.startswith("| configuration | strategy | seconds |")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("| configuration | strategy | seconds |")
+    # One strategy is timed, whatever it takes, and nothing more.
+    assert printed.out.count("\n") == 3
+    assert printed.err.startswith("preparing\nFLP (2)\nround 1: FLP (2), full\n")
+    assert "0 s were enough for 1 of 19 strategies: a larger --seconds, or --quick, times all of them" in printed.err
+
+
+def test_it_ends_in_time_and_shows_what_it_does_at_once(tiny, monkeypatch):
+    """A strategy takes a second of a made-up clock: after three seconds nothing is begun, in whatever round."""
+    clock, told = [0.0], []
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+
+    def step(learner, episode, strategy):
+        clock[0] += 0.5
+        return run.Outcome(1.0, 1.0, 0.25)
+
+    monkeypatch.setattr(run, "our_step", step)
+    results = run.bench(seconds=2.5, whole_round=False, on_round=told.append)
+    assert {c: list(strategies) for c, strategies in results.items()} == {
+        "FLP (2)": ["full", "checkpointed", "reversible"]
+    }
+    assert results["FLP (2)"]["full"]["ratio_to_autograd"] is None
+    assert clock[0] == 3.0
+    assert told[0] == "FLP (2)"
+    clock[0] = 0.0
+    assert len(run.bench(seconds=2.5)) == len(run.CONFIGURATIONS)
+    assert clock[0] == 19.0
+    clock[0] = 0.0
+    run.bench(seconds=20.5)
+    assert clock[0] == 21.0
 
 
 def test_a_strategy_that_computes_something_else_is_no_result(tiny, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,8 +61,27 @@ def test_list_as_json(capsys):
 def test_list_for_people(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in (*ENV_IDS, *LEARNERS, *PRESETS):
-        assert name in out
+    for name in (*ENV_IDS, *LEARNERS, *PRESETS, *bundled_checkpoints()):
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", out), f"{name} is missing, or broken in two"
+    assert max(map(len, out.splitlines())) <= 80
+    # All scores below a heading are in the unit that it names.
+    of_env = [part.splitlines() for part in out.split("\n\n")[2:]]
+    assert len(of_env) > 2
+    for heading, *rows in of_env:
+        assert heading.endswith("mean squared error" if "Sine" in heading else "per cent of wrong answers")
+        assert all(("sine" in row) == ("Sine" in heading) for row in rows)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "render", "analyse"])
+def test_a_learner_that_is_no_checkpoint_is_sent_to_the_benchmark(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ridge", "flp"):
+        arguments = [name] if command == "analyse" else ["--checkpoint", name]
+        arguments += ["--output", "x"] if command == "export" else []
+        line = fails([command, *arguments], capsys)
+        assert f"{name} is a learner, not a checkpoint" in line
+        assert f"flp benchmark --learners {name}" in line
+        assert ("flp-2-sine-continual" in line) == (name == "flp")
 
 
 def test_train_then_evaluate(trained, capsys):

@@ -12,6 +12,7 @@ from flp_agents.report import figures
 from flp_agents.report.curves import loss_at_each_step, query_loss
 from flp_agents.report.drawing import LONGEST_NAME, Style, draw_sample, drawable, is_wide
 from flp_agents.report.figures import MOST_NUMBERED, _pen_on, draw_curves, draw_forgetting, draw_r_matrix, draw_scores
+from flp_agents.report.page import render_page
 from flp_agents.report.standings import make_boards
 from flp_agents.report.svg import DARK, LIGHT, SERIES, drawing_style
 from flp_envs import rendering
@@ -230,6 +231,21 @@ def test_hostile_names_are_drawn_as_they_are():
     for drawing in (draw_scores(board, styles, "a"), curves(board, styles), draw_forgetting(board, styles, "b")):
         parsed(drawing)
         assert "script" not in re.sub(r'aria-label="[^"]*"', "", drawing.svg)
+
+
+@pytest.mark.parametrize("metric", [r"$\\frac{$", "$x_2$", r"50 % of \\$", "</svg>", "a\x00b\nc", "[/bold]"])
+def test_hostile_metrics_are_drawn_as_they_are(metric):
+    results = [replace(made_up_result(name), metric=metric) for name in NAMES]
+    board, styles = board_of(*results)
+    drawings = (
+        draw_scores(board, styles, "a"),
+        curves(board, styles),
+        draw_forgetting(board, styles, "b"),
+        draw_r_matrix(board, board.best, "c"),
+    )
+    for drawing in drawings:
+        parsed(drawing)
+    render_page(results)
 
 
 def test_names_are_short_and_have_a_box_for_what_the_font_has_not():

@@ -78,6 +78,26 @@ def test_a_table_has_a_row_for_each_episode_with_its_origin(tmp_path):
     assert set(METRICS) <= set(rows[0])
 
 
+FORMULAS = ["=HYPERLINK(0)", "+1", "-1+cmd", "@SUM(1)", "\t=1", "\r=1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_of_a_table_is_a_formula(tmp_path, text):
+    """Whoever it is that chose a name: a spreadsheet shows it, and does not compute it."""
+    stamp = {"machine": text, text: "value"}
+    result = replace(RESULT, cell=replace(CELL, learner=text), title=text, network=text, stamp=stamp)
+    write_tables(tmp_path, [result, replace(result, failure=text)])
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert {row[key] for key in ("learner", "title", "network", "machine")} == {f"'{text}"}
+    assert rows[1]["failure"] == ""
+    assert rows[-1]["failure"] == f"'{text}"
+    # Numbers stay numbers, and what is written can be read again.
+    assert rows[1]["forgetting"] == "-0.5"
+    assert all(not cell.startswith(("=", "+", "@", "\t", "\r")) for row in rows for cell in [*row, *row.values()])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

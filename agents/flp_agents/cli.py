@@ -115,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = _add(commands, "list", "environments, learners, presets and bundled checkpoints", "list_everything")
+    command = _add(
+        commands, "list", "environments, learners, presets and bundled checkpoints", "list_everything", "list_command"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = _add(commands, "train", "meta-train a learner", "train")
@@ -162,9 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_shared(command)
     _add_env_options(command)
 
-    command = _add(commands, "bench", "time the meta-gradient, strategy by strategy", "bench")
+    command = _add(commands, "bench", "time the meta-gradient, strategy by strategy", "bench", "bench.commands")
     command.add_argument("--quick", action="store_true", help="one or two rounds, in less than two minutes")
-    command.add_argument("--seconds", type=float, default=600.0, help="begin no round after so long (%(default)s)")
+    command.add_argument("--seconds", type=float, default=600.0, help="begin nothing after so long (%(default)s)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--output", help="folder to write meta_gradient.json and meta_gradient.md to")
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")

@@ -15,14 +15,9 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import flp_envs
-from flp_agents import bundled, checkpoint, factory, plugins, presets, registry
-from flp_agents.bench.report import table, write_report
-from flp_agents.bench.run import QUICK_SECONDS
-from flp_agents.bench.run import bench as run_bench
+from flp_agents import bundled, checkpoint, factory, presets, registry
 from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
@@ -34,34 +29,27 @@ from flp_agents.training_plan import make_plan
 from flp_agents.watching import render_lifetime
 from flp_datasets import roots
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_number
+from flp_datasets.files import spelt
 from flp_envs.registration import check_options
 
 DEFAULT_ENV = "FLPSine-Continual-v0"
 MOST_THREADS = 1024
 
 
-def list_everything(options: argparse.Namespace) -> int:
-    """``flp list``."""
-    names = {
-        "environments": flp_envs.known_ids(),
-        "learners": [*factory.LEARNERS, *plugins.LEARNERS, *plugins.entry_points()],
-        "alternatives": [name for name in registry.built_in_names() if name not in factory.LEARNERS],
-        "presets": list(presets.PRESETS),
-    }
-    checkpoints = bundled.describe_bundled()
-    if options.json:
-        print(json.dumps({**names, "checkpoints": checkpoints}, allow_nan=False))
-        return 0
-    console = Console()
-    for kind, valid in names.items():
-        console.print(f"[bold]{kind}[/bold]: {', '.join(valid)}")
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("bundled checkpoint", "environment", "preset", "meta-test"):
-        table.add_column(heading, no_wrap=heading == "bundled checkpoint", overflow="fold")
-    for row in checkpoints:
-        table.add_row(row["name"], row["env"], row["preset"], _score(row["result"]))
-    console.print(table)
-    return 0
+def find_checkpoint(name: str) -> Path:
+    """The folder of a bundled checkpoint's name, or of a path.
+
+    Raises:
+        FLPError: if it is neither; of a learner's name, with the command that evaluates one.
+    """
+    if name not in bundled.bundled_checkpoints() and not os.path.exists(name) and name in registry.learner_names():
+        bundled_ones = [row["name"] for row in bundled.describe_bundled() if row["learner"] == name]
+        checkpoints = f" (its bundled checkpoints: {', '.join(bundled_ones)})" if bundled_ones else ""
+        raise FLPError(
+            f"{name} is a learner, not a checkpoint{checkpoints}: "
+            f"evaluate it with flp benchmark --learners {name} --envs ENV"
+        )
+    return bundled.find_checkpoint(name)
 
 
 def train(options: argparse.Namespace) -> int:
@@ -156,14 +144,14 @@ def _preset_overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def typed_command(arguments: Sequence[str]) -> str:
-    """What was typed, but for folders of this machine, which are nobody else's business."""
+    """What was typed, but for folders of this machine, which are nobody else's business; as text for any file."""
     kept: list[str] = []
     for argument in arguments:
         if kept and kept[-1] in ("--output", "--data-root"):
             kept.pop()
         elif not argument.startswith(("--output=", "--data-root=")):
             kept.append(argument)
-    return shlex.join(["flp", *kept])
+    return spelt(shlex.join(["flp", *kept]))
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -200,7 +188,7 @@ def export(options: argparse.Namespace) -> int:
     refused = FLPError(f"{folder} holds a checkpoint already: choose another --output")
     if (folder / checkpoint.DESCRIPTION).exists():
         raise refused
-    saved = checkpoint.load(bundled.find_checkpoint(options.checkpoint))
+    saved = checkpoint.load(find_checkpoint(options.checkpoint))
     if (folder / checkpoint.DESCRIPTION).exists():
         raise refused
     checkpoint.save(folder, saved.learner, saved.about)
@@ -224,21 +212,6 @@ def render(options: argparse.Namespace) -> int:
     path = Path(options.output)
     score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)
     print(f"{path}: one lifetime on {env_id}, seed {seed}, query {learner.objective.metric} {score:.4f}")
-    return 0
-
-
-def bench(options: argparse.Namespace) -> int:
-    """``flp bench``."""
-    check_number("seconds", options.seconds, least=0)
-    device = prepare_torch(options.device, options.threads, large=True)
-    console = Console(stderr=True)
-    with console.status("") as status:
-        results = run_bench(
-            seconds=QUICK_SECONDS if options.quick else options.seconds, device=device, on_round=status.update
-        )
-    if options.output:
-        write_report(results, Path(options.output), typed_command(options.arguments))
-    print(json.dumps(results, allow_nan=False) if options.json else table(results))
     return 0
 
 
@@ -278,7 +251,7 @@ def prepare_torch(device: str, threads: int | None, *, large: bool = False) -> s
 
 def load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]:
     """The learner of a bundled checkpoint or a folder, and what was said of it."""
-    saved = checkpoint.load(bundled.find_checkpoint(name))
+    saved = checkpoint.load(find_checkpoint(name))
     for key in ("env", "env_options", "learner"):
         if key not in saved.about:
             raise checkpoint.CheckpointError(f"checkpoint {name} does not say its {key}: it was not saved by flp train")

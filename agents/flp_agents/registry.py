@@ -30,6 +30,7 @@ from flp_agents.policies import find_policy, policy_folder, policy_names
 from flp_agents.saved_policies import read_policy_description
 from flp_agents.training_plan import split_trained_on
 from flp_datasets.errors import FLPError, InvalidChoice
+from flp_datasets.files import spelt
 from flp_datasets.sources import parts_of
 from flp_envs.registration import id_to_make, options_given
 
@@ -107,7 +108,10 @@ def check_name(name: str) -> None:
 
     Raises:
         InvalidChoice: naming the nearest.
+        FLPError: if it is no text: results that hold it could not be read again.
     """
+    if spelt(name) != name:
+        raise FLPError(f"the learner's name {spelt(name)} is not UTF-8: rename its folder")
     if name not in learner_names() and not os.path.exists(name):
         raise InvalidChoice("learner", name, learner_names())
 

@@ -47,6 +47,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def spelt(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file's name that are no text become ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[tuple[Path, int]]:
     """A new file beside another, which takes its place when the block ends, and is removed when the block fails.

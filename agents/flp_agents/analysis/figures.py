@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,8 @@ def draw_curves(
         axes.get_lines()[-1].set(markersize=4, linewidth=1.5)
     if not share and curves and is_wide(np.concatenate([curve.y for curve in curves])):
         axes.set_yscale("log")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel, parse_math=False)
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
 
@@ -139,7 +140,9 @@ def draw_analyses(learners: Sequence[Analysed], on_iid: Sequence[Analysed] = ())
     title = "D  Size of updates, i.i.d.," if named_iid else "D  Size of updates,"
     _draw_layers(by_layer[1][:layers], named_iid or named, title, sizes, "magnitudes")
     handles = [first[2].get_lines()[i] for i in range(len(learners))]
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(learners)), frameon=False)
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(learners)), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
 
 
@@ -180,7 +183,8 @@ def _draw_readout(axes: Axes, named: _Named) -> None:
         axes.set_yscale("log")
     axes.set_xticks(range(min(layers), max(layers) + 1))
     axes.set_xlim(min(layers) - 0.6, max(layers) + 0.6)
-    axes.set(xlabel="plastic layers", ylabel=SCORES[metric])
+    axes.set_xlabel("plastic layers")
+    axes.set_ylabel(SCORES.get(metric, metric), parse_math=False)
     axes.set_title("A  Features at birth, and what is made of them", fontsize=10)
     axes.grid(alpha=0.3)
     kinds = [
@@ -207,7 +211,7 @@ def _draw_changes(axes: Axes, named: _Named) -> None:
         curves,
         title="B  Interference with earlier sub-tasks",
         xlabel="sub-tasks met so far",
-        ylabel=CHANGES[named[0][0].analysis.metric],
+        ylabel=_in_words(CHANGES, named),
         marked=True,
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -222,9 +226,15 @@ def _draw_losses(axes: Axes, named: _Named) -> None:
         ],
         title="E  Loss on all sub-tasks over the lifetime",
         xlabel="inner steps",
-        ylabel=LOSSES[named[0][0].analysis.metric],
+        ylabel=_in_words(LOSSES, named),
     )
     _mark_task_ends(axes, named)
+
+
+def _in_words(words: Mapping[str, str], named: _Named) -> str:
+    """A metric; a learner of one's own may have one that is not known here."""
+    metric = named[0][0].analysis.metric
+    return words.get(metric, metric)
 
 
 def _draw_layers(panels: NDArray[np.object_], named: _Named, title: str, ylabel: str, field: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_agents.analysis.together import Analysis
+from flp_datasets import csv_files
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
@@ -77,11 +76,7 @@ def tables_of(learners: Sequence[Analysed]) -> dict[str, list[Row]]:
 
 def csv_of(rows: Sequence[Row]) -> bytes:
     """Rows of one shape, at least one; a number that is not known stays empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
-    return text.getvalue().encode()
+    return csv_files.csv_of({key: _short(value) for key, value in row.items()} for row in rows)
 
 
 def summary_of(of: Analysed) -> Row:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -85,7 +86,7 @@ def check_learner(options: argparse.Namespace) -> int:
         console = Console()
         for finding in findings:
             mark = "[green]right[/green]" if finding.passed else "[red]WRONG[/red]"
-            console.print(f"{mark}  {finding.env}  {finding.check}", highlight=False)
+            console.print(f"{mark}  {escape(f'{finding.env}  {finding.check}')}", highlight=False)
             if not finding.passed:
                 console.print(f"       {finding.words}", highlight=False, markup=False)
         wrong = sum(not finding.passed for finding in findings)
@@ -125,7 +126,7 @@ def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
         task = progress.add_task("", total=total, last="")
 
         def advance(result: CellResult) -> None:
-            progress.update(task, advance=1, last=line(result).replace("[", "\\["))
+            progress.update(task, advance=1, last=escape(line(result)))
             if result.failure is not None:
                 progress.console.print(line(result), markup=False)
 
@@ -138,7 +139,7 @@ def _print_tables(results: Sequence[CellResult]) -> None:
     console = Console()
     for board in make_boards(results):
         title = f"{board.setting.env}, {board.setting.split}, {board.metric}"
-        table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
+        table = Table(title=Text(title), box=None, padding=(0, 2, 0, 0), title_justify="left")
         table.add_column("learner", no_wrap=True)
         table.add_column("replicates", justify="right", no_wrap=True)
         for name in shown:

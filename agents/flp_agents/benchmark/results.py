@@ -6,9 +6,7 @@ so a folder of results is whole at any moment, however its benchmark ended.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flp_datasets.csv_files import csv_of
 from flp_datasets.errors import FLPError
 from flp_datasets.files import write_atomically
 
@@ -138,12 +137,7 @@ def encoded(result: CellResult) -> bytes:
 def write_tables(folder: Path, results: Iterable[CellResult]) -> None:
     """``results.csv``: a row for each episode, with all that is known of where it comes from."""
     rows = [row for result in results for row in _rows(result)]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / "results.csv", text.getvalue().encode())
+    write_atomically(folder / "results.csv", csv_of(rows, newline="\r\n"))
 
 
 def _rows(result: CellResult) -> list[dict[str, Any]]:

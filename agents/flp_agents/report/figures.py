@@ -54,7 +54,7 @@ def draw_scores(board: Board, styles: Mapping[str, Style], name: str, metric: st
         _draw_replicates(axes, row, summary)
         ends += [summary.mean, *summary.means]
     scale_axis(axes, "x", ends)
-    axes.set_xlabel(board.unit)
+    axes.set_xlabel(_unit(board), parse_math=False)
     title, by_mean = METRICS[metric][0], sorted(ranked, key=lambda standing: standing.summaries[metric].mean)
     least, most = (f"{s.label}, {plain(s.summaries[metric].mean)}" for s in (by_mean[0], by_mean[-1]))
     label = f"{title} of {len(ranked)} learners with 95 % intervals. Least: {least}; most: {most}."
@@ -92,7 +92,8 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
         axes.set_xticks([0.0, *(sign * decade for sign in signs for decade in decades)])
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.margins(x=0.14)
-    axes.set_xlabel(f"forgetting, {board.unit}" + ("\n(logarithmic away from 0)" if bent else ""))
+    note = "\n(logarithmic away from 0)" if bent else ""
+    axes.set_xlabel(f"forgetting, {_unit(board)}{note}", parse_math=False)
     label = f"Forgetting of {len(known)} learners: " + ", ".join(
         f"{standing.label} {plain(mean, 2)}" for standing, mean in zip(known, means, strict=True)
     )
@@ -138,12 +139,13 @@ def draw_curves(
             band = axes.fill_between(curve.at, low, high, color=style.colour, alpha=0.18, linewidth=0)
             band.set_gid(f"series-{style.index}-band")
     scale_axis(axes, "y", np.concatenate([curve.mean for curve in curves.values()]))
-    axes.set(xlabel="support steps", ylabel=board.unit)
+    axes.set_xlabel("support steps")
+    axes.set_ylabel(_unit(board), parse_math=False)
     axes.margins(x=0.02)
     add_legend(figure, curves, styles)
     headings, rows = _numbers_of(curves)
     label = f"{title}: {board.unit} by support step, of {len(curves)} learners; the table of numbers follows."
-    return Drawing(name, title, inline_svg(figure, name, label), caption, headings, rows)
+    return Drawing(name, title, inline_svg(figure, name, one_line(label)), caption, headings, rows)
 
 
 def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None:
@@ -180,7 +182,8 @@ def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None
     axes.set_xticks(np.arange(0, columns, every) + 0.5, [str(j + 1) for j in range(0, columns, every)])
     axes.set_yticks(np.arange(0, rows, every) + 0.5, ["birth" if i == 0 else str(i) for i in range(0, rows, every)])
     axes.set(xlabel="loss on sub-task", ylabel="after sub-task")
-    bar = figure.colorbar(mesh, ax=axes, label=board.unit, pad=0.02, aspect=30)
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
+    bar.set_label(_unit(board), parse_math=False)
     bar.outline.set_visible(False)
     label = (
         f"R matrix of {standing.label}: {board.unit} on each of {columns} sub-tasks, at birth and after each of them; "
@@ -205,6 +208,11 @@ def _draw_replicates(axes: Axes, row: int, summary: Summary) -> None:
             markeredgecolor=INK,
             fillstyle="none",
         )
+
+
+def _unit(board: Board) -> str:
+    """Of the scores, as it may be drawn: a learner of one's own may call its metric anything."""
+    return drawable(board.unit)
 
 
 def _rows_of(standings: Sequence[Standing]) -> tuple[Figure, Axes]:

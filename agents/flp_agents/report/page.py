@@ -34,7 +34,7 @@ from flp_agents.report.tables import (
 )
 from flp_agents.uncertainty import FEWEST
 from flp_datasets.errors import FLPError
-from flp_datasets.files import write_atomically
+from flp_datasets.files import spelt, write_atomically
 from flp_datasets.machine_memory import readable
 
 FILE_NAME = "report.html"
@@ -88,7 +88,7 @@ def write_report(results_folder: Path, output: Path | None = None) -> Path:
     page = render_page(results, left_out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, page.encode())
+        write_atomically(path, spelt(page).encode())
     except OSError as error:
         raise FLPError(f"cannot write {path}: {error.strerror or error}: choose another --output") from None
     return path

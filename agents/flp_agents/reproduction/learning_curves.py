@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +20,7 @@ from flp_agents.reproduction.networks import plan_digest
 from flp_agents.reproduction.running import How, counts
 from flp_agents.reproduction.tables import Network
 from flp_agents.training import finite_or_none
+from flp_datasets.csv_files import csv_of
 from flp_envs.rendering import require_matplotlib
 
 if TYPE_CHECKING:
@@ -119,14 +118,10 @@ def write_curves(
     """
     require_matplotlib()
     rows = [row for network, curve in curves for row in _rows(network, curve)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     about = ("name", "command", "cost_seconds", "threads", "outer_steps", "weights")
     networks = [{key: value for key, value in asdict(curve).items() if key in about} for _, curve in curves]
     contents = {
-        "curves.csv": text.getvalue().encode(),
+        "curves.csv": csv_of(rows),
         "curves.png": png_of(_draw(curves)),
         "curves.json": json_of({"command": command, "rows": rows, "networks": networks, **stamp()}),
     }

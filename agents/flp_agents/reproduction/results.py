@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +20,7 @@ from flp_agents.reproduction.tables import Network, Table
 from flp_agents.training import FINAL_SEED, finite_or_none
 from flp_agents.training_plan import Plan
 from flp_agents.uncertainty import standard_error
+from flp_datasets.csv_files import csv_of
 
 # Why there is no figure.
 NO_DATA, NOT_TRAINED = "data not available here", "not meta-trained"
@@ -164,16 +163,11 @@ def over_networks(found: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
-def csv_of(results: Iterable[NetworkResult]) -> str:
+def networks_as_csv(results: Iterable[NetworkResult]) -> bytes:
     """Tidy: a row for each network."""
-    text = io.StringIO()
     rows = [{**asdict(result), **result.stamp} for result in results]
     columns = [of.name for of in fields(NetworkResult) if of.name != "stamp"]
-    columns += sorted({key for row in rows for key in row["stamp"]})
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_of(rows, [*columns, *sorted({key for row in rows for key in row["stamp"]})])
 
 
 def write_table(
@@ -192,7 +186,7 @@ def write_table(
     content = {"title": table.title, "scale": scale, "command": command, "rows": rows, **stamp()}
     content["networks"] = [asdict(result) for result in results]
     name = table.name
-    contents = {f"{name}.csv": csv_of(results).encode(), f"{name}.json": json_of(content)}
+    contents = {f"{name}.csv": networks_as_csv(results), f"{name}.json": json_of(content)}
     contents[f"{name}.md"] = _markdown(table, scale, rows, command).encode()
     return write_all(folder / scale, contents)
 

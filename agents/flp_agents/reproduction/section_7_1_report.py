@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +19,7 @@ from flp_agents.reproduction.section_7_1 import PLASTIC_LAYERS, ContinuedNetwork
 from flp_agents.reproduction.tables import Column
 from flp_agents.training import finite_or_none
 from flp_agents.uncertainty import standard_error
+from flp_datasets.csv_files import csv_of
 from flp_envs.rendering import require_matplotlib
 
 if TYPE_CHECKING:
@@ -102,16 +101,14 @@ def _change(of: ContinuedNetwork) -> tuple[str, ...]:
 
 
 def _judgements(results: Sequence[ContinuedNetwork]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("network", "column", "seed", "plastic_layers", "outer_step", "mean", "failure"))
+    columns = ("network", "column", "seed", "plastic_layers", "outer_step", "mean", "failure")
+    lines: list[tuple[Any, ...]] = []
     for of in results:
         shared = (of.network, of.column, of.seed, of.plastic_layers)
-        for step, mean in zip(of.judged_at, of.means, strict=True):
-            writer.writerow((*shared, step, mean, ""))
+        lines += [(*shared, step, mean, "") for step, mean in zip(of.judged_at, of.means, strict=True)]
         if of.failure is not None:
-            writer.writerow((*shared, of.outer_steps, "", of.failure))
-    return text.getvalue().encode()
+            lines.append((*shared, of.outer_steps, "", of.failure))
+    return csv_of([dict(zip(columns, line, strict=True)) for line in lines], columns)
 
 
 def _draw(columns: Sequence[Column], results: Sequence[ContinuedNetwork]) -> Figure:

@@ -1,0 +1,38 @@
+"""Tables as CSV, in which no text is a formula to a spreadsheet program."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flp_datasets.files import spelt
+
+# What a spreadsheet takes for the beginning of a formula, after characters that it skips.
+# Source: OWASP, "CSV Injection".
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, *, newline: str = "\n") -> bytes:
+    """A heading and a line for each row.
+
+    Args:
+        rows: values by column; what a row has not, or is none, stays empty.
+        columns: in their order; none: those of all rows, in the order in which they come. Others are left out.
+        newline: at the end of each line.
+
+    Returns:
+        UTF-8. Text that a spreadsheet would take for a formula has ``'`` before it, which it does not show.
+    """
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else columns
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=newline)
+    writer.writerow(map(_no_formula, columns))
+    writer.writerows([_no_formula(row.get(column, "")) for column in columns] for row in rows)
+    return spelt(text.getvalue()).encode()
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
