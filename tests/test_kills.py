@@ -208,7 +208,7 @@ class Reproduction(Writer):
     """``flp reproduce``, which evaluates bundled networks."""
 
     def begin(self, folder: Path) -> None:
-        flp("reproduce", "table1", "--methods", "flp-2", "feature-reuse", "--networks=1", "--episodes=2", "--jobs=1",
+        flp("reproduce", "table1", "--methods", "flp-2", "feature-reuse-1", "--networks=1", "--episodes=2", "--jobs=1",
             f"--output={folder}")  # fmt: skip
 
     def check(self, folder: Path) -> bool:
@@ -216,7 +216,7 @@ class Reproduction(Writer):
         return len(records) >= 5
 
     def result(self, folder: Path) -> Any:
-        records = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("cpu/table1/*.json")}
+        records = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("cpu/table1*/*.json")}
         return {name: (record.get("mean"), record.get("standard_error")) for name, record in records.items()}
 
 
