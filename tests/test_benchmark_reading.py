@@ -92,3 +92,14 @@ def test_nothing_can_be_read(tmp_path):
         path.write_text("{", encoding="utf-8")
     with pytest.raises(ResultsError, match=r"no result in .* can be read: .*truncated.* \(and 1 more"):
         read_results(tmp_path)
+
+
+def test_many_files_of_an_earlier_version_are_counted(tmp_path):
+    write_result(tmp_path, made_up_result())
+    for number in range(20):
+        (tmp_path / CELLS / f"{number:02}.json").write_text('{"format_version": 1}', encoding="utf-8")
+    results, left_out = read_results(tmp_path)
+    assert len(results) == 1
+    assert len(left_out) == 7
+    assert left_out[0].startswith(f"{CELLS}/00.json has format version 1, this version reads 2")
+    assert left_out[-1] == f"14 more files in {CELLS}"

@@ -181,7 +181,7 @@ def _keys(cell: Cell) -> dict[str, str]:
 
 
 def _in_words(cell: Cell, part: str) -> str:
-    name = PurePath(cell.learner).name if cell.checkpoint else cell.learner
+    name = " ".join((PurePath(cell.learner).name if cell.checkpoint else cell.learner).split())
     version = cell.depends_on.get("version", "")
     return {
         "version": f"of {'flp-envs ' + version if version else 'an unknown version of flp-envs'}",

@@ -27,6 +27,8 @@ from flp_agents.metrics import LARGEST_LOSS
 from flp_datasets.errors import check_at_least
 from flp_datasets.files import UnreadableContent, parse_json, read_versioned_json
 
+# Files that are named one by one; of more, the number is given.
+MOST_NAMED = 6
 # Curves and their numbers of axes; each with standard errors of the same shape.
 CURVES = {"prequential": 1, "query": 1, "query_by_task": 2}
 # Metrics that are mean losses, so never below 0; the others are differences.
@@ -92,6 +94,8 @@ def read_results(folder: Path) -> tuple[list[CellResult], list[str]]:
     """
     results, unreadable = read_all_results(folder)
     current, replaced = select_current(folder, results)
+    if len(unreadable) > MOST_NAMED + 1:
+        unreadable[MOST_NAMED:] = [f"{len(unreadable) - MOST_NAMED} more files in {CELLS}"]
     return current, [*unreadable, *replaced]
 
 
