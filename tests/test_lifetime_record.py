@@ -1,7 +1,5 @@
 """What is known of lifetimes afterwards: equal to what the environment says, step by step."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -158,8 +156,9 @@ class DoesNotSay:
         order = np.arange(episode.support_steps)
         if rng.random() < self._share:
             order = order[::-1]
-        support = {name: getattr(episode, name)[:, order] for name in ("support_x", "support_y", "support_task")}
-        return replace(episode, **support)
+        support = (episode.support_x, episode.support_y, episode.support_task)
+        query = (episode.query_x, episode.query_y, episode.query_task)
+        return flp_envs.Episode(*(part[:, order] for part in support), *query)
 
 
 @pytest.mark.parametrize(("share", "in_order"), [(0.0, True), (0.5, False), (1.0, False)])

@@ -144,7 +144,7 @@ def record_lifetimes(learner: Learner[Any], episode: Episode, questions: Questio
     def judge(answers: Tensor) -> None:
         step = len(losses)
         _check_finite(answers, f"support step {step}")
-        losses.append(_kept(learner.objective.scores(answers, tensors.support_y[:, step])))
+        losses.append(_kept(learner.objective.scores(answers, tensors.support_y[:, step]), f"support step {step}"))
 
     query_losses: list[Array] = []
     answers_then: list[NDArray[Any]] = []
@@ -156,7 +156,7 @@ def record_lifetimes(learner: Learner[Any], episode: Episode, questions: Questio
         lived = moment
         answers = learner.answer_all(state, query)
         _check_finite(answers, f"the query after {lived} support steps")
-        query_losses.append(_step_losses(learner, answers, tensors.query_y))
+        query_losses.append(_step_losses(learner, answers, tensors.query_y, lived))
         answers_then.append(learner.objective.actions(answers).cpu().numpy())
     by_step = np.stack(query_losses, 1)
     return LifetimeRecord(
@@ -215,11 +215,11 @@ def _check_finite(answers: Tensor, where: str) -> None:
         raise NotFinite(f"answered NaN or infinity in lifetime {int((~fine).nonzero()[0, 0])}, {where}")
 
 
-def _step_losses(learner: Learner[Any], answers: Tensor, targets: Tensor) -> Array:
+def _step_losses(learner: Learner[Any], answers: Tensor, targets: Tensor, lived: int) -> Array:
     """``(E, Q)``, each query step's."""
     lifetimes, steps = answers.shape[:2]
     scores = learner.objective.scores(answers.flatten(0, 1), targets.flatten(0, 1))
-    return _kept(scores).reshape(lifetimes, steps)
+    return _kept(scores.reshape(lifetimes, steps), f"the query after {lived} support steps")
 
 
 def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
@@ -231,8 +231,13 @@ def _by_task(losses: Array, tasks: NDArray[np.int64], count: int) -> Array:
     return means
 
 
-def _kept(losses: Tensor) -> Array:
+def _kept(losses: Tensor, where: str) -> Array:
+    """``(E, ...)`` losses, none of which is beyond use."""
     array: Array = losses.detach().cpu().double().numpy()
-    if not (array <= LARGEST_LOSS).all():
-        raise NotFinite(f"its losses grow beyond {LARGEST_LOSS:g}: take smaller steps, or clip them")
+    kept = (array <= LARGEST_LOSS).reshape(len(array), -1).all(1)
+    if not kept.all():
+        raise NotFinite(
+            f"its losses grow beyond {LARGEST_LOSS:g}, towards NaN or infinity in lifetime {int(kept.argmin())}, "
+            f"{where}: take smaller steps, or clip them"
+        )
     return array
