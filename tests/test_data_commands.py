@@ -1,17 +1,22 @@
 """``flp data`` as a user types it."""
 
+import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import make_pack
-from PIL import Image
+from PIL import Image, ImageOps
 from test_cli import fails
 
 from flp_agents.cli import main
+from flp_datasets.catalogue import DATASETS
+from flp_datasets.image_checks import Whole
 from flp_datasets.pack import open_pack
 from flp_datasets.roots import VARIABLE
 
@@ -25,6 +30,15 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "root"
 
 
+# Stands in for the real sizes: the sources of these tests are two characters of three drawings in each set.
+SMALL = Whole({"meta-train": (2, 3), "meta-test": (2, 3)}, dark_on_white=True)
+
+
+@pytest.fixture(autouse=True)
+def small_omniglot(monkeypatch):
+    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], whole=SMALL))
+
+
 @pytest.fixture
 def source(tmp_path):
     """A folder with a small Omniglot as official zip files: two characters with three drawings in each set."""
@@ -35,6 +49,7 @@ def source(tmp_path):
             for character in (1, 2):
                 for drawing in (1, 2, 3):
                     pixels = np.full((105, 105), 255, np.uint8)
+                    pixels[50 + 10 * number, :40] = 0
                     pixels[10 * character : 10 * character + 30, 20 * drawing : 20 * drawing + 8] = 0
                     picture = folder / "picture.png"
                     Image.fromarray(pixels).convert("1").save(picture)
@@ -142,6 +157,83 @@ def test_bad_input_gets_one_line(root, capsys, arguments, message):
     assert not list(root.rglob("*.h5"))
 
 
+def rewrite(source, name, change):
+    """Packs a zip file of the source anew, after its files were changed."""
+    with zipfile.ZipFile(source / f"{name}.zip") as archive:
+        files = {place: archive.read(place) for place in archive.namelist()}
+    with zipfile.ZipFile(source / f"{name}.zip", "w") as archive:
+        for place, content in change(files).items():
+            archive.writestr(place, content)
+
+
+BACKGROUND, EVALUATION = "images_background", "images_evaluation"
+FIRST = "Alphabet_0/character01/0001_01.png"
+
+
+def extract(source, name, keep):
+    """Extracts as many files beside the zip file."""
+    with zipfile.ZipFile(source / f"{name}.zip") as archive:
+        archive.extractall(source, archive.namelist()[:keep])
+
+
+def test_a_folder_that_is_half_extracted_beside_a_whole_zip_is_refused_and_both_are_named(root, source, capsys):
+    for kept, found in ((2, "found 1"), (5, "found 2 of Alphabet_0/character02")):
+        extract(source, BACKGROUND, kept)
+        line = fails(["data", "prepare", "omniglot", f"--source={source}"], capsys)
+        where = f"for meta-train in {source / BACKGROUND} (read instead of {source / BACKGROUND}.zip), {found}"
+        assert where in line
+        assert "it is not whole" in line
+    assert not list(root.rglob("*.h5"))
+    extract(source, BACKGROUND, 6)
+    assert main(["data", "prepare", "omniglot", f"--source={source}"]) == 0
+
+
+def test_a_folder_that_holds_a_second_copy_of_itself_is_refused(root, source, monkeypatch, capsys):
+    extract(source, BACKGROUND, 6)
+    shutil.copytree(source / BACKGROUND, source / "copy")
+    (source / "copy").rename(source / BACKGROUND / BACKGROUND)
+    prepare = ["data", "prepare", "omniglot", f"--source={source}"]
+    line = fails(prepare, capsys)
+    assert "expected 3 images of each class for meta-train" in line
+    assert "found 6 of Alphabet_0/character01" in line
+    again = f"{BACKGROUND}/{BACKGROUND}/Alphabet_0/character01/0001_03.png"
+    assert f"from {BACKGROUND}/{FIRST} in {source / BACKGROUND} to {again} in" in line
+    # Where nothing is known of the sizes, the images themselves tell.
+    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], whole=Whole()))
+    line = fails(prepare, capsys)
+    assert f"{BACKGROUND}/{FIRST} in {source / BACKGROUND} and {BACKGROUND}/{BACKGROUND}/{FIRST} in" in line
+    assert "are the same image, which is twice in Alphabet_0/character01: a second copy" in line
+    assert not list(root.rglob("*.h5"))
+    assert not list(root.rglob("*.tmp"))
+
+
+def test_an_image_in_two_splits_is_refused(root, source, capsys):
+    with zipfile.ZipFile(source / f"{BACKGROUND}.zip") as archive:
+        image = archive.read(f"{BACKGROUND}/{FIRST}")
+    again = f"{EVALUATION}/Alphabet_1/character02/0002_03.png"
+    rewrite(source, EVALUATION, lambda files: {**files, again: image})
+    line = fails(["data", "prepare", "omniglot", f"--source={source}"], capsys)
+    assert f"{BACKGROUND}/{FIRST} in" in line
+    assert f"{again} in" in line
+    assert "are the same image, which is in meta-train and in meta-test" in line
+    assert not list(root.rglob("*.h5"))
+
+
+def inverted(content):
+    file = io.BytesIO()
+    ImageOps.invert(Image.open(io.BytesIO(content)).convert("L")).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_white_strokes_on_black_are_warned_of(root, source, capsys):
+    for name in (BACKGROUND, EVALUATION):
+        rewrite(source, name, lambda files: {place: inverted(content) for place, content in files.items()})
+    assert main(["data", "prepare", "omniglot", f"--source={source}"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"flp: warning: 12 of 12 images are mostly dark, first {BACKGROUND}/{FIRST} in ")
+    assert "expected black strokes on white" in line
+
+
 def test_a_source_of_something_else_leaves_nothing(root, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -160,7 +252,15 @@ def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
 
 
 def test_two_processes_that_pack_at_once_both_end_well(root, source):
-    command = [sys.executable, "-m", "flp_agents", "data", "prepare", "omniglot", f"--source={source}"]
+    code = f"""
+from dataclasses import replace
+from flp_agents.cli import run
+from flp_datasets.catalogue import DATASETS
+from flp_datasets.image_checks import Whole
+DATASETS["omniglot"] = replace(DATASETS["omniglot"], whole={SMALL!r})
+run()
+"""
+    command = [sys.executable, "-c", code, "data", "prepare", "omniglot", f"--source={source}"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]

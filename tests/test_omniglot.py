@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from flp_datasets import vision
+from flp_datasets.catalogue import DATASETS
 from flp_datasets.errors import SourceError
 from flp_datasets.omniglot import META_VAL_ALPHABETS, SETS, download_omniglot, find_omniglot, read_omniglot
 from flp_datasets.pack import open_pack, write_pack
@@ -410,7 +411,8 @@ def test_a_real_drawing_is_decoded_at_105_pixels(real_omniglot, real_classes):
 def test_the_real_omniglot_is_packed_at_28_pixels(real_omniglot, real_classes, tmp_path):
     path = tmp_path / "omniglot-28.h5"
     done = []
-    write_pack(path, "omniglot", "real", real_classes, image_size=28, channels=1, on_class=lambda: done.append(1))
+    options = {"image_size": 28, "channels": 1, "on_class": lambda: done.append(1)}
+    write_pack(path, "omniglot", "real", real_classes, whole=DATASETS["omniglot"].whole, **options)
     about, images = open_pack(path, image_size=28)
     assert len(done) == 1623
     assert images.shape == (32460, 1, 28, 28)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flp_datasets.errors import check_at_least, check_choice
+from flp_datasets.image_checks import Whole
 from flp_datasets.mini_imagenet import find_mini_imagenet, read_mini_imagenet
 from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot
 from flp_datasets.pack import MissingPack
@@ -29,6 +30,7 @@ class Dataset:
         splits: that it is packed in.
         read: its classes in a folder.
         found: whether a folder seems to hold it.
+        whole: what it is like when it is whole.
         download: gets it into a folder; none where that cannot be done for the user.
     """
 
@@ -39,6 +41,7 @@ class Dataset:
     splits: tuple[str, ...]
     read: Callable[[Path], list[SourceClass]]
     found: Callable[[Path], bool]
+    whole: Whole
     download: Callable[[Path], None] | None = None
 
     def pack_name(self, image_size: int) -> str:
@@ -57,6 +60,12 @@ DATASETS: dict[str, Dataset] = {
             SPLITS,
             read_omniglot,
             find_omniglot,
+            Whole(
+                {"meta-train": (744, 20), "meta-val": (220, 20), "meta-test": (659, 20)},
+                # A single dot, which two people drew alike (0192_03.png and 0192_19.png): all that the 32,460 repeat.
+                repeats={"Braille/character01": 1},
+                dark_on_white=True,
+            ),
             download_omniglot,
         ),
         Dataset(
@@ -67,6 +76,8 @@ DATASETS: dict[str, Dataset] = {
             SPLITS,
             read_mini_imagenet,
             find_mini_imagenet,
+            # ImageNet itself holds some images twice.
+            Whole({"meta-train": (64, 600), "meta-val": (16, 600), "meta-test": (20, 600)}, repeated_share=0.001),
         ),
     )
 }

@@ -145,7 +145,11 @@ def _checked(splits: dict[str, dict[str, Images]], folder: Path) -> list[SourceC
                         "every image once, get its file anew"
                     )
                 class_of[image] = name
-    return [SourceClass(name, split, images) for split in SPLITS for name, images in sorted(splits[split].items())]
+    return [
+        SourceClass(name, split, images, str(folder))
+        for split in SPLITS
+        for name, images in sorted(splits[split].items())
+    ]
 
 
 def _read_csv(files: SourceFiles, name: str, split: str) -> dict[str, Images]:

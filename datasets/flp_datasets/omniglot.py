@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -49,13 +49,13 @@ def read_omniglot(folder: Path) -> list[SourceClass]:
     """
     classes = []
     for name in SETS:
-        place = _find(folder, name)
-        if place is None:
+        places = list(_places(folder, name))
+        if not places:
             raise SourceError(
                 f"expected {name}.zip or a folder {name} in {folder}: get both sets of Omniglot from "
                 "https://github.com/brendenlake/omniglot (python/), and name their folder with --source"
             )
-        classes += _read_set(place, name)
+        classes += _read_set(places, name)
     return classes
 
 
@@ -92,12 +92,16 @@ def download_omniglot(folder: Path) -> None:
 
 
 def _find(folder: Path, name: str) -> Path | None:
+    return next(_places(folder, name), None)
+
+
+def _places(folder: Path, name: str) -> Iterator[Path]:
+    """Where a set may be, the place that is read first."""
     for place in (folder, folder / "omniglot-py"):
         if (place / name).is_dir():
-            return place / name
+            yield place / name
         if (place / f"{name}.zip").is_file():
-            return place / f"{name}.zip"
-    return None
+            yield place / f"{name}.zip"
 
 
 def split_of(set_name: str, character: str) -> str:
@@ -107,7 +111,10 @@ def split_of(set_name: str, character: str) -> str:
     return "meta-val" if character.partition("/")[0] in META_VAL_ALPHABETS else "meta-train"
 
 
-def _read_set(place: Path, set_name: str) -> list[SourceClass]:
+def _read_set(places: list[Path], set_name: str) -> list[SourceClass]:
+    """The first of several places; the others are named beside it, as one of them may be whole where it is not."""
+    place = places[0]
+    where = str(place) + (f" (read instead of {' and '.join(map(str, places[1:]))})" if places[1:] else "")
     decoders = _in_zip(place) if place.is_file() else _in_folder(place)
     characters: dict[str, list[tuple[str, Callable[[], Image]]]] = defaultdict(list)
     for path in sorted(decoders):
@@ -116,7 +123,7 @@ def _read_set(place: Path, set_name: str) -> list[SourceClass]:
     if not characters:
         raise SourceError(f"expected ALPHABET/characterNN/NNNN_NN.png in {place}, found none: get Omniglot anew")
     # In alphabetical order whatever the split, so that meta-trainval is the background set as it was published.
-    return [SourceClass(name, split_of(set_name, name), images) for name, images in sorted(characters.items())]
+    return [SourceClass(name, split_of(set_name, name), images, where) for name, images in sorted(characters.items())]
 
 
 def _in_zip(place: Path) -> dict[PurePosixPath, Callable[[], Image]]:

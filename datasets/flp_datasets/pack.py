@@ -27,9 +27,11 @@ import numpy as np
 from h5py import h5t
 from numpy.typing import NDArray
 
+from flp_datasets.decoding import as_seen
 from flp_datasets.errors import SourceError, check_choice
 from flp_datasets.files import remove_leftovers, replacing
 from flp_datasets.hdf5_parts import UnsafePart, find_dataset, read_number, read_text
+from flp_datasets.image_checks import UNKNOWN, Seen, Whole, warn_of_images
 from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
 
@@ -94,7 +96,9 @@ def write_pack(
     *,
     image_size: int,
     channels: int,
+    whole: Whole = UNKNOWN,
     on_class: Callable[[], None] = lambda: None,
+    on_warning: Callable[[str], None] = warn_of_images,
 ) -> Description:
     """Decodes and resizes all images, and writes them; a crash at any moment leaves the old pack or the new.
 
@@ -105,13 +109,15 @@ def write_pack(
         classes: what to pack.
         image_size: height and width of every packed image, in pixels.
         channels: 1 for grey, 3 for colour.
+        whole: what the dataset is like when it is whole; an image twice in a class or in two splits never is.
         on_class: called after every class, for a progress bar.
+        on_warning: told of images that may not be what they should be; by default, Python warns of them.
 
     Returns:
         What was packed.
 
     Raises:
-        SourceError: naming the image that does not decode.
+        SourceError: naming the image that does not decode, both of two that are the same, or what is not whole.
         OSError: if the file cannot be written.
     """
     about = Description(
@@ -124,6 +130,8 @@ def write_pack(
     )
     if not about.makes_sense:
         raise SourceError(f"expected classes of {dataset} with different names and at least one image each in {source}")
+    whole.check_sizes(classes)
+    seen = Seen(whole, classes)
     with (
         replacing(path) as (_, handle),
         _Output(handle) as output,
@@ -133,7 +141,7 @@ def write_pack(
         images = file.create_dataset("images", about.images_shape, np.uint8)
         start = 0
         for of_class in classes:
-            block = _decode(of_class, channels, image_size)
+            block = _decode(of_class, channels, image_size, seen)
             images[start : start + len(block)] = block
             checksum.update(block.data)
             start += len(block)
@@ -148,6 +156,8 @@ def write_pack(
         file.close()
         output.check()
         os.fsync(handle)
+    for text in seen.warnings():
+        on_warning(text)
     return replace(about, checksum=checksum.hexdigest())
 
 
@@ -195,21 +205,25 @@ class _Output(io.FileIO):
             raise self._error
 
 
-def _decode(of_class: SourceClass, channels: int, image_size: int) -> NDArray[np.uint8]:
+def _decode(of_class: SourceClass, channels: int, image_size: int, seen: Seen) -> NDArray[np.uint8]:
     """All images of a class, ``(K, C, H, W)``."""
     from PIL import Image
 
     block = np.empty((len(of_class.images), image_size, image_size, channels), np.uint8)
     for place, (name, decode) in zip(block, of_class.images, strict=True):
         try:
-            image = decode().convert("L" if channels == 1 else "RGB")
+            image = as_seen(decode(), "L" if channels == 1 else "RGB")
+            original = np.asarray(image)
             if image.size != (image_size, image_size):
                 image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        except SourceError as error:
+            raise SourceError(f"cannot pack {name}: {error}; nothing was packed") from None
         except Exception as error:  # whatever a decoder raises on a damaged file
             raise SourceError(
                 f"cannot decode {name}: {type(error).__name__}: {' '.join(str(error).split())}: get this file anew, "
                 "nothing was packed"
             ) from None
+        seen.add(of_class, name, original)
         place[...] = np.asarray(image).reshape(place.shape)
     return np.ascontiguousarray(block.transpose(0, 3, 1, 2))
 

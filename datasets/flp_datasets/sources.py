@@ -33,8 +33,10 @@ class SourceClass:
         split: one of :data:`SPLITS`.
         images: for each image, what it is called in messages (a path within the source, say) and what decodes it.
             Decoding raises whatever it raises; the packer says which image it was.
+        place: where they lie, in words.
     """
 
     name: str
     split: str
     images: Sequence[tuple[str, Callable[[], Image]]]
+    place: str = "the source"
