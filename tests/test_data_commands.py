@@ -16,7 +16,7 @@ from test_cli import fails
 
 from flp_agents.cli import main
 from flp_datasets.catalogue import DATASETS
-from flp_datasets.image_checks import Whole
+from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.pack import open_pack
 from flp_datasets.roots import VARIABLE
 
@@ -225,12 +225,13 @@ def inverted(content):
     return file.getvalue()
 
 
-def test_white_strokes_on_black_are_warned_of(root, source, capsys):
+def test_white_strokes_on_black_are_warned_of(root, source):
     for name in (BACKGROUND, EVALUATION):
         rewrite(source, name, lambda files: {place: inverted(content) for place, content in files.items()})
-    assert main(["data", "prepare", "omniglot", f"--source={source}"]) == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"flp: warning: 12 of 12 images are mostly dark, first {BACKGROUND}/{FIRST} in ")
+    with pytest.warns(DoubtfulImages) as told:
+        assert main(["data", "prepare", "omniglot", f"--source={source}"]) == 0
+    (line,) = (str(warning.message) for warning in told)
+    assert line.startswith(f"12 of 12 images are mostly dark, first {BACKGROUND}/{FIRST} in ")
     assert "expected black strokes on white" in line
 
 

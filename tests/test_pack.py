@@ -21,6 +21,8 @@ from flp_datasets.errors import InvalidChoice, SourceError
 from flp_datasets.pack import FORMAT_VERSION, Description, PackError, open_pack, packing_lock, write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 
+# Of one colour are many images here; test_image_checks.py is about that.
+pytestmark = pytest.mark.filterwarnings("ignore::flp_datasets.image_checks.DoubtfulImages")
 SIZE = 8
 
 
@@ -53,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def grey_pack(path: Path, grey: int) -> None:
-    write(path, [class_of("only", "meta-train", [Image.new("L", (SIZE, SIZE), grey)])], on_warning=lambda _: None)
+    write(path, [class_of("only", "meta-train", [Image.new("L", (SIZE, SIZE), grey)])])
 
 
 def refused(path: Path, **options: int) -> str:
@@ -94,9 +96,7 @@ def test_pixels_names_splits_counts_and_source_come_back_exactly(collection):
     classes = [class_of(n, s, pictures[f : f + c]) for n, s, c, f in zip(names, splits, counts, first, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pack.h5")
-        written = write_pack(
-            path, "a set", source, classes, image_size=size, channels=channels, on_warning=lambda _: None
-        )
+        written = write_pack(path, "a set", source, classes, image_size=size, channels=channels)
         about, images = open_pack(path, image_size=size)
         held = images.copy()
         assert os.listdir(folder) == ["pack.h5"]
@@ -108,7 +108,7 @@ def test_pixels_names_splits_counts_and_source_come_back_exactly(collection):
 
 def packed(image: Image.Image, path: Path, size: int, channels: int) -> np.ndarray:
     classes = [class_of("only", "meta-train", [image])]
-    write_pack(path, "a set", "made for a test", classes, image_size=size, channels=channels, on_warning=lambda _: None)
+    write_pack(path, "a set", "made for a test", classes, image_size=size, channels=channels)
     return open_pack(path)[1][0]
 
 

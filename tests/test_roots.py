@@ -63,6 +63,12 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert named_root(None) == tmp_path / "home" / "mine"
 
 
+@pytest.mark.parametrize(("variable", "folder"), [("FLP_CACHE", "own"), ("XDG_CACHE_HOME", "own/flp-envs")])
+def test_a_tilde_in_a_variable_of_the_cache_is_the_home_folder(tmp_path, monkeypatch, variable, folder):
+    monkeypatch.setenv(variable, "~/own")
+    assert cache_root() == tmp_path / "home" / folder / "data"
+
+
 @pytest.mark.parametrize("name", ["none", "file", "file/within"])
 def test_what_is_no_folder_is_refused_and_who_named_it_is_said(tmp_path, monkeypatch, name):
     (tmp_path / "file").touch()

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from flp_datasets.errors import FLPError, FLPWarning
+from flp_datasets.roots import expand_home
 
 _THREADS = (
     "processor threads (default: what OMP_NUM_THREADS says, else 1, to meta-train a large preset all cores; a resumed "
@@ -39,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments)
-    options.arguments = arguments
     try:
+        options = argparse.Namespace(**{name: _expanded(value) for name, value in vars(options).items()})
+        options.arguments = arguments
         return int(options.run(options))
     except SystemExit as error:
         # No command ends Python by itself: a user's environment or learner does.
@@ -70,6 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"flp: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
+
+
+def _expanded(value: Any) -> Any:
+    """An option's value, its home folder written out; no other text of any option begins with a tilde."""
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return expand_home(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _in_one_line(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +67,6 @@ def list_data(options: argparse.Namespace) -> int:
 
 def prepare_data(options: argparse.Namespace) -> int:
     """``flp data prepare``."""
-    doubts: list[str] = []
     with _show_packing() as (on_event, on_class):
         path, made = prepare(
             options.dataset,
@@ -78,10 +76,7 @@ def prepare_data(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
             on_event=on_event,
             on_class=on_class,
-            on_warning=doubts.append,
         )
-    for doubt in doubts:
-        print(f"flp: warning: {doubt}", file=sys.stderr)
     about, images = open_pack(path)
     print(f"{path}: {_describe(about, images)}{'' if made else '; it was there already'}")
     return 0

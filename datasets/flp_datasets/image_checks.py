@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import SourceError
+from flp_datasets.errors import FLPWarning, SourceError
 from flp_datasets.sources import SourceClass
 
 
-class DoubtfulImages(UserWarning):
+class DoubtfulImages(FLPWarning):
     """Images that were packed, and that may not be what they should be."""
-
-
-def warn_of_images(text: str) -> None:
-    """Lets Python warn of images that were packed."""
-    warnings.warn(text, DoubtfulImages, stacklevel=3)
 
 
 @dataclass(frozen=True)

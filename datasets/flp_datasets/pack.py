@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from flp_datasets.decoding import as_seen
 from flp_datasets.errors import SourceError, check_choice
 from flp_datasets.files import remove_leftovers, replacing
 from flp_datasets.hdf5_parts import UnsafePart, find_dataset, read_number, read_text
-from flp_datasets.image_checks import UNKNOWN, Seen, Whole, warn_of_images
+from flp_datasets.image_checks import UNKNOWN, DoubtfulImages, Seen, Whole
 from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
 
@@ -98,7 +99,6 @@ def write_pack(
     channels: int,
     whole: Whole = UNKNOWN,
     on_class: Callable[[], None] = lambda: None,
-    on_warning: Callable[[str], None] = warn_of_images,
 ) -> Description:
     """Decodes and resizes all images, and writes them; a crash at any moment leaves the old pack or the new.
 
@@ -111,7 +111,6 @@ def write_pack(
         channels: 1 for grey, 3 for colour.
         whole: what the dataset is like when it is whole; an image twice in a class or in two splits never is.
         on_class: called after every class, for a progress bar.
-        on_warning: told of images that may not be what they should be; by default, Python warns of them.
 
     Returns:
         What was packed.
@@ -157,7 +156,7 @@ def write_pack(
         output.check()
         os.fsync(handle)
     for text in seen.warnings():
-        on_warning(text)
+        warnings.warn(text, DoubtfulImages, stacklevel=2)
     return replace(about, checksum=checksum.hexdigest())
 
 

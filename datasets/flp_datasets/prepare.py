@@ -9,7 +9,6 @@ from pathlib import Path
 
 from flp_datasets.catalogue import Dataset, get_dataset
 from flp_datasets.errors import InvalidSize, SourceError, check_at_least
-from flp_datasets.image_checks import warn_of_images
 from flp_datasets.mini_imagenet import ADVICE as MINI_IMAGENET_ADVICE
 from flp_datasets.pack import PackError, open_pack, packing_lock, write_pack
 from flp_datasets.roots import cache_root, named_root, roots
@@ -26,7 +25,6 @@ def prepare(
     overwrite: bool = False,
     on_event: Callable[[str], None] = lambda _: None,
     on_class: Callable[[int, int], None] = lambda done, total: None,
-    on_warning: Callable[[str], None] = warn_of_images,
 ) -> tuple[Path, bool]:
     """Packs a dataset, unless that is done already.
 
@@ -38,7 +36,6 @@ def prepare(
         overwrite: pack even if there is a pack.
         on_event: told in words what happens.
         on_class: told how many of how many classes are packed.
-        on_warning: told of images that may not be what they should be; by default, Python warns of them.
 
     Returns:
         The pack's path, and whether it was made now.
@@ -75,7 +72,6 @@ def prepare(
                 channels=dataset.channels,
                 whole=dataset.whole,
                 on_class=lambda: on_class(next(done), len(classes)),
-                on_warning=on_warning,
             )
             return path, True
     except OSError as error:
@@ -94,7 +90,7 @@ def _find_source(
     on_event: Callable[[str], None],
 ) -> Path:
     if source is not None:
-        folder = Path(source).expanduser()
+        folder = Path(os.path.expanduser(source))
         if not folder.exists():
             raise SourceError(f"there is nothing at --source {folder}: name the folder that holds {dataset.title}")
         return folder

@@ -12,8 +12,20 @@ VARIABLE = "FLP_DATA_ROOT"
 
 def cache_root() -> Path:
     """The user's own folder for data: ``data`` in ``FLP_CACHE``, or in flp-envs' part of the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(os.environ.get("FLP_CACHE") or os.path.join(base, "flp-envs")) / "data"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return Path(os.path.expanduser(os.environ.get("FLP_CACHE") or os.path.join(base, "flp-envs"))) / "data"
+
+
+def expand_home(name: str) -> str:
+    """A path whose ``~`` or ``~user`` at the beginning, which a shell leaves alone between quotes, is a home folder.
+
+    Raises:
+        SourceError: if there is no such home folder: a folder called ``~`` is never meant.
+    """
+    expanded = os.path.expanduser(name)
+    if expanded.startswith("~"):
+        raise SourceError(f"there is no home folder {name.split('/')[0]}: for a file of that name write ./{name}")
+    return expanded
 
 
 def named_root(data_root: str | os.PathLike[str] | None) -> Path | None:

@@ -17,6 +17,7 @@ from flp_agents.benchmark.source import remember_sources
 from flp_agents.plugins import load_plugins
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, in_short
 from flp_datasets.files import UnreadableContent, parse_toml, read_bytes
+from flp_datasets.roots import expand_home
 from flp_envs.registration import check_options
 
 DEFAULT_ENVS = ("FLPSine-IID-v0", "FLPSine-Continual-v0")
@@ -162,7 +163,7 @@ def _names(kind: str, values: Any) -> tuple[str, ...]:
     twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise PlanError(f"{kind}: {twice[0]} is named twice")
-    return tuple(values)
+    return tuple(expand_home(value) if value.startswith("~") else value for value in values)
 
 
 def _checked_seeds(seeds: Any) -> int | tuple[int, ...]:
