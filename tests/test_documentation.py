@@ -68,6 +68,7 @@ NOT_RUN = {
     "prepare": "needs the official files: tests/test_data_commands.py makes them up",
     "verify": "needs packs: tests/test_data_commands.py makes them up",
     "cuda": "needs a GPU",
+    "g++": "compiles the C++ engine with its checks, for minutes",
     "ray": "needs Ray: tests/test_benchmark_backends.py has it",
 }
 # Commands that the page takes for granted.
