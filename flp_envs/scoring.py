@@ -83,10 +83,12 @@ class SquaredError(ShowsOptions):
                 f"expected an action of {shape} finite numbers, got {error}: "
                 "answer every input of the step with a number"
             ) from None
-        with np.errstate(over="ignore"):
-            answer = numbers.astype(np.float32, copy=False)
-        if answer is not numbers and (np.isinf(answer) & np.isfinite(numbers)).any():
-            raise InvalidAction(f"expected an action of {shape} finite numbers, got one that float32 cannot hold")
+        answer = numbers
+        if numbers.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                answer = numbers.astype(np.float32)
+            if (np.isinf(answer) & np.isfinite(numbers)).any():
+                raise InvalidAction(f"expected an action of {shape} finite numbers, got one that float32 cannot hold")
         if answer.shape != shape:
             raise InvalidAction(
                 f"expected an action of shape {shape}, got {answer.shape}: answer every input of the step"

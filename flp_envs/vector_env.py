@@ -145,6 +145,8 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             ResetNeeded: before the first ``reset``; with ``AutoresetMode.DISABLED`` also if an env's episode is over.
         """
         self._require_reset()
+        if len(self._cohorts) == 1 and not self._cohorts[0].over:
+            return self._step_together(self._cohorts[0], actions)
         over = [cohort for cohort in self._cohorts if cohort.over]
         if over and self._autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
@@ -166,6 +168,20 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             self._begin(_envs_of(over))
         info = self._inform([(cohort, of_cohort) for cohort, (_, of_cohort) in zip(playing, told, strict=True)])
         return self._observe(), rewards, ended, np.zeros(self.num_envs, np.bool_), info
+
+    def _step_together(
+        self, cohort: _Cohort, actions: NDArray[Any]
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """The same where all episodes began together, as most do: without sorting out whose is what."""
+        n = self.num_envs
+        rewards, told = self._score(cohort, self.task.scoring.check(actions, self._shape))
+        cohort.step += 1
+        over, everyone = cohort.over, np.ones(n, np.bool_)
+        if over and self._autoreset_mode is AutoresetMode.SAME_STEP:
+            info = self._inform([(cohort, told)])
+        else:
+            info = {**told, **{f"_{name}": everyone for name in told}}
+        return self._observe(), rewards, np.full(n, over), np.zeros(n, np.bool_), info
 
     def _score(self, cohort: _Cohort, answers: NDArray[Any]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
         """What a cohort's envs earn, and what they are told."""
@@ -212,6 +228,8 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         return info
 
     def _observe(self) -> Observation:
+        if len(self._cohorts) == 1:
+            return self._cohorts[0].observe()
         parts = [(cohort.envs, cohort.observe()) for cohort in self._cohorts]
 
         return {
