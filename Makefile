@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench bench-env clean
+.PHONY: demo test test-all test-lowest test-newest lint bench bench-env clean
 
 demo: .venv/installed
 	$(BIN)/flp demo
@@ -17,6 +17,10 @@ test: .venv/installed
 test-all: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dask,ray]'
 	$(BIN)/python -m pytest -q
+
+# Some of the tests with the lowest versions of all packages that pyproject.toml allows, and with the newest there are.
+test-lowest test-newest:
+	PYTHON=$(PYTHON) .ci/bounds $(@:test-%=%)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
