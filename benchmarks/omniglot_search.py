@@ -140,7 +140,9 @@ def search(outer_steps: int, jobs: int, folder: Path) -> list[dict[str, Any]]:
             for trial, path in zip(trials, paths, strict=True)
             if not path.exists()
         )
-        done.extend((trial, json.loads(path.read_text())) for trial, path in zip(trials, paths, strict=True))
+        done.extend(
+            (trial, json.loads(path.read_text(encoding="utf-8"))) for trial, path in zip(trials, paths, strict=True)
+        )
 
     def best(method: Method) -> Trial:
         return min(((trial, error(row)) for trial, row in done if trial.method is method), key=lambda pair: pair[1])[0]

@@ -47,7 +47,7 @@ def flp(folder, *arguments, code=0):
         [sys.executable, "-m", "flp_agents", *arguments],
         capture_output=True,
         cwd=folder,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(folder)])},
     )
     assert done.returncode == code, done.stderr
@@ -237,7 +237,7 @@ def test_digests_are_the_same_in_every_process(tmp_path):
         subprocess.run(
             [sys.executable, script],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": str(seed)},
         ).stdout

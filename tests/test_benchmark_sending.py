@@ -93,7 +93,7 @@ def test_what_a_script_defines_runs_in_its_processes_too(tmp_path):
     done = subprocess.run(
         [sys.executable, script, tmp_path],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr

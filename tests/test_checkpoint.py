@@ -331,7 +331,7 @@ def test_a_file_of_no_tensors_at_all(saved):
 
 
 def test_deep_nesting_is_one_clear_line(saved):
-    (saved / checkpoint.DESCRIPTION).write_text("[" * 100_000)
+    (saved / checkpoint.DESCRIPTION).write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(CheckpointError, match="nested more than"):
         checkpoint.load(saved)
     checkpoint.save(saved, LEARNERS[1], {})  # which reads it first

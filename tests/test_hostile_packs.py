@@ -22,7 +22,7 @@ HARMLESS = {
 def run_cases(folder: Path, way: str, first: int = 0, count: int = 0) -> dict[str, dict[str, object]]:
     """What came of each case, by its name."""
     command = [sys.executable, str(FUZZER), str(folder), way, str(first), str(count)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=280)
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert (ended.returncode, ended.stderr) == (0, ""), f"ended at {lines[-1:]}"
     return {case["case"]: result for case, result in zip(lines[::2], lines[1::2], strict=True)}

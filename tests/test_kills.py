@@ -106,7 +106,7 @@ class Training(Writer):
 
     def result(self, folder: Path) -> Any:
         saved = checkpoint.load(folder)
-        rows = [row.rpartition(",")[0] for row in (folder / FILE).read_text().splitlines()]
+        rows = [row.rpartition(",")[0] for row in (folder / FILE).read_text(encoding="utf-8").splitlines()]
         assert not list(folder.glob(".*"))
         return checkpoint.parameters_digest(saved.learner), saved.about["result"], rows
 

@@ -78,7 +78,7 @@ def test_who_waits_is_told_once_and_comes_next(tmp_path):
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, tmp_path / "lock"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, tmp_path / "lock"], stdout=subprocess.PIPE, encoding="utf-8"
     ) as other:
         assert other.stdout.readline() == "True\n"
         with pytest.raises(LockedElsewhere), file_lock(tmp_path / "lock"):

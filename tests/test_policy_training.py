@@ -222,7 +222,9 @@ def test_no_policy_of_another_process_is_replaced(tmp_path):
     with pytest.raises(PolicyError, match="holds a policy already"):
         second.run()
     kept = load_policy(tmp_path).about
-    (tmp_path / DESCRIPTION).write_text((tmp_path / DESCRIPTION).read_text().replace(kept.sha256, "0" * 64))
+    (tmp_path / DESCRIPTION).write_text(
+        (tmp_path / DESCRIPTION).read_text(encoding="utf-8").replace(kept.sha256, "0" * 64), encoding="utf-8"
+    )
     with pytest.raises(PolicyError, match="holds another policy, which is kept"):
         first.judge(episodes=1, seed=0)
     assert read_policy_description(tmp_path).sha256 == "0" * 64

@@ -113,7 +113,7 @@ def test_a_run_does_not_begin_over_one_that_has_begun_since(tmp_path: Path) -> N
 
 
 def test_a_damaged_checkpoint_may_be_begun_over(tmp_path: Path) -> None:
-    (tmp_path / checkpoint.DESCRIPTION).write_text("[" * 1000)
+    (tmp_path / checkpoint.DESCRIPTION).write_text("[" * 1000, encoding="utf-8")
     run = new_run(tmp_path)
     run.run()
     assert run.finished
@@ -145,7 +145,7 @@ def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_there(
         assert content(tmp_path) == before
     new_run(tmp_path, seed=1).run(stop_after_seconds=0.0)
     assert checkpoint.load(tmp_path).about["seed"] == 1
-    assert len((tmp_path / FILE).read_text().splitlines()) == 2
+    assert len((tmp_path / FILE).read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_new_run_killed_at_its_first_checkpoint_is_resumed_from_its_beginning(tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_a_new_run_killed_at_its_first_checkpoint_is_resumed_from_its_beginning(
     new_run(old).run()
     run = new_run(old, seed=1)
     run.save()  # and here it is killed: the metrics are still the old run's
-    assert len((old / FILE).read_text().splitlines()) == 4
+    assert len((old / FILE).read_text(encoding="utf-8").splitlines()) == 4
     TrainingRun.resume(old).run()
     new_run(new, seed=1).run()
     digests = [checkpoint.parameters_digest(checkpoint.load(folder).learner) for folder in (old, new)]
     assert digests[0] == digests[1]
-    assert len((old / FILE).read_text().splitlines()) == 4
+    assert len((old / FILE).read_text(encoding="utf-8").splitlines()) == 4
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_a_new_run_killed_at_its_first_checkpoint_is_resumed_from_its_beginning(
 def test_nothing_is_touched_before_every_number_is_checked(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / checkpoint.DESCRIPTION).write_text("an old run's")
-    (tmp_path / FILE).write_text("its rows")
+    (tmp_path / checkpoint.DESCRIPTION).write_text("an old run's", encoding="utf-8")
+    (tmp_path / FILE).write_text("its rows", encoding="utf-8")
     try:
         code = flp_train(tmp_path, "--overwrite", *options)
     except SystemExit as end:  # argparse's

@@ -117,6 +117,6 @@ def test_the_page_about_environments_runs_as_it_stands(tmp_path):
     search = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
     for command in (["evaluates.py"], train):
         done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=search, capture_output=True, text=True, check=False
+            [sys.executable, *command], cwd=tmp_path, env=search, capture_output=True, encoding="utf-8", check=False
         )
         assert done.returncode == 0, done.stderr

@@ -119,7 +119,7 @@ def _compiler(named: str | None) -> list[str]:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         raise NotBuilt(f"{command[0]} took longer than {_SECONDS} s") from None
     except OSError as error:
