@@ -232,7 +232,7 @@ def _shape(values: Any) -> tuple[int, ...] | None:
         level = [part for parts in level for part in parts]
         if not level:
             break
-    return shape
+    return None if any(isinstance(part, list) for part in level) else shape
 
 
 def _within(values: Any, least: float, most: float) -> bool:
