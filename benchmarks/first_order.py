@@ -31,7 +31,7 @@ def main() -> None:
             MetaTrainer(
                 learner,
                 flp_envs.make("FLPSine-Continual-v0", steps_per_function=8),
-                rates={"weights": 1e-4},
+                rates={**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-4},
                 meta_batch=4,
                 meta_gradient=strategy,
             )

@@ -59,7 +59,8 @@ def test_lifetimes_depend_on_seed_and_step_alone():
 def trainer(**options) -> Trainer:
     env = make("FLPSine-Continual-v0", num_functions=2, steps_per_function=4, batch_size=4, query_size=4)
     learner = build_learner("flp", env, get_preset("cpu", "flp", {"hidden_widths": (8, 8)}))
-    return MetaTrainer(learner, env, rates={"weights": 1e-2}, meta_batch=2, **options)
+    rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-2}
+    return MetaTrainer(learner, env, rates=rates, meta_batch=2, **options)
 
 
 def test_meta_training_on_device_data():

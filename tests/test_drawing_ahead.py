@@ -73,7 +73,8 @@ def test_meta_training_ends_at_the_same_bits():
             "cpu", "flp", {"channels": 4, "hidden_widths": (8,), "short_outer_steps": 0}, kind="images"
         )
         learner = build_learner("flp", env, settings, seed=1)
-        trainer = MetaTrainer(learner, env, rates={"weights": 1e-3}, meta_batch=2, draw_ahead=draw_ahead, seed=3)
+        rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-3}
+        trainer = MetaTrainer(learner, env, rates=rates, meta_batch=2, draw_ahead=draw_ahead, seed=3)
         for _ in range(2):
             trainer.step()
         progress, tensors = trainer.progress(), trainer.optimizer_tensors()

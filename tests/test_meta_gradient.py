@@ -120,7 +120,9 @@ def test_meta_training_goes_the_same_way_with_every_exact_strategy(learner):
         if isinstance(strategy, Truncated) or (isinstance(strategy, Reversible) and learner != "flp 2"):
             continue
         env = make("FLPSine-Continual-v0", num_functions=2, steps_per_function=4, batch_size=4, query_size=4)
-        trainer = MetaTrainer(LEARNERS[learner](), env, rates={"weights": 1e-2}, meta_batch=2, meta_gradient=strategy)
+        made = LEARNERS[learner]()
+        rates = {**dict.fromkeys(made.parameter_groups(), 0.0), "weights": 1e-2}
+        trainer = MetaTrainer(made, env, rates=rates, meta_batch=2, meta_gradient=strategy)
         curves[str(strategy)] = [trainer.step().query_loss for _ in range(12)]
     (first, *others) = curves.values()
     assert first[-1] != first[0]
@@ -230,3 +232,36 @@ def test_nothing_waits_for_the_device(strategy):
     learner, tensors = learner.to("meta"), EpisodeTensors(*(t.to("meta") for t in tensors))
     run_lifetime(learner, tensors, meta_gradient=strategy).query_loss.mean().backward()
     assert learner.coefficients[0].grad.shape == learner.coefficients[0].shape
+
+
+class Halving:
+    """Goes half of each inner step."""
+
+    def update(self, state, y):
+        after = super().update(state, y)
+        return after._replace(weights=tuple((a + b) / 2 for a, b in zip(state.weights, after.weights, strict=True)))
+
+
+class HalvingFLP(Halving, FLP):
+    pass
+
+
+class HalvingOML(Halving, OML):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"), [(HalvingFLP, SETTINGS), (HalvingOML, {"inner_rate": 0.02})], ids=["flp", "oml"]
+)
+@pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
+def test_a_subclass_that_learns_in_another_way_is_differentiated_as_it_learns(cls, options):
+    """The closed form that it inherits is that of its parent."""
+    episode = small_episode(n=2)
+    learner, parent = (of(NETWORK, 2, **options).double() for of in (cls, cls.__mro__[2]))
+    assert describe(learner).startswith("by autograd (Halving")
+    exact, got = (lived(learner, episode, strategy) for strategy in (Autograd(), Full()))
+    of_parent = lived(parent, episode, Full())
+    assert got[0] == pytest.approx(exact[0], rel=1e-12)
+    assert got[0] != pytest.approx(of_parent[0], rel=1e-3)
+    for name, gradient_of in exact[1].items():
+        assert torch.allclose(got[1][name], gradient_of, rtol=1e-9, atol=1e-12), name

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from flp_agents import FLP, Autograd, GradientBased, MetaTrainer, MetaTrainingDiverged, Network, run_lifetime
+from flp_agents.meta_trainer import UntrainedParameters
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes, seed_env
 
 SMALL = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
 RATES = {"weights": 1e-3, "inner_rates": 1e-3}
+# All groups of FLP.
+FROZEN = dict.fromkeys(("weights", "feedback", "coefficients", "strengths"), 0.0)
 
 
 def make_env(**options):
@@ -40,7 +43,7 @@ def test_a_step_is_adam_on_the_query_loss():
 def test_each_kind_of_meta_parameter_has_its_own_rate():
     learner = FLP(Network((3, 8, 8, 1)), 2, initial_coefficient=0.001)
     before = {name: p.detach().clone() for name, p in learner.named_parameters()}
-    trainer = make(learner=learner, rates={"coefficients": 1e-4, "strengths": 1e-2})
+    trainer = make(learner=learner, rates={**FROZEN, "coefficients": 1e-4, "strengths": 1e-2})
     trainer.step()
     change = {name: (p.detach() - before[name]).abs().max().item() for name, p in learner.named_parameters()}
     assert change["layers.weights.0"] == change["pathways.0.weights.0"] == 0.0
@@ -50,13 +53,42 @@ def test_each_kind_of_meta_parameter_has_its_own_rate():
 
 def test_frozen_groups_do_not_count_in_the_norm():
     learner = FLP(Network((3, 8, 8, 1)), 2, initial_coefficient=0.001)
-    result = make(learner=learner, rates={"strengths": 1e-2}, gradient_clip=0.0).step()
+    result = make(learner=learner, rates={**FROZEN, "strengths": 1e-2}, gradient_clip=0.0).step()
     assert result.gradient_norm == pytest.approx(sum(p.grad.item() ** 2 for p in learner.strengths) ** 0.5, rel=1e-5)
 
 
 def test_nothing_to_train_is_refused():
     with pytest.raises(InvalidSize, match="expected a learning rate above 0 for at least one of weights, inner_rates"):
-        make(rates={})
+        make(rates=dict.fromkeys(RATES, 0.0))
+
+
+def test_a_group_without_a_rate_is_an_error_that_names_it():
+    with pytest.raises(UntrainedParameters, match=r"no outer learning rate is given for inner_rates: .*--rate inn"):
+        make(rates={"weights": 1e-3})
+    with pytest.raises(UntrainedParameters, match="given for feedback, coefficients, strengths"):
+        make(learner=FLP(Network((3, 8, 1)), 1), rates={"weights": 1e-3})
+
+
+class Gained(FLP):
+    """Has a meta-parameter more, of no group or of two."""
+
+    def __init__(self, *arguments, groups=(), **keywords):
+        super().__init__(*arguments, **keywords)
+        self.gain, self.groups = torch.nn.Parameter(torch.ones(())), groups
+
+    def parameter_groups(self):
+        return {**super().parameter_groups(), **{name: [self.gain] for name in self.groups}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"), [((), "parameter gain is missing from"), (("a", "b"), "gain stands 2 times in")]
+)
+def test_a_parameter_belongs_to_one_group(groups, message):
+    rates = {**FROZEN, "weights": 1e-3, **dict.fromkeys(groups, 1e-3)}
+    with pytest.raises(UntrainedParameters, match=rf"{message} parameter_groups\(\) of Gained"):
+        make(learner=Gained(Network((3, 8, 1)), 1, groups=groups), rates=rates)
+    fine = Gained(Network((3, 8, 1)), 1, groups=("a",))
+    make(learner=fine, rates={**FROZEN, "weights": 1e-3, "a": 0.1})
 
 
 def test_training_mode_comes_back_after_evaluation():
@@ -169,8 +201,8 @@ def test_many_of_them_in_a_row_stop_the_run():
         ({"outer_steps": 0}, InvalidSize, "outer_steps must be"),
         ({"gradient_clip": -1.0}, InvalidSize, "gradient_clip must be"),
         ({"gradient_clip": float("nan")}, InvalidSize, "gradient_clip must be"),
-        ({"rates": {"weights": -1.0}}, InvalidSize, "rate of weights must be"),
-        ({"rates": {"weight": 1.0}}, InvalidChoice, "did you mean 'weights'"),
+        ({"rates": {**RATES, "weights": -1.0}}, InvalidSize, "rate of weights must be"),
+        ({"rates": {**RATES, "weight": 1.0}}, InvalidChoice, "did you mean 'weights'"),
         ({"schedule": "cosin"}, InvalidChoice, "did you mean 'cosine'"),
     ],
 )
@@ -195,6 +227,6 @@ def test_the_trunk_runs_once_and_the_query_once(monkeypatch):
 
     monkeypatch.setattr(learner.layers, "trunk", count_trunk)
     monkeypatch.setattr(learner, "predict", count_answers)
-    make(learner=learner, rates={"weights": 1e-3}, meta_gradient=Autograd()).step()
+    make(learner=learner, rates={**FROZEN, "weights": 1e-3}, meta_gradient=Autograd()).step()
     assert calls["trunk"] == 1
     assert calls["answers"] == [4] * 6 + [8]

@@ -236,7 +236,8 @@ def evaluated(seed):
 def trained(seed):
     learner = FLP(NETWORK)
     env = flp_envs.make("FLPSine-IID-v0", **SMALL_SINE)
-    trainer = MetaTrainer(learner, env, rates={"weights": 1e-3}, seed=seed, device_data=True)
+    rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-3}
+    trainer = MetaTrainer(learner, env, rates=rates, seed=seed, device_data=True)
     return np.array([trainer.step().query_loss])
 
 

@@ -4,6 +4,7 @@ from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.bundled import bundled_checkpoints, load_bundled
 from flp_agents.checkpoint import Checkpoint, CheckpointError
+from flp_agents.checkpoint import load as load_checkpoint
 from flp_agents.conformance import check_learner
 from flp_agents.evaluation import Evaluation, evaluate
 from flp_agents.factory import LEARNERS, build_learner
@@ -34,6 +35,7 @@ from flp_agents.policies import Policy, PolicyLearner
 from flp_agents.presets import PRESETS, Preset, get_preset
 from flp_agents.registry import learner_names, register_learner
 from flp_agents.report.page import write_report
+from flp_agents.saved_trainers import save_checkpoint
 
 __all__ = [
     "FLP",
@@ -78,6 +80,7 @@ __all__ = [
     "get_preset",
     "learner_names",
     "load_bundled",
+    "load_checkpoint",
     "load_plugins",
     "read_plan",
     "register_class",
@@ -85,5 +88,6 @@ __all__ = [
     "register_rule",
     "run_benchmark",
     "run_lifetime",
+    "save_checkpoint",
     "write_report",
 ]

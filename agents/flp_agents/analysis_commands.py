@@ -17,7 +17,7 @@ from flp_agents import bundled
 from flp_agents.analysis import analyse as analyse_learner
 from flp_agents.analysis.figures import draw_analyses, png_of
 from flp_agents.analysis.tables import Analysed, csv_of, summary_of, tables_of
-from flp_agents.commands import env_for, load_for_use, prepare_torch
+from flp_agents.commands import env_for, env_of, load_for_use, prepare_torch
 from flp_agents.learner import Learner
 from flp_datasets.errors import FLPError, check_at_least
 from flp_datasets.files import write_atomically
@@ -70,7 +70,7 @@ def _envs(
     Raises:
         DifferentEpisodes: if the checkpoints' env options differ.
     """
-    options.env = options.env or loaded[0][2]["env"]
+    options.env = options.env or env_of(loaded[0][2])
     made = [env_for(learner, about, options, split=options.split) for _, learner, about in loaded]
     wanted = [env.spec.kwargs if env.spec else {} for _, env in made]
     for (name, _, _), kwargs in zip(loaded, wanted, strict=True):

@@ -106,8 +106,11 @@ def _name_of(cls: type[Any]) -> str:
     if _BUILT_IN.get(cls.__name__) is cls:
         return cls.__name__
     name = plugins.class_name(cls)
-    if plugins.registered_class(name) is cls:
+    registered = plugins.registered_class(name)
+    if registered is cls:
         return name
+    if registered is not None:
+        raise CheckpointError(f"cannot save {cls.__name__}: its class was defined anew since: build the learner again")
     how = "@flp_agents.register_learner(NAME)" if issubclass(cls, Learner) else "@flp_agents.register_class"
     raise CheckpointError(f"cannot save {cls.__name__}: decorate it with {how}, so that a checkpoint may name it")
 

@@ -147,6 +147,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_shared(command)
     _add_env_options(command)
+    command.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        metavar="NAME=RATE",
+        help="outer learning rate of a kind of meta-parameter that has no field below; may be repeated",
+    )
     _add_preset_fields(command)
 
     command = _add(commands, "evaluate", "score a meta-trained learner on fresh meta-test episodes", "evaluate")

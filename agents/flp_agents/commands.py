@@ -103,6 +103,7 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
         start = ["flp"] if world == 1 else ["torchrun", "--nproc-per-node", str(world), "-m", "flp_agents"]
         resume = [*start, "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
         resume += [] if device == "cpu" else ["--device", options.device]
+        resume += [word for plugin in options.plugin for word in ("--plugin", plugin)]
         print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
         return 130 if interrupted else 0
     print(result_in_words(run.seconds, result))
@@ -120,8 +121,17 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
         command=typed_command(options.arguments),
         train_on=options.train_on or "meta-train",
         evaluate_on=options.evaluate_on,
+        plugins=options.plugin,
+        rates=_rates(options.rate),
     )
-    folder = Path(options.output or f"runs/{plan.env}-{plan.learner}-{plan.preset}-{plan.seed}")
+    given = _preset_overrides(options)
+    for name in factory.unread_fields(given, plan.learner, plan.make_env("meta-train"), plan.settings, plan.seed):
+        raise FLPError(
+            f"--{name.replace('_', '-')} makes no difference to {plan.learner} on {plan.env}, which does not read it: "
+            "leave it out"
+        )
+    env_name = plugins.without_module(plan.env)
+    folder = Path(options.output or f"runs/{env_name}-{plan.learner}-{plan.preset}-{plan.seed}")
     if (folder / checkpoint.DESCRIPTION).exists() and not options.overwrite:
         raise FLPError(f"{folder} holds a run already: go on with --resume {folder}, or use --overwrite")
     return TrainingRun(plan, folder, device=device, processes=processes)
@@ -131,11 +141,25 @@ def _resume(options: argparse.Namespace, device: str, processes: Processes) -> T
     named = ("env", "learner", "preset", "output", "seed", "train_on", "evaluate_on")
     given = [name for name in named if getattr(options, name) is not None]
     given += _preset_overrides(options)
-    given += [name for name in ("env_option", "overwrite") if getattr(options, name)]
+    given += [name for name in ("env_option", "rate", "overwrite") if getattr(options, name)]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise FLPError(f"--resume goes on with the settings it finds: leave out {names}")
     return TrainingRun.resume(Path(options.resume), device=device, processes=processes)
+
+
+def _rates(pairs: Sequence[str]) -> dict[str, float]:
+    """``["gains=1e-3", ...]`` as ``--rate`` gave them."""
+    rates: dict[str, float] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if hasattr(presets.Preset, f"rate_{name}"):
+            raise FLPError(f"--rate {name}: use --rate-{name.replace('_', '-')}")
+        try:
+            rates[name] = float(text)
+        except ValueError:
+            raise FLPError(f"--rate: expected NAME=RATE, such as gains=1e-3, got {pair!r}") from None
+    return rates
 
 
 def _preset_overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -149,6 +173,10 @@ def typed_command(arguments: Sequence[str]) -> str:
     for argument in arguments:
         if kept and kept[-1] in ("--output", "--data-root"):
             kept.pop()
+        elif kept and kept[-1] == "--plugin":
+            kept.append(plugins.shareable(argument))
+        elif argument.startswith("--plugin="):
+            kept.append(f"--plugin={plugins.shareable(argument.partition('=')[2])}")
         elif not argument.startswith(("--output=", "--data-root=")):
             kept.append(argument)
     return spelt(shlex.join(["flp", *kept]))
@@ -252,30 +280,41 @@ def prepare_torch(device: str, threads: int | None, *, large: bool = False) -> s
 def load_for_use(name: str, device: str) -> tuple[Learner[Any], dict[str, Any]]:
     """The learner of a bundled checkpoint or a folder, and what was said of it."""
     saved = checkpoint.load(find_checkpoint(name))
-    for key in ("env", "env_options", "learner"):
-        if key not in saved.about:
-            raise checkpoint.CheckpointError(f"checkpoint {name} does not say its {key}: it was not saved by flp train")
-    return saved.learner.to(device), saved.about
+    unsaid = {"env": "", "env_options": {}, "learner": factory.learner_name(saved.learner)}
+    return saved.learner.to(device), {**unsaid, **saved.about}
 
 
 def env_for(
     learner: Learner[Any], about: Mapping[str, Any], options: argparse.Namespace, **more: Any
 ) -> tuple[str, gym.Env[Any, Any]]:
     """The env that a checkpoint is to be used on, and its id; refused if it is not what it was meta-trained for."""
-    wanted = options.env or about["env"]
-    of_split = presets.preset_split_options(about.get("preset", ""), wanted, more["split"])
+    wanted = options.env or env_of(about)
+    trained_on = plugins.without_module(about["env"])
+    of_split = presets.preset_split_options(about.get("preset", ""), plugins.without_module(wanted), more["split"])
     # Another family's options mean nothing here.
-    family, of_about = (env_id.rpartition(":")[2].split("-")[0] for env_id in (wanted, about["env"]))
+    family, of_about = (plugins.without_module(env_id).split("-")[0] for env_id in (wanted, trained_on))
     of_run = about["env_options"] if family == of_about else {}
     env = flp_envs.make(wanted, **more, **{**of_split, **of_run, **env_options(options)})
     env_id = env.spec.id if env.spec else str(options.env)
-    if env_id != about["env"] and not options.transfer:
+    if env_id != trained_on and trained_on and not options.transfer:
         raise checkpoint.CheckpointError(
-            f"the checkpoint was meta-trained on {about['env']}, not on {env_id}: add --transfer to use it there"
+            f"the checkpoint was meta-trained on {trained_on}, not on {env_id}: add --transfer to use it there"
         )
     learner.holds_to_range = not options.transfer
     learner.fitted_to(env)
     return env_id, env
+
+
+def env_of(about: Mapping[str, Any]) -> str:
+    """The id of the environment that a checkpoint was meta-trained on.
+
+    Raises:
+        CheckpointError: if it does not say it.
+        PluginError: if a plug-in has to bring it first, which is named.
+    """
+    if not about["env"]:
+        raise checkpoint.CheckpointError("the checkpoint does not say its env: name it with --env")
+    return plugins.recorded_env(about["env"], about.get("plugins", ()))
 
 
 def env_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from functools import cache, partial
 from typing import Any, cast
@@ -22,7 +22,7 @@ from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
-from flp_agents.presets import Preset, get_preset
+from flp_agents.presets import OUTER_FIELDS, Preset, get_preset
 from flp_datasets.errors import FLPError, InvalidSize, check_choice
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
@@ -178,6 +178,14 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
     return learner
 
 
+def learner_name(learner: Learner[Any]) -> str:
+    """What a learner's class is registered as, or the name of the class."""
+    if type(learner) is FLP:
+        return "feature-reuse" if learner.settings["plastic_layers"] == 1 else "flp"
+    names = {"gradient-based": GradientBased, "oml": OML, **plugins.LEARNERS}
+    return next((name for name, builder in names.items() if builder is type(learner)), type(learner).__name__)
+
+
 def build_registered(
     name: str, builder: Callable[..., Any], env: gym.Env[Any, Any], preset: Preset | None = None, seed: int = 0
 ) -> Any:
@@ -214,6 +222,40 @@ def build_registered(
         "feedback": lambda: _feedback(settings()),
     }
     return plugins.call(builder, offered, ("env", "seed"))
+
+
+def unread_fields(
+    names: Collection[str], learner: str, env: gym.Env[Any, Any], preset: Preset, seed: int = 0
+) -> list[str]:
+    """Those of some fields of a preset that make no difference to a learner in an environment.
+
+    Args:
+        names: of the fields.
+        learner: its name.
+        env: of the learner.
+        preset: with those fields.
+        seed: of the learner.
+
+    Raises:
+        FLPError: if the learner cannot be built.
+    """
+    if not set(names) - OUTER_FIELDS:
+        return []
+    watched = _Watched(preset)
+    groups = build_learner(learner, env, cast("Preset", watched), seed).parameter_groups()
+    read = {*OUTER_FIELDS, *watched.read, *(f"rate_{group}" for group in groups)}
+    return [name for name in names if name not in read]
+
+
+class _Watched:
+    """A preset that notes which of its fields are read."""
+
+    def __init__(self, preset: Preset) -> None:
+        self._preset, self.read = preset, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.read.add(name)
+        return getattr(self._preset, name)
 
 
 def _objective(env: gym.Env[Any, Any], preset: Preset) -> Objective:

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from flp_agents.chain import gradient as chain_gradient
+from flp_agents.chain.description import ChainTensors, Form
 from flp_agents.chain.gradient import Keep, NotCovered
 from flp_agents.learner import Learner
 from flp_datasets.errors import FLPError, InvalidSize, check_at_least
@@ -225,7 +226,7 @@ def not_covered(learner: Learner[Any]) -> str | None:
     """Why a learner has no meta-gradient in closed form, or none if it has."""
     try:
         with torch.random.fork_rng(devices=[]):  # some draw at birth; asking must not change what comes next
-            learner.plastic_chain(learner.init(1))
+            _plastic_chain(learner, learner.init(1))
     except NotCovered as reason:
         return str(reason)
     return None
@@ -233,7 +234,7 @@ def not_covered(learner: Learner[Any]) -> str | None:
 
 def describe(learner: Learner[Any]) -> str:
     """How a learner's meta-gradient is computed here, in a few words."""
-    if learner.first_order:
+    if _to_first_order(learner):
         return "to first order, without a graph of the lifetime"
     reason = not_covered(learner)
     if reason is not None:
@@ -242,11 +243,41 @@ def describe(learner: Learner[Any]) -> str:
     return f"in closed form, {chain_gradient.engine_name(parameter.device, parameter.dtype)}"
 
 
+# What a closed form does in one go.
+_INNER_STEP = ("predict", "update", "settle", "_after_feedback")
+
+
+def _overridden(learner: Learner[Any], closed_form: str) -> str | None:
+    """The part of an inner step that a subclass does in another way than the closed form that it inherits, if any."""
+    order = type(learner).__mro__
+    first = {
+        name: next((place for place, cls in enumerate(order) if name in vars(cls)), len(order))
+        for name in (*_INNER_STEP, closed_form)
+    }
+    return next((name for name in _INNER_STEP if first[name] < first[closed_form]), None)
+
+
+def _plastic_chain(learner: Learner[Any], state: Any) -> tuple[Form, ChainTensors]:
+    """The learner as a plastic chain.
+
+    Raises:
+        NotCovered: if it is not one, or is a subclass of one that learns in another way.
+    """
+    described = learner.plastic_chain(state)
+    if (name := _overridden(learner, "plastic_chain")) is not None:
+        raise NotCovered(f"{type(learner).__name__} has its own {name}(), and no plastic_chain()", surprising=True)
+    return described
+
+
+def _to_first_order(learner: Learner[Any]) -> bool:
+    return learner.first_order and _overridden(learner, "live_to_first_order") is None
+
+
 def _encoded(
     learner: Learner[Any], support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Nothing comes back to the support's features of what learns to first order."""
-    if not learner.first_order or not torch.is_grad_enabled():
+    if not _to_first_order(learner) or not torch.is_grad_enabled():
         return _encoded_together(support, query, encode)
     with torch.no_grad():
         features = learner.encode(support)
@@ -276,10 +307,10 @@ def _in_closed_form(
     otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any],
 ) -> Any:
     """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
-    if learner.first_order and torch.is_grad_enabled():
+    if _to_first_order(learner) and torch.is_grad_enabled():
         return learner.live_to_first_order(state, features, targets)
     try:
-        form, tensors = learner.plastic_chain(state)
+        form, tensors = _plastic_chain(learner, state)
     except NotCovered as reason:
         if reason.surprising and torch.is_grad_enabled():
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)

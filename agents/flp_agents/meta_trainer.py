@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import secrets
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import gymnasium as gym
 import torch
@@ -26,9 +31,17 @@ from flp_datasets.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
+if TYPE_CHECKING:
+    from flp_agents.run_folder import RunFolder
+    from flp_agents.training_plan import Plan
+
 SCHEDULES = ("constant", "cosine")
 # What Adam keeps for each meta-parameter that it has moved.
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+
+
+class UntrainedParameters(FLPError, ValueError):
+    """Meta-parameters for which nobody says how they are trained."""
 
 
 class MetaTrainingDiverged(FLPError, RuntimeError):
@@ -39,8 +52,12 @@ class InvalidState(FLPError, ValueError):
     """A trainer's state that does not belong to this trainer; the text names the part."""
 
 
-class TrainerProgress(TypedDict):
-    """How far a trainer is, besides tensors."""
+class _Patience(TypedDict, total=False):
+    patience: int
+
+
+class TrainerProgress(_Patience):
+    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience."""
 
     step_count: int
     skipped_total: int
@@ -73,7 +90,7 @@ class MetaTrainer(ShowsOptions):
     Args:
         learner: whose meta-parameters are trained, in place.
         env: draws the lifetimes; any env that speaks the episode protocol, wrapped or not.
-        rates: outer learning rate for each of ``learner.parameter_groups()``; 0 freezes a group.
+        rates: outer learning rate for every one of ``learner.parameter_groups()``; 0 freezes a group.
         meta_batch: lifetimes for each outer step.
         gradient_clip: largest norm of the gradient of all meta-parameters together; 0: no clipping.
         schedule: "constant", or "cosine": from the full rate at the first outer step to 1 % at the last.
@@ -91,6 +108,8 @@ class MetaTrainer(ShowsOptions):
         patience: outer steps in a row that may be skipped before the run stops.
 
     Raises:
+        UntrainedParameters: for a kind of meta-parameter without a rate, or a parameter that belongs to no kind, or to
+            two.
         InvalidChoice: for a rate of a kind of meta-parameter that the learner has not, or an unknown schedule.
         InvalidSize: for sizes out of range.
     """
@@ -125,12 +144,15 @@ class MetaTrainer(ShowsOptions):
         self.patience = check_at_least("patience", patience, 1)
         self.schedule = check_choice("schedule", schedule, SCHEDULES)
         self.gradient_clip = check_number("gradient_clip", gradient_clip, least=0)
-        groups = learner.parameter_groups()
+        groups = _checked_groups(learner)
         for name in rates:
             check_choice("group of meta-parameters", name, groups)
-        self.rates = {
-            name: check_number(f"the outer learning rate of {name}", rates.get(name, 0.0), least=0) for name in groups
-        }
+        if missing := [name for name in groups if name not in rates]:
+            raise UntrainedParameters(
+                f"no outer learning rate is given for {', '.join(missing)}: add it to rates, such as "
+                f"{{{missing[0]!r}: 1e-3}} (flp train: --rate {missing[0]}=1e-3); 0 freezes"
+            )
+        self.rates = {name: check_number(f"the outer learning rate of {name}", rates[name], least=0) for name in groups}
         if not any(self.rates.values()):
             raise InvalidSize(f"expected a learning rate above 0 for at least one of {', '.join(groups)}")
         self.optimizer = torch.optim.Adam(
@@ -142,8 +164,13 @@ class MetaTrainer(ShowsOptions):
         )
         self.device_data, self.seed = device_data, check_seed(seed)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.cuda_graph = cuda_graph
         self._graphed = GraphedGradient(self._one_share, list(learner.parameters())) if cuda_graph else None
         self.step_count = 0
+        self.seconds = 0.0
+        # Tells it from others that begin alike, and where it was saved.
+        self.run = secrets.token_hex(8)
+        self.places: dict[Path, RunFolder] = {}
         self.skipped_total = 0
         self._skipped_in_a_row = 0
         seed_env(env, seed)
@@ -159,6 +186,8 @@ class MetaTrainer(ShowsOptions):
         self.pause()
         self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
         self._share = self.processes.share(meta_batch)
+        # Of the run on disk that it goes on with, if it does.
+        self.plan: Plan | None = None
 
     def pause(self) -> None:
         """Gives the env back: what was drawn ahead of it is forgotten, and will be drawn again."""
@@ -191,6 +220,7 @@ class MetaTrainer(ShowsOptions):
 
     def step_on(self, episode: Episode | EpisodeTensors) -> OuterStep:
         """The same on given episodes."""
+        began = time.monotonic()
         self.learner.train()
         if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
             self.optimizer.state.clear()
@@ -207,6 +237,7 @@ class MetaTrainer(ShowsOptions):
             self.skipped_total += 1
             self._skipped_in_a_row += 1
         self.step_count += 1
+        self.seconds += time.monotonic() - began
         if self._skipped_in_a_row >= self.patience:
             raise MetaTrainingDiverged(
                 f"the query loss or its gradient was not finite in {self._skipped_in_a_row} outer steps in a row, "
@@ -240,6 +271,52 @@ class MetaTrainer(ShowsOptions):
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes a checkpoint as ``flp train`` does: it can be evaluated, exported and resumed, here or there.
+
+        The environment is recorded by its id and keyword arguments. Where these do not describe it, as it has no id or
+        is wrapped, it must be given again, to :meth:`resume` or with ``flp evaluate --env``.
+
+        Args:
+            folder: where to; created if need be. What this trainer saved there before is replaced atomically.
+            overwrite: whether to replace the checkpoint of another one as well.
+
+        Raises:
+            CheckpointError: if the folder holds another trainer's checkpoint or cannot be written to, or if the learner
+                or one of its parts is of a class that is not registered.
+        """
+        from flp_agents import saved_trainers  # which are made of trainers
+
+        if not self.processes.writes:
+            return
+        place = Path(folder).resolve()
+        saved_trainers.save_trainer(self, place, overwrite=overwrite)
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | os.PathLike[str],
+        env: gym.Env[Any, Any] | None = None,
+        *,
+        device: str = "cpu",
+        processes: Processes = Processes(),
+    ) -> MetaTrainer:
+        """Continues with what :meth:`save` or ``flp train`` has saved, to the bit; torch's random state is set too.
+
+        Args:
+            folder: of the checkpoint.
+            env: that draws the lifetimes, with the random state that was saved; by default made by the recorded id.
+            device: where the tensors live.
+            processes: with whom the meta-batch is shared.
+
+        Raises:
+            CheckpointError: if there is no checkpoint, or one for inference only, or one that does not say its
+                environment; or if the run has not come to its full lifetimes yet.
+        """
+        from flp_agents import saved_trainers
+
+        return saved_trainers.resume_trainer(folder, env, device=device, processes=processes)
+
     def progress(self) -> dict[str, Any]:
         """All but tensors that continuing needs, fit for JSON."""
         ahead = self._ahead
@@ -248,6 +325,7 @@ class MetaTrainer(ShowsOptions):
             "step_count": self.step_count,
             "skipped_total": self.skipped_total,
             "skipped_in_a_row": self._skipped_in_a_row,
+            "patience": self.patience,
             "random_state": random_state,
         }
 
@@ -272,6 +350,7 @@ class MetaTrainer(ShowsOptions):
             known = fit("progress", progress, TrainerProgress)
             for name in ("step_count", "skipped_total", "skipped_in_a_row"):
                 check_at_least(f"progress.{name}", known[name], 0)
+            patience = check_at_least("progress.patience", known.get("patience", self.patience), 1)
         except (WrongValue, InvalidSize) as error:
             raise InvalidState(str(error)) from None
         parameters = {name: p for name, p in self.learner.named_parameters() if p in set(self._parameters)}
@@ -282,7 +361,7 @@ class MetaTrainer(ShowsOptions):
         except Exception:  # whatever NumPy says of a state that is none
             raise InvalidState("progress.random_state is not the state of the environment's random numbers") from None
         self.step_count, self.skipped_total = known["step_count"], known["skipped_total"]
-        self._skipped_in_a_row = known["skipped_in_a_row"]
+        self._skipped_in_a_row, self.patience = known["skipped_in_a_row"], patience
         self.optimizer.state.clear()
         for key, value in tensors.items():
             name, _, field = key.rpartition("/")
@@ -312,3 +391,22 @@ def _check_moments(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Pa
     for name, found in of_each.items():
         if found != _MOMENTS:
             raise InvalidState(f"the optimizer's tensors lack {name}/{min(_MOMENTS - found)}")
+
+
+def _checked_groups(learner: Learner[Any]) -> Mapping[str, list[nn.Parameter]]:
+    """The meta-parameters by kind.
+
+    Raises:
+        UntrainedParameters: unless each of them belongs to one kind.
+    """
+    groups = learner.parameter_groups()
+    counts = Counter(id(parameter) for parameters in groups.values() for parameter in parameters)
+    for name, parameter in learner.named_parameters():
+        count = counts[id(parameter)]
+        if count > 1 or (count == 0 and parameter.requires_grad):
+            where = f"stands {count} times in" if count else "is missing from"
+            raise UntrainedParameters(
+                f"the parameter {name} {where} parameter_groups() of {type(learner).__name__}: each belongs to one "
+                "group, unless requires_grad is False"
+            )
+    return groups

@@ -247,6 +247,11 @@ def recorded_env(env_id: str, plugins: Iterable[str]) -> str:
     return bare
 
 
+def shareable(plugin: str) -> str:
+    """A plug-in's name as others may read it: folders of this machine are nobody else's business."""
+    return Path(plugin).name if Path(plugin).is_absolute() else plugin
+
+
 def give_again(plugins: Iterable[str]) -> str:
     """What to do where something of a plug-in is missing."""
     named = [name for name in dict.fromkeys(plugins) if name]

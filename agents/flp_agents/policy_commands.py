@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flp_agents.commands import env_options, named_values, prepare_torch, result_in_words, typed_command
+from flp_agents.plugins import without_module
 from flp_agents.policy_training import PolicyPlan, PolicyTraining
 from flp_agents.progress import show_steps
 from flp_agents.training import FINAL_SEED
@@ -27,8 +28,10 @@ def train_sb3(options: argparse.Namespace) -> int:
         seed=options.seed or 0,
         command=typed_command(options.arguments),
         evaluate_on=split_to_evaluate_on(options.env, named, options.evaluate_on),
+        plugins=options.plugin,
     )
-    training = PolicyTraining(plan, Path(options.output or f"runs/{plan.env}-{plan.algorithm}-{plan.seed}"))
+    env_name = without_module(plan.env)
+    training = PolicyTraining(plan, Path(options.output or f"runs/{env_name}-{plan.algorithm}-{plan.seed}"))
     print(f"training {plan.algorithm} on {plan.env}, seed {plan.seed}, into {training.folder}")
     # Until the evaluation is written as well.
     with training.held():

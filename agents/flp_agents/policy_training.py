@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import flp_envs
 from flp_agents.evaluation import evaluate
 from flp_agents.objective import IncompatibleSpaces, objective_of
+from flp_agents.plugins import shareable
 from flp_agents.policies import PolicyLearner
 from flp_agents.policy_networks import MemorylessPolicy, MemoryPolicy
 from flp_agents.run_folder import HeldFolder
@@ -89,6 +90,7 @@ class PolicyPlan:
         seed: of weights, exploration and episodes.
         command: that asks for it.
         evaluate_on: the split that the trained policy is evaluated on.
+        plugins: files and modules that were loaded for it, as they were named.
     """
 
     algorithm: str
@@ -99,6 +101,7 @@ class PolicyPlan:
     seed: int
     command: str = ""
     evaluate_on: str = "meta-val"
+    plugins: Sequence[str] = ()
 
     def make_env(self, split: str, *, training: bool = False) -> gym.Env[Any, Any]:
         """The environment on one split."""
@@ -239,6 +242,7 @@ class PolicyTraining(ShowsOptions):
             threads=torch.get_num_threads(),
             versions={"python": platform.python_version(), **{d: metadata.version(d) for d in _DISTRIBUTIONS}},
             result=result,
+            plugins=[shareable(plugin) for plugin in plan.plugins],
         )
 
 

@@ -118,6 +118,16 @@ class Preset:
             object.__setattr__(self, of.name, _checked(of, getattr(self, of.name)))
         for name, valid in CHOICES.items():
             check_choice(name, getattr(self, name), valid)
+        if self.gradient_steps and self.meta_gradient in ("full", "autograd"):
+            raise InvalidSize(
+                f"gradient_steps are of checkpointed, reversible and truncated: meta_gradient {self.meta_gradient} has "
+                f"none, got {self.gradient_steps}"
+            )
+
+
+# Of the outer loop, which is the same for all learners; but for the rates, one for each kind of meta-parameter.
+_NAMES = [f.name for f in fields(Preset)]
+OUTER_FIELDS = frozenset(name for name in _NAMES[_NAMES.index("outer_steps") :] if not name.startswith("rate_"))
 
 
 def _checked(of: Field[Any], value: Any) -> Any:

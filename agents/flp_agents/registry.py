@@ -197,7 +197,7 @@ def check_split(name: str, env_id: str, split: str) -> None:
 
 def _refuse_leak_of(name: str, of_checkpoint: str, env_id: str, split: str) -> None:
     about = checkpoint.read_description(bundled.find_checkpoint(of_checkpoint))["about"]
-    refuse_leak(name, {"env": about.get("env", env_id), "split": split_trained_on(about)}, env_id, split)
+    refuse_leak(name, {"env": about.get("env") or env_id, "split": split_trained_on(about)}, env_id, split)
 
 
 def refuse_leak(name: str, trained_on: Mapping[str, Any], env_id: str, split: str) -> None:
@@ -217,7 +217,7 @@ def refuse_leak(name: str, trained_on: Mapping[str, Any], env_id: str, split: st
 
 def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
     saved = checkpoint.load(bundled.find_checkpoint(name))
-    about = saved.about
+    about = {"env": "", **saved.about}
     return Contender(
         as_learner(saved.learner, env),
         bundled.title(about),

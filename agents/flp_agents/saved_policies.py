@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class PolicyDescription:
         versions: of what it was made with.
         result: its score, if it was evaluated, and on which split.
         sha256: of ``model.zip``.
+        plugins: files and modules that were loaded for it, as they were named.
     """
 
     algorithm: str
@@ -62,6 +63,7 @@ class PolicyDescription:
     result: Mapping[str, Any] | None = None
     split: str = SPLIT
     sha256: str = ""
+    plugins: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def read_policy_description(folder: Path) -> PolicyDescription:
         missing=f"no policy at {folder}: expected {DESCRIPTION} and {MODEL} in it, as flp train-sb3 writes",
         damaged="train the policy again",
     )
+    content = {"plugins": (), **content}  # policies of before there were plug-ins have none
     kinds = argument_types(PolicyDescription)
     try:
         about = PolicyDescription(

@@ -19,21 +19,26 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from flp_agents import checkpoint
 from flp_agents.checkpoint import CheckpointError
 from flp_agents.evaluation import evaluate
 from flp_agents.factory import build_learner
 from flp_agents.learner import Learner
-from flp_agents.meta_gradient import STRATEGIES, describe
-from flp_agents.meta_trainer import InvalidState, MetaTrainer, OuterStep
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces
+from flp_agents.meta_trainer import OuterStep
+from flp_agents.objective import IncompatibleSpaces
 from flp_agents.precision import usable_precision
-from flp_agents.presets import Preset
 from flp_agents.processes import Processes
 from flp_agents.run_folder import RunFolder
 from flp_agents.run_metrics import FILE, RunMetrics
-from flp_agents.run_progress import checked_progress, random_state, take_over
-from flp_agents.training_plan import Plan
+from flp_agents.run_progress import take_over
+from flp_agents.saved_trainers import (
+    check_same_data,
+    load_resumable,
+    make_trainer,
+    restore,
+    set_precision,
+    state_of,
+)
+from flp_agents.training_plan import NO_PRESET, Plan
 from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize, check_number
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import ProtocolError, draw_episodes, seed_env
@@ -56,12 +61,21 @@ class TrainingRun(ShowsOptions):
         folder: where to; created if need be.
         device: where the tensors live.
         processes: with whom the meta-batch is shared; one of them writes.
+        learner: to be trained on; by default the plan's, at its initialisation.
 
     Attributes:
         notes: what of the plan could not be done, and what is done instead, a line each.
     """
 
-    def __init__(self, plan: Plan, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        processes: Processes = Processes(),
+        learner: Learner[Any] | None = None,
+    ) -> None:
         self.plan, self.folder, self.processes = plan, folder, processes
         # Two runs of one plan begin alike: their checkpoints are told apart by this.
         self._place, self._id = RunFolder(folder), secrets.token_hex(8)
@@ -77,14 +91,11 @@ class TrainingRun(ShowsOptions):
             )
             self.plan = plan = replace(plan, settings=replace(plan.settings, short_outer_steps=0))
         self._data = data_of(env) or None
-        self.learner: Learner[Any] = build_learner(plan.learner, env, plan.settings, plan.seed).to(device)
-        if plan.settings.precision == "tf32":
-            torch.set_float32_matmul_precision("high")
-        precision = "bfloat16" if plan.settings.precision == "bfloat16" else "float32"
-        self.learner.set_precision(precision)
+        self.learner = (learner or build_learner(plan.learner, env, plan.settings, plan.seed)).to(device)
+        precision = set_precision(self.learner, plan.settings.precision)
         if usable_precision(precision, torch.device(device)) != precision:
             self.notes.append(f"this processor has no instructions for {precision}: all products are in float32")
-        self.trainer = make_trainer(self.learner, env, plan.settings, plan.seed, processes)
+        self.trainer = make_trainer(self.learner, env, plan.settings, plan.seed, processes, plan.rates)
         self._full_lifetime = True
         # Before anything is written.
         for phase in {plan.settings.short_outer_steps == 0, True}:
@@ -98,31 +109,20 @@ class TrainingRun(ShowsOptions):
         Raises:
             CheckpointError: if there is none, or if it was saved for use only.
         """
-        saved = checkpoint.load(folder)
-        if saved.progress is None:
-            raise CheckpointError(f"checkpoint {folder} holds no training state: it can be evaluated, not resumed")
-        plan = Plan.from_json(saved.about)
+        saved, plan, progress = load_resumable(folder)
+        # What a program made is not what a preset makes.
+        learner = saved.learner if plan.preset == NO_PRESET else None
         try:
-            run = cls(plan, folder, device=device, processes=processes)
+            run = cls(plan, folder, device=device, processes=processes, learner=learner)
         except (InvalidChoice, InvalidSize, IncompatibleSpaces, ProtocolError) as error:
             raise CheckpointError(
                 f"checkpoint {folder}: about.env, env_options, learner or settings do not fit: {error}"
             ) from None
-        if saved.about.get("data", run._data) != run._data:
-            raise CheckpointError(
-                f"checkpoint {folder} was meta-trained on other data, {saved.about['data']}, than {run._data}: "
-                "name the data_root that holds them, or begin a new run"
-            )
-        progress = checked_progress(saved.progress, folder)
+        check_same_data(folder, saved, run._data)
         run._place, run._id = RunFolder(folder, read=saved.digest), progress.get("run", run._id)
         take_over(run.learner, saved.learner, folder)
         run._enter_phase(full=progress["full_lifetime"])
-        try:
-            run.trainer.restore(progress, saved.optimizer)
-        except InvalidState as error:
-            raise CheckpointError(f"checkpoint {folder}: {error}") from None
-        run.seconds = float(progress["seconds"])
-        torch.set_rng_state(random_state(progress))
+        run.seconds = restore(folder, run.trainer, progress, saved.optimizer)
         return run
 
     @property
@@ -138,19 +138,9 @@ class TrainingRun(ShowsOptions):
         """
         if not self.processes.writes:
             return
-        progress = {
-            **self.trainer.progress(),
-            "seconds": self.seconds,
-            "full_lifetime": self._full_lifetime,
-            "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
-            "run": self._id,
-        }
-        self._place.save(
-            self.learner,
-            self._about(),
-            progress=progress,
-            optimizer=self.trainer.optimizer_tensors(),
-        )
+        of_run = {"data": self._data, "result": self._result}
+        about, progress = state_of(self.trainer, self.plan, self.seconds, self._id, of_run, full=self._full_lifetime)
+        self._place.save(self.learner, about, progress=progress, optimizer=self.trainer.optimizer_tensors())
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -296,17 +286,6 @@ class TrainingRun(ShowsOptions):
 
     _result: dict[str, Any] | None = None
 
-    def _about(self) -> dict[str, Any]:
-        return {
-            **self.plan.to_json(),
-            "outer_steps_done": self.trainer.step_count,
-            "cost_seconds": round(self.seconds, 3),
-            "threads": torch.get_num_threads(),
-            "meta_gradient": describe(self.learner),
-            "data": self._data,
-            "result": self._result,
-        }
-
 
 def _support_steps(env: gym.Env[Any, Any]) -> int:
     return draw_episodes(env, 1).support_steps
@@ -316,45 +295,6 @@ def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
     """Support steps for each function or class."""
     episode = draw_episodes(env, 1)
     return episode.support_steps / len(np.unique(episode.support_task))
-
-
-def make_trainer(
-    learner: Learner[Any], env: gym.Env[Any, Any], settings: Preset, seed: int, processes: Processes = Processes()
-) -> MetaTrainer:
-    """The outer loop that a preset describes.
-
-    Args:
-        learner: whose meta-parameters are trained, in place.
-        env: draws the lifetimes.
-        settings: its rates for kinds of meta-parameters that the learner has not are ignored.
-        seed: of the stream of lifetimes.
-        processes: with whom the meta-batch is shared.
-    """
-    rates = {
-        "weights": settings.rate_weights,
-        "feedback": settings.rate_feedback,
-        "coefficients": settings.rate_coefficients,
-        "strengths": settings.rate_strengths,
-        "inner_rates": settings.rate_inner_rates,
-    }
-    groups = learner.parameter_groups()
-    return MetaTrainer(
-        learner,
-        env,
-        rates={name: rate for name, rate in rates.items() if name in groups},
-        meta_batch=settings.meta_batch,
-        gradient_clip=settings.gradient_clip,
-        schedule=settings.schedule,
-        outer_steps=settings.outer_steps,
-        warm_up=settings.warm_up,
-        restart_adam_every=settings.restart_adam_every,
-        meta_gradient=STRATEGIES[settings.meta_gradient](settings.gradient_steps),
-        processes=processes,
-        device_data=settings.device_data,
-        draw_ahead=isinstance(learner.objective, CrossEntropy),
-        cuda_graph=settings.cuda_graph,
-        seed=seed,
-    )
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 import gymnasium as gym
@@ -11,9 +11,13 @@ import gymnasium as gym
 import flp_envs
 from flp_agents.checkpoint import CheckpointError
 from flp_agents.factory import kind_of
+from flp_agents.plugins import recorded_env, shareable, without_module
 from flp_agents.presets import PRESETS, Preset, get_preset, preset_env_options, preset_split_options
 from flp_agents.schema import argument_types, fit
 from flp_datasets.errors import FLPError, check_choice, check_learner_seed
+
+# The preset of what a program meta-trained, whose hyperparameters are its own.
+NO_PRESET = "none"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Plan:
     """What a run is: enough to begin it, and stored in its checkpoint, enough to resume it.
 
     Attributes:
-        env: the environment's id.
+        env: the environment's id, with its module before it if it was typed so and is not this package; empty if it has
+            none.
         env_options: its keyword arguments, whatever the split.
         learner: its name.
         preset: its name.
@@ -30,6 +35,8 @@ class Plan:
         command: that began it.
         train_on: the split that is meta-trained on.
         evaluate_on: the split that the finished learner is evaluated on.
+        plugins: files and modules that were loaded for it, as they were named.
+        rates: outer learning rates of kinds of meta-parameters that no preset has a rate for.
     """
 
     env: str
@@ -41,6 +48,8 @@ class Plan:
     command: str
     train_on: str = "meta-train"
     evaluate_on: str = "meta-val"
+    plugins: tuple[str, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -64,7 +73,7 @@ class Plan:
                 elif of.default is MISSING and of.default_factory is MISSING:
                     raise CheckpointError(f"the checkpoint lacks what resuming needs: about.{of.name}")
             check_learner_seed(values["seed"])
-            check_choice("about.preset", values["preset"], PRESETS)
+            check_choice("about.preset", values["preset"], (*PRESETS, NO_PRESET))
             for name in values["settings"]:
                 check_choice("about.settings, preset field", name, [of.name for of in fields(Preset)])
             return cls(**{**values, "settings": Preset(**values["settings"])})
@@ -78,9 +87,19 @@ class Plan:
         return self.make_env(self.train_on, **changes)
 
     def make_env(self, split: str, **changes: Any) -> gym.Env[Any, Any]:
-        """The run's environment on one split, with some options changed."""
-        of_split = preset_split_options(self.preset, self.env, split)
-        return flp_envs.make(self.env, split=split, **{**of_split, **self.env_options, **changes})
+        """The run's environment on one split, with some options changed.
+
+        Raises:
+            PluginError: if a plug-in has to bring it first, which is named.
+            CheckpointError: if it is not known, as a program trained on what has no id.
+        """
+        if not self.env:
+            raise CheckpointError(
+                "the checkpoint does not say its env: resume it in Python, MetaTrainer.resume(folder, env)"
+            )
+        env_id = recorded_env(self.env, self.plugins)
+        of_split = preset_split_options(self.preset, env_id, split)
+        return flp_envs.make(env_id, split=split, **{**of_split, **self.env_options, **changes})
 
 
 def make_plan(
@@ -94,6 +113,8 @@ def make_plan(
     command: str = "",
     train_on: str = "meta-train",
     evaluate_on: str | None = None,
+    plugins: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
 ) -> Plan:
     """A run that has not begun.
 
@@ -108,17 +129,31 @@ def make_plan(
         train_on: the split to meta-train on.
         evaluate_on: the split to evaluate on when that is done; by default meta-val, or meta-test where the environment
             has no meta-val.
+        plugins: that were loaded for it, as they were named.
+        rates: outer learning rates of kinds of meta-parameters that no preset has a rate for.
 
     Raises:
         InvalidChoice: for an unknown name.
         MissingPack: if the environment's data is not on this machine.
     """
-    options = {**preset_env_options(preset, env_id), **(env_options or {})}
+    options = {**preset_env_options(preset, without_module(env_id)), **(env_options or {})}
     env = flp_envs.make(env_id, split=train_on, **options)
     full_id = env.spec.id if env.spec else env_id
+    module = "" if full_id in flp_envs.ENV_IDS else env_id.rpartition(":")[0]
     settings = get_preset(preset, learner, overrides, kind=kind_of(env), env_id=full_id)
-    evaluate_on = split_to_evaluate_on(env_id, options, evaluate_on)
-    return Plan(full_id, options, learner, preset, settings, check_learner_seed(seed), command, train_on, evaluate_on)
+    return Plan(
+        f"{module}:{full_id}" if module else full_id,
+        options,
+        learner,
+        preset,
+        settings,
+        check_learner_seed(seed),
+        command,
+        train_on,
+        split_to_evaluate_on(env_id, options, evaluate_on),
+        tuple(shareable(plugin) for plugin in plugins),
+        dict(rates or {}),
+    )
 
 
 def split_trained_on(about: Mapping[str, Any]) -> str:
