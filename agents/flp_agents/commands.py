@@ -17,7 +17,7 @@ import gymnasium as gym
 import torch
 
 import flp_envs
-from flp_agents import bundled, checkpoint, factory, presets, registry
+from flp_agents import bundled, checkpoint, factory, plugins, presets, registry
 from flp_agents.demo import run_demo
 from flp_agents.evaluation import evaluate as evaluate_learner
 from flp_agents.learner import Learner
