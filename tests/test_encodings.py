@@ -76,7 +76,7 @@ def _leaves_it_to_the_locale(call: ast.Call) -> bool:
         return not call.args
     if name == "write_text":
         return len(call.args) == 1
-    if name == "open" and getattr(owner, "id", "") not in ("os", "Image"):
+    if name == "open" and getattr(owner, "id", "") not in ("os", "Image", "h5a"):
         modes = call.args if owner is not None else call.args[1:]
         return "b" not in str(getattr(modes[0], "value", "") if modes else options.get("mode", "r"))
     return options.get("text") is True or options.get("universal_newlines") is True

@@ -112,7 +112,7 @@ def read_number(parent: h5py.Group, name: str, *, limit: int) -> int:
 def _attribute(parent: h5py.Group, name: str, kind: int, limit: int) -> NDArray[np.generic] | None:
     if not h5a.exists(parent.id, name.encode()):
         return None
-    attribute = h5a.open(parent.id, name.encode(), encoding="utf-8")
+    attribute = h5a.open(parent.id, name.encode())
     size = _element_size(attribute.get_type(), kind, name)
     if attribute.get_space().get_simple_extent_npoints() != 1 or not size <= attribute.get_storage_size() <= limit:
         raise UnsafePart(f"{name!r} is no single value")
