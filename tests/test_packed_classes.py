@@ -168,7 +168,7 @@ def test_it_says_which_data_it_is(path, tmp_path):
     assert classes.data == Rotated(classes).data == {"name": "mini_imagenet", "sha256": classes.checksum}
     assert len(classes.checksum) == 64
     other = tmp_path / "other.h5"
-    images = [drawn_class(name, split, count, SIZE, 3, 77) for name, split, count in LAYOUT]
+    images = [drawn_class(c[0], c[1], c[2], SIZE, 3, 77 + i) for i, c in enumerate(LAYOUT)]
     assert write_pack(other, "mini_imagenet", "made for a test", images, image_size=SIZE, channels=3).checksum == (
         PackedClasses(other, "meta-train").checksum
     )
