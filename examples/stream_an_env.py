@@ -4,10 +4,12 @@ Here a meta-trained learner lives through one of them, and then through sixteen 
 """
 
 import gymnasium as gym
+import torch
 
 import flp_envs
 from flp_agents import GymAgent, load_bundled
 
+torch.set_num_threads(1)  # the products are small: several threads would wait for each other
 env = gym.make("FLPSine-Continual-v0", split="meta-test")
 agent = GymAgent(load_bundled("flp-2-sine-continual"), env)
 observation, info = env.reset(seed=0)

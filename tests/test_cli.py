@@ -196,7 +196,7 @@ def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
         (["train", "--meta-gradient=checkpointed", "--gradient-steps=5000"], "inner steps: choose every of at most"),
         (["train", "--meta-gradient=truncated", "--gradient-steps=5000"], "inner steps: choose at most as many"),
         (["train", "--cuda-graph"], "a CUDA graph needs a CUDA device"),
-        (["train", "--plastic-layers=0"], "between 1 and the network's number of layers, 9, got 0"),
+        (["train", "--plastic-layers=0"], "plastic_layers must be a whole number of at least 1, got 0"),
         (["train", "--plastic-layers=10"], "between 1 and the network's number of layers, 9, got 10"),
         (["train", "--env-option=num_functions=0"], "num_functions must be a whole number of at least 1, got 0"),
         (["train", "--env-option=num_functions=500"], "at most the function pool's size, 400, got 500"),
@@ -212,8 +212,8 @@ def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
         (["train", "--test-episodes=0"], "test-episodes must be"),
         (["train", "--threads=99999"], "threads must be at most"),
         (["train", "--meta-batch=0"], "meta_batch must be"),
-        (["train", "--rate-weights=-1"], "rate of weights must be"),
-        (["train", "--hidden-widths=8,0"], "width must be"),
+        (["train", "--rate-weights=-1"], "rate_weights must be a finite number of at least 0"),
+        (["train", "--hidden-widths=8,0"], "each of hidden_widths must be a whole number of at least 1"),
         (["train", "--device=cuda"], "'cuda' is not there: this machine has 0 CUDA devices; use --device cpu"),
         (["train", "--device=cuda:7"], "'cuda:7' is not there"),
         (["train", "--device=tpu"], "unknown device 'tpu': expected cpu, cuda or cuda:N"),
@@ -288,7 +288,7 @@ def test_an_unwritable_folder_is_named(tmp_path, capsys):
 
 def test_a_pause_can_be_resumed(tmp_path, capsys):
     flags = [*QUICK[:-2], "--outer-steps=40", "--test-episodes=2"]
-    assert main(["train", *flags, "--minutes=0", f"--output={tmp_path / 'run'}"]) == 0
+    assert main(["train", *flags, "--minutes=0.0001", f"--output={tmp_path / 'run'}"]) == 0
     assert f"go on with: flp train --resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert main(["train", f"--resume={tmp_path / 'run'}", "--test-episodes=2"]) == 0
 

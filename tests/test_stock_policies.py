@@ -116,7 +116,7 @@ def test_train_sb3_works_on_images(env_id, tmp_path, capsys):
     command = ["train-sb3", "--algorithm=ppo", f"--env={env_id}", *options, "--env-steps=8", "--test-episodes=2"]
     assert main([*command, f"--output={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run" / "model.zip").exists()
-    assert "meta-test" in capsys.readouterr().out
+    assert "meta-val" in capsys.readouterr().out
 
 
 def test_images_of_any_size_become_features():

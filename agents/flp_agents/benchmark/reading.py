@@ -156,7 +156,9 @@ def _are_scores(content: Mapping[str, Any]) -> bool:
     most = _MOST_PERCENT if content["metric"] == "error_percent" else LARGEST_LOSS
     for name, values in scores.items():
         least = 0.0 if name in _LOSSES else -most
-        if values and (_shape(values) != (episodes,) or not _within(values, least, most)):
+        if not isinstance(values, list) or not _within(values, least, most):
+            return False
+        if values and _shape(values) != (episodes,):
             return False
     return None not in scores.get("query_score", ())
 
@@ -242,6 +244,9 @@ def _within(values: Any, least: float, most: float) -> bool:
         flat = [part for parts in flat for part in (parts if isinstance(parts, list) else [parts])]
     known = [value for value in flat if value is not None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return False
+    # Larger whole numbers are objects to NumPy, not numbers.
+    if not all(abs(value) < 2**63 for value in known if isinstance(value, int)):
         return False
     numbers = np.array(known, dtype=np.float64)
     return bool(((numbers >= least) & (numbers <= most)).all())
