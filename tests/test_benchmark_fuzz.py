@@ -197,7 +197,7 @@ def test_any_result_is_read_or_named_and_never_more_than_itself(number, tmp_path
         write_result(tmp_path, result)
     for case in range(number):
         content = whole
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(0, 3)):
             content = changed(content, rng) if content else content
         data = json.dumps(content, default=str).encode()
         path.write_bytes(corrupted(data, rng) if case % 3 == 0 else data)
