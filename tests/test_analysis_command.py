@@ -133,6 +133,7 @@ def test_means_and_their_errors_by_hand():
 
 
 def test_a_number_that_is_not_known_stays_empty():
+    assert csv_of([{"change": -0.25}, {"change": "-x"}, {"change": "=1"}]) == b"change\n-0.25\n'-x\n'=1\n"
     assert csv_of([{"layer": 1, "mean": float("nan")}, {"layer": 2, "mean": 1 / 3}]) == b"layer,mean\n1,\n2,0.333333\n"
 
 

@@ -11,7 +11,7 @@ from dataclasses import fields
 
 import pytest
 
-from flp_agents import LEARNERS, PRESETS, Preset, checkpoint
+from flp_agents import LEARNERS, PRESETS, Preset, checkpoint, plugins
 from flp_agents.bundled import bundled_checkpoints, bundled_for
 from flp_agents.cli import main
 from flp_envs import ENV_IDS
@@ -45,7 +45,8 @@ def fails(arguments, capsys, code=1):
     return lines[0]
 
 
-def test_list_as_json(capsys):
+def test_list_as_json(capsys, monkeypatch):
+    monkeypatch.setattr(plugins, "LEARNERS", {})  # what other tests brought
     assert main(["list", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["environments"] == list(ENV_IDS)
@@ -239,6 +240,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(arguments, message, capsys, 
     ("arguments", "message"),
     [
         (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["evaluate", "--checkpoint=flp-2-sine-iid", "--data-root=--"], "--data-root: expected a value, got '--'"),
         ([], "required: COMMAND"),
         (["train", "--outer-steps=many"], "invalid int value: 'many'"),
         (["train", "--hidden-widths=a,b"], "expected whole numbers with commas between them, got 'a,b'"),

@@ -39,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands say themselves how the meta-gradient is found.
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    for argument in arguments:
+        # argparse would make an empty list of it.
+        if argument.startswith("--") and argument.endswith("=--"):
+            parser.error(f"argument {argument.removesuffix('=--')}: expected a value, got '--'")
+    options = parser.parse_args(arguments)
     try:
         options = argparse.Namespace(**{name: _expanded(value) for name, value in vars(options).items()})
         options.arguments = arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from flp_datasets.files import spelt
 # What a spreadsheet takes for the beginning of a formula, after characters that it skips.
 # Source: OWASP, "CSV Injection".
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|-inf", re.ASCII)
 
 
 def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, *, newline: str = "\n") -> bytes:
@@ -23,7 +25,8 @@ def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = No
         newline: at the end of each line.
 
     Returns:
-        UTF-8. Text that a spreadsheet would take for a formula has ``'`` before it, which it does not show.
+        UTF-8. Text that a spreadsheet would take for a formula has ``'`` before it, which it does not show; a number
+        that was written out, such as ``-0.25``, is no formula.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else columns
@@ -35,4 +38,5 @@ def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = No
 
 
 def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    looks_like_one = isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if looks_like_one else value
