@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import flp_agents
 from flp_agents import CheckpointError, bundled, checkpoint, evaluate, get_preset
+from flp_agents.plugins import PluginError
 from flp_agents.reproduction.files import ReproductionError, read_record
 from flp_agents.saved_policies import DESCRIPTION, PolicyError, read_policy_description
 from flp_agents.training import TrainingRun
@@ -214,8 +215,6 @@ def test_every_tensor(paused: Path, tmp_path: Path, kind: str, choice: int, how:
         (("about", "seed"), -1, "seed"),
         (("about", "learner"), "oml", "about.learner"),
         (("about", "learner"), "omm", "learner"),
-        (("about", "env"), "FLPSine-v9", "about.env"),
-        (("about", "env"), ":x", "about.env"),
         (("about", "env_options"), {"num_functions": "3"}, "num_functions"),
         (("about", "env_options"), {"colour": 1}, "colour"),
         (("about", "env_options"), {"split": "meta-test"}, "split"),
@@ -227,6 +226,17 @@ def test_what_resuming_needs_is_named(paused: Path, tmp_path: Path, way: Path_, 
     content = json.loads((folder / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))
     sign(folder, changed(content, way, "replace", value))
     with pytest.raises(CheckpointError, match=named):
+        TrainingRun.resume(folder)
+
+
+@pytest.mark.parametrize("env", ["FLPSine-v9", ":x"])
+def test_an_environment_that_is_not_known_asks_for_its_plugin(paused: Path, tmp_path: Path, env: str) -> None:
+    """It may be one that a plug-in would register."""
+    folder = tmp_path / "folder"
+    shutil.copytree(paused, folder)
+    content = json.loads((folder / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))
+    sign(folder, changed(content, ("about", "env"), "replace", env))
+    with pytest.raises(PluginError, match=f"the environment {env} is not known here: add --plugin"):
         TrainingRun.resume(folder)
 
 

@@ -33,7 +33,10 @@ def small(**options):
 
 
 def trained_on(meta_batch):
-    trainer = MetaTrainer(FLP(NETWORK), small(), rates={"weights": 1e-3}, meta_batch=meta_batch)
+    learner = FLP(NETWORK)
+    trainer = MetaTrainer(
+        learner, small(), rates=dict.fromkeys(learner.parameter_groups(), 1e-3), meta_batch=meta_batch
+    )
     trainer.step()
 
 
