@@ -12,7 +12,9 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,8 @@ OPTIONS = [f"--env-option={name}={value}" for name, value in SIZES.items()]
 TRAIN = ["train", *OPTIONS, "--hidden-widths=4", "--plastic-layers=1", "--short-outer-steps=1", "--meta-batch=1"]
 TRAIN += ["--outer-steps=25", "--threads=1", "--save-every=0", "--test-episodes=2"]
 ENDED = -signal.SIGKILL
+# Where children print.
+SAID = Path(tempfile.gettempdir()) / f"flp-kills-{os.getpid()}.log"
 
 
 def in_a_child(work: Callable[[], Any], kill_after: float | None = None) -> int:
@@ -42,18 +46,29 @@ def in_a_child(work: Callable[[], Any], kill_after: float | None = None) -> int:
     if not pid:
         code = 1
         try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
+            said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(said, 1)
+            os.dup2(said, 2)
+            # pytest has streams of its own.
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
             warnings.simplefilter("ignore")
             code = int(work() or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
+
+
+def said() -> str:
+    """What the latest child printed."""
+    return SAID.read_text(encoding="utf-8", errors="replace")
 
 
 class Writer:
@@ -171,11 +186,15 @@ class Benchmark(Writer):
 class Reporting(Benchmark):
     """``flp report``: the page of before, or the new one."""
 
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        super().begin(root / "results")
+
     def begin(self, folder: Path) -> None:
-        if not (self.root / "results").exists():
-            super().begin(self.root / "results")
         if not folder.exists():
-            shutil.copytree(self.root / "results", folder)
+            # Not what is killed: whole or not there.
+            shutil.copytree(self.root / "results", self.root / "copy", dirs_exist_ok=True)
+            (self.root / "copy").rename(folder)
         flp("report", str(folder))
 
     def check(self, folder: Path) -> bool:
@@ -247,7 +266,7 @@ def kill_and_go_on(kind: type[Writer], root: Path, kills: int) -> list[float]:
     writer, rng, hits = kind(root), random.Random(kind.__name__), []
     writer.check(root / "nothing")
     began = time.monotonic()
-    assert in_a_child(lambda: writer.begin(root / "whole")) == 0
+    assert in_a_child(lambda: writer.begin(root / "whole")) == 0, said()
     whole = time.monotonic() - began
     assert writer.check(root / "whole")
     expected = writer.result(root / "whole")
@@ -257,11 +276,11 @@ def kill_and_go_on(kind: type[Writer], root: Path, kills: int) -> list[float]:
         assert tries < 20 * kills + 20, "hardly ever killed in time"
         folder, moment = root / f"killed-{tries}", rng.random() * whole
         code = in_a_child(lambda folder=folder: writer.begin(folder), moment)
-        assert code in (0, ENDED)
+        assert code in (0, ENDED), said()
         writer.check(folder)
         if code == ENDED:
             hits.append(moment / whole)
-        assert in_a_child(lambda folder=folder: writer.resume(folder)) == 0
+        assert in_a_child(lambda folder=folder: writer.resume(folder)) == 0, said()
         assert writer.check(folder)
         assert writer.result(folder) == expected
         assert not list(folder.rglob("*.tmp"))
