@@ -68,7 +68,10 @@ def test_it_answers_better_after_learning_than_nobody_would(name):
     assert gained.mean() > 4 * gained.std(ddof=1) / episodes**0.5
 
 
-@pytest.mark.parametrize("name", BORN_HERE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in ("experience-replay", "joint-training"))) for n in BORN_HERE],
+)
 def test_it_labels_glyphs_better_than_chance(name):
     """By four standard errors. Random feedback needs more than five images of a class: two classes, 60 of each."""
     slow = name.endswith("feedback-alignment")

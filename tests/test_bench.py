@@ -69,6 +69,7 @@ def test_every_strategy_is_timed_against_every_peer(tiny, tmp_path):
     assert table(results).count("\n") == 1 + sum(map(len, results.values()))
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_object_or_a_table(tiny, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(commands, "QUICK_SECONDS", 0.0)
     assert main(["bench", "--quick", "--json", "--output", str(tmp_path / "folder")]) == 0
@@ -88,6 +89,7 @@ def test_the_command_prints_one_object_or_a_table(tiny, monkeypatch, capsys, tmp
     assert "0 s were enough for 1 of 19 strategies: a larger --seconds, or --quick, times all of them" in printed.err
 
 
+@pytest.mark.slow
 def test_it_ends_in_time_and_shows_what_it_does_at_once(tiny, monkeypatch):
     """A strategy takes a second of a made-up clock: after three seconds nothing is begun, in whatever round."""
     clock, told = [0.0], []
@@ -113,6 +115,7 @@ def test_it_ends_in_time_and_shows_what_it_does_at_once(tiny, monkeypatch):
     assert clock[0] == 21.0
 
 
+@pytest.mark.slow
 def test_a_strategy_that_computes_something_else_is_no_result(tiny, monkeypatch):
     step = run.our_step
 

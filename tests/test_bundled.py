@@ -102,6 +102,7 @@ def test_each_scores_what_it_says(name, env_of):
     check_what_it_scores(bundled_checkpoints()[name], env_of(name), episodes=8 if name in SINE else 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flp-2-sine-continual", "gradient-based-3-sine-continual"])
 def test_each_of_the_papers_size_scores_what_it_says(name):
     about = checkpoint.read_description(PAPER_SIZE / name)["about"]

@@ -49,7 +49,7 @@ def test_list_as_json(capsys, monkeypatch):
     monkeypatch.setattr(plugins, "LEARNERS", {})  # what other tests brought
     assert main(["list", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["environments"] == list(ENV_IDS)
+    assert content["environments"][: len(ENV_IDS)] == list(ENV_IDS)  # then what other tests registered
     assert content["learners"] == list(LEARNERS)
     assert content["presets"] == list(PRESETS)
     assert {row["name"] for row in content["checkpoints"]} == set(bundled_checkpoints())
@@ -295,7 +295,7 @@ def test_a_pause_can_be_resumed(tmp_path, capsys):
     assert main(["train", f"--resume={tmp_path / 'run'}", "--test-episodes=2"]) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_says_how_to_resume(number, tmp_path):
     folder = tmp_path / "run"
     flags = [*QUICK[:-2], "--outer-steps=100000", f"--output={folder}"]
@@ -334,6 +334,7 @@ def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):
     assert not list(tmp_path.glob("**/.*"))
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_a_table_and_a_picture(tmp_path, capsys):
     from PIL import Image
 

@@ -206,6 +206,7 @@ continue_with_more_plasticity(load(Path(start)), 2, **how, folder=Path(folder))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_killed_it_goes_on_to_the_bit(feature_reuse, saved, tmp_path):
     """``kill -9`` as the scores of step 2 are written; then between those of step 4 and the checkpoint of step 4."""

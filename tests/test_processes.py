@@ -53,7 +53,7 @@ def losses(folder):
         return [float(row["query_loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("learner", ["flp", "gradient-based"])
+@pytest.mark.parametrize("learner", ["flp", pytest.param("gradient-based", marks=pytest.mark.slow)])
 def test_two_processes_do_what_one_does(tmp_path, learner):
     arguments = [*SMALL, f"--learner={learner}", "--outer-steps=6", "--meta-batch=4"]
     if learner == "gradient-based":

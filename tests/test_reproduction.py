@@ -278,7 +278,9 @@ def test_a_result_of_another_plan_does_not_count(made, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number):
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -386,6 +388,7 @@ def test_a_pause_loses_nothing(made, tmp_path, monkeypatch):
     assert [(r.mean, r.weights) for r in whole.results] == [(r.mean, r.weights) for r in found.results]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_killed_it_goes_on_where_it_was(tmp_path):
     slow = replace(TINY, networks=1, methods=(replace(TINY.methods[0], options={**FAST, "outer_steps": 400}),))
@@ -577,6 +580,7 @@ def test_table_2_without_data(tmp_path, capsys, monkeypatch):
     assert "Mini-ImageNet: data not available here" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_figure_2_and_curves_of_bundled_networks(tmp_path, capsys):
     options = [
         "--methods",

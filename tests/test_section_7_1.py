@@ -30,7 +30,7 @@ def test_it_goes_on_from_every_network(tmp_path):
     assert [(of.seed, of.plastic_layers) for of in found] == [(seed, n) for seed in (0, 1) for n in (1, 2, 3)]
     assert told[-1] == (2 * (6 + 3 * 4), 2 * (6 + 3 * 4), "2 of 2 networks")
     for of in found:
-        assert of.judged_at == [0, 2, 4]
+        assert list(of.judged_at) == [0, 2, 4]
         assert of.after == of.means[-1]
         assert of.difference == pytest.approx(of.after - of.before)
         assert of.difference_error > 0

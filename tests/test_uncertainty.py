@@ -270,7 +270,7 @@ def test_the_other_way_round_a_comparison_says_the_same(pairs, higher_is_better)
         (lambda: compare([[1, 2]], [[1, 2]]), r"a: expected numbers of shape \(E\), got \(1, 2\)"),
         (lambda: summarize({}), "at least one network or seed, got none"),
         (lambda: summarize({"a": [1], "seed 3": []}), "seed 3: expected scores of at least one episode"),
-        (lambda: summarize({"a": [1.0, None]}), "a: expected finite scores, got nan for episode 1"),
+        (lambda: summarize({"a": [1.0, None]}), r"a: expected numbers of shape \(E\), got something else"),
         (lambda: summarize({"a": "good"}), r"a: expected numbers of shape \(E\), got something else"),
         (lambda: summarize({"a": [1, 2], "b": [1]}, same_episodes=True), r"all on the same episodes, got \[1, 2\]"),
     ],

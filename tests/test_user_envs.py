@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 import flp_envs
-from flp_agents import registry
+from flp_agents import plugins, registry
 from flp_agents.cli import main
 from flp_agents.training import TrainingRun
 from flp_agents.training_plan import make_plan
@@ -100,7 +100,8 @@ def test_the_advice_for_a_missing_checkpoint_works_as_printed(learner, env_id, o
     assert registry.build_contender(folder, env).learner.objective.metric == "mse"
 
 
-def test_the_advice_for_a_missing_policy_names_the_module_too():
+def test_the_advice_for_a_missing_policy_names_the_module_too(monkeypatch):
+    monkeypatch.setattr(plugins, "_LOADED", [])  # those of other tests
     env = flp_envs.make(LINES, split="meta-test", steps=2)
     with pytest.raises(FLPError, match="no bundled policy of ppo") as refusal:
         registry.build_contender("ppo", env)

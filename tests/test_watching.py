@@ -40,7 +40,7 @@ def read_video(path):
     return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3), about
 
 
-@pytest.mark.parametrize("env_id", ["FLPSine-Continual-v0", "FLPGlyph-IID-v0"])
+@pytest.mark.parametrize("env_id", ["FLPSine-Continual-v0", pytest.param("FLPGlyph-IID-v0", marks=pytest.mark.slow)])
 def test_a_video_shows_what_the_animation_shows(env_id, tmp_path):
     env, learner = make(env_id)
     video, animation, picture = (tmp_path / "new" / f"life.{suffix}" for suffix in ("mp4", "gif", "png"))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_datasets.errors import FLPWarning, SourceError
+from flp_datasets.shown_options import ShowsOptions
 from flp_datasets.sources import SourceClass
 
 
@@ -61,7 +62,7 @@ class Whole:
 UNKNOWN = Whole()  # of a dataset of which nothing is known
 
 
-class Seen:
+class Seen(ShowsOptions):
     """The images of a dataset that were decoded so far.
 
     An image that is in a class twice could be in the support and in the query of one episode, and one that is in two

@@ -108,8 +108,10 @@ def plan_digest(network: Network) -> str:
         MissingPack: if the data of its environment is not on this machine.
     """
     flat = _flat(network.plan())
-    # A column's networks are all meta-trained on one split, and what was measured before splits had a choice counts.
-    del flat["train_on"]
+    # What was measured before plans had these counts: a column's networks are all meta-trained on one split, and no
+    # table has plug-ins or rates of its own.
+    for name in ("train_on", "plugins", "rates"):
+        del flat[name]
     canonical = json.dumps(flat, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
