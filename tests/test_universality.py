@@ -197,7 +197,7 @@ def test_only_two_layers_change_and_they_do():
         ),
         ({"rule": lambda *arguments: None}, InvalidChoice, "unknown plasticity rule for the construction 'function'"),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value),
 )
 def test_bad_input_gets_one_clear_line(change, error, words):
     arguments = {"algorithm": nearest_neighbour, "inputs": INPUTS, "targets": TARGETS, "steps": 2, **change}
