@@ -13,7 +13,7 @@ from flp_datasets.files import spelt
 # What a spreadsheet takes for the beginning of a formula, after characters that it skips.
 # Source: OWASP, "CSV Injection".
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|-inf", re.ASCII)
+_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|-inf", re.ASCII)
 
 
 def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, *, newline: str = "\n") -> bytes:
