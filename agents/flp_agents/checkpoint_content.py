@@ -31,7 +31,7 @@ class SavedResult(TypedDict, total=False):
 class About(TypedDict, total=False):
     """What a checkpoint says of its learner; all of it may be missing, and more may be there.
 
-    It is the plan of its run, see :class:`flp_agents.training_plan.Plan`, how far that came, and what came of it.
+    It is the plan of its run, see :class:`flp_agents.training_plan.Plan`, how far that came, and its result.
     """
 
     env: str

@@ -62,7 +62,7 @@ def evaluate(
     """Lives through ``episodes`` episodes of ``env``, the first ones of that seed.
 
     Args:
-        learner: who lives; it is put into evaluation mode and back. A plain learner, or a factory of one, see
+        learner: to evaluate; it is put into evaluation mode and back. A plain learner, or a factory of one, see
             :func:`~flp_agents.plain_learner.as_learner`.
         env: any that speaks the episode protocol.
         episodes: how many.

@@ -26,7 +26,7 @@ class GymAgent(ShowsOptions):
     (minus the query's mean squared error, or its accuracy).
 
     Args:
-        learner: who lives. Its meta-parameters do not change.
+        learner: to act with. Its meta-parameters do not change.
         env: tells the shape of one observation; single or vector.
 
     Raises:

@@ -162,7 +162,7 @@ def _import(plugin: str, name: str, path: Path | None) -> None:
 
 
 def _check_name_is_free(name: str, path: Path) -> None:
-    """Makes sure that no other module has a file's name: whoever imports it would get the wrong one.
+    """Makes sure that no other module has a file's name: an import of it would get the wrong one.
 
     Raises:
         PluginError: if one has.

@@ -34,7 +34,7 @@ class EpisodeFeatures(BaseFeaturesExtractor):
         PPO("MultiInputPolicy", env, policy_kwargs={"features_extractor_class": EpisodeFeatures})
 
     Args:
-        observation_space: of one env. What wrappers add to the protocol's keys, such as the time, is told as well.
+        observation_space: of one env. What wrappers add to the protocol's keys, such as the time, is passed on as well.
 
     Raises:
         IncompatibleSpaces: if a key of the protocol is not there, or ``x`` is neither ``(B, size)`` numbers nor one
