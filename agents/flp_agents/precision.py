@@ -12,8 +12,7 @@ PRECISIONS = ("float32", "bfloat16")
 def usable_precision(precision: str, device: torch.device) -> str:
     """Returns the precision asked for, or float32 where products in bfloat16 would fail or take many times as long.
 
-    Without AVX-512, oneDNN has no products in bfloat16 for linear layers, and only emulates those of convolutions: an
-    outer step on Omniglot took 3.0 s of processor time so, and 0.4 s in float32.
+    Without AVX-512, oneDNN has no products in bfloat16 for linear layers, and only emulates those of convolutions.
 
     Args:
         precision: one of :data:`PRECISIONS`.
