@@ -2,7 +2,7 @@
 //   g++ -std=c++17 -O1 -g -march=native -pthread -DFLP_VALUE=float -fsanitize=thread benchmarks/chain_sanitizers.cpp -o chain && ./chain
 // and the same with -fsanitize=address,undefined. It prints "all finite" and ends with 0 if all went well.
 
-#include "../agents/flp_agents/chain/plastic_chain.cpp"
+#include "../agents/flp_agents/closed_form/plastic_chain.cpp"
 
 #include <cstdio>
 

@@ -17,9 +17,9 @@ import torch
 
 import flp_envs
 from flp_agents import run_lifetime
-from flp_agents.alternatives import ALTERNATIVES
-from flp_agents.lifetime_record import size_of
-from flp_datasets.errors import FLPError
+from flp_agents.baselines import ALTERNATIVES
+from flp_agents.lifetime.recording import size_of
+from flp_base.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
 
 ENVS = ("FLPSine-IID-v0", "FLPSine-Continual-v0", "FLPGlyph-Continual-v0")

@@ -32,11 +32,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import flp_envs
 from flp_agents import MetaTrainingDiverged, evaluate, get_preset
-from flp_agents.presets import Preset
-from flp_agents.processes import set_threads
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan
-from flp_datasets.files import write_atomically
+from flp_agents.support.processes import set_threads
+from flp_agents.training.plan import Plan
+from flp_agents.training.presets import Preset
+from flp_agents.training.run import TrainingRun
+from flp_base.files import write_atomically
 
 # Shares of the time after which a learner is judged.
 MARKS = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)

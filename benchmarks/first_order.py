@@ -11,7 +11,7 @@ import time
 
 import flp_envs
 from flp_agents import OML, Autograd, Full, GradientBased, Learner, MetaTrainer, Network, get_preset
-from flp_agents.processes import set_threads
+from flp_agents.support.processes import set_threads
 
 ROUNDS, FIRST_COUNTED = 15, 3
 

@@ -19,8 +19,8 @@ import torch
 
 import flp_envs
 from flp_agents import Autograd, Checkpointed, Full, MetaGradient, Reversible, build_learner, get_preset
-from flp_agents.bench.run import our_step
-from flp_agents.memory import measure_peak
+from flp_agents.experiments.profiling.run import our_step
+from flp_agents.support.memory import measure_peak
 from flp_envs.recording import draw_episodes, seed_env
 
 STRATEGIES: dict[str, MetaGradient] = {

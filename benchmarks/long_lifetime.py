@@ -20,7 +20,7 @@ import torch
 
 import flp_envs
 from flp_agents import Full, MetaGradient, Reversible, build_learner, get_preset, run_lifetime
-from flp_agents.bench.report import machine
+from flp_agents.experiments.profiling.report import machine
 from flp_envs.recording import draw_episodes, seed_env
 
 STRATEGIES: dict[str, MetaGradient] = {"full": Full(), "reversible": Reversible()}

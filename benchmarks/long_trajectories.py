@@ -12,7 +12,8 @@ import csv
 from pathlib import Path
 
 import flp_envs
-from flp_agents import bundled, checkpoint, evaluate
+from flp_agents import evaluate
+from flp_agents.training import bundled, checkpoint
 
 CLASSES = (10, 50, 100, 200, 600)
 SHOTS, HELD_OUT = 15, 5

@@ -26,11 +26,11 @@ from typing import Any
 import joblib
 
 from flp_agents import MetaTrainingDiverged
-from flp_agents.processes import set_threads
-from flp_agents.reproduction.tables import TABLE_2, Method
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan, make_plan
-from flp_datasets.files import write_atomically
+from flp_agents.experiments.reproduction.tables import TABLE_2, Method
+from flp_agents.support.processes import set_threads
+from flp_agents.training.plan import Plan, make_plan
+from flp_agents.training.run import TrainingRun
+from flp_base.files import write_atomically
 
 ENV = "FLPOmniglot-Continual-v0"
 OUTER_FACTORS = (0.3, 1.0, 3.0)

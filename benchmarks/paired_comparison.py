@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 
 import flp_envs
-from flp_agents import bundled, checkpoint, evaluate
-from flp_agents.uncertainty import compare
+from flp_agents import evaluate
+from flp_agents.evaluation.uncertainty import compare
+from flp_agents.training import bundled, checkpoint
 
 
 def main() -> None:

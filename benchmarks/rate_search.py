@@ -24,10 +24,10 @@ import joblib
 from equal_time import Recipe, judge, plan_of
 
 from flp_agents import MetaTrainingDiverged
-from flp_agents.processes import set_threads
-from flp_agents.reproduction.tables import TABLE_1, Method
-from flp_agents.training import TrainingRun
-from flp_datasets.files import write_atomically
+from flp_agents.experiments.reproduction.tables import TABLE_1, Method
+from flp_agents.support.processes import set_threads
+from flp_agents.training.run import TrainingRun
+from flp_base.files import write_atomically
 
 OUTER_FACTORS = (0.05, 0.25, 1.0, 2.0, 4.0)
 # What the factors multiply: outer learning rates, and what sets the size of the inner steps with which meta-training

@@ -14,7 +14,7 @@ import torch
 
 import flp_envs
 from flp_agents import Full, build_learner, evaluate, get_preset, load_bundled
-from flp_agents.bench.run import our_step, setting
+from flp_agents.experiments.profiling.run import our_step, setting
 from flp_envs.recording import draw_episodes
 
 

@@ -3,7 +3,7 @@
 Nine trials for each learner in each environment, each by the mean query score of 32 lifetimes: 16 with either of two
 seeds. A trial in which a lifetime's answers are no numbers is worth infinity. Writes
 ``results/tuning_of_alternatives.csv`` and prints the best settings, as they stand in
-``agents/flp_agents/alternatives/tuned.py``. With ``--learners`` or ``--envs``, only those rows are renewed.
+``agents/flp_agents/baselines/tuned.py``. With ``--learners`` or ``--envs``, only those rows are renewed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 import flp_envs
-from flp_agents import bundled, run_lifetime
-from flp_agents.alternatives import ALTERNATIVES
-from flp_agents.alternatives.building import build_alternative
+from flp_agents import run_lifetime
+from flp_agents.baselines import ALTERNATIVES
+from flp_agents.baselines.building import build_alternative
+from flp_agents.training import bundled
 from flp_envs.recording import draw_episodes, seed_env
 
 ENVS = ("FLPSine-IID-v0", "FLPSine-Continual-v0", "FLPGlyph-IID-v0", "FLPGlyph-Continual-v0")

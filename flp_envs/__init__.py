@@ -3,7 +3,7 @@
 ``import flp_envs`` registers the ids; then ``gym.make("FLPSine-Continual-v0")``. No torch is imported here.
 """
 
-from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
+from flp_base.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs.episode import Episode
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv

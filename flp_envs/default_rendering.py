@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.image_rendering import RIGHT, WRONG, ImageRenderer
 from flp_envs.rendering import PREDICTION, TRUTH, require_matplotlib

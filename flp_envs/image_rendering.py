@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.rendering import require_matplotlib
 

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from flp_datasets.errors import check_choice, check_seed
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.errors import check_choice, check_seed
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
 from flp_envs.task import Renderer, Task, lifetime_of

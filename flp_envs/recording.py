@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError, check_at_least, check_seed
-from flp_datasets.machine_memory import check_fits
+from flp_base.errors import FLPError, check_at_least, check_seed
+from flp_base.machine_memory import check_fits
 from flp_envs.episode import Episode
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.task import episode_bytes

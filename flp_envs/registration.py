@@ -13,8 +13,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
 
-from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize, check_choice, in_short
-from flp_datasets.files import LARGEST_INTEGER
+from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_choice, in_short
+from flp_base.files import LARGEST_INTEGER
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError

@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.errors import FLPError
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidSize, check_at_least
-from flp_datasets.machine_memory import check_fits
+from flp_base.errors import InvalidSize, check_at_least
+from flp_base.machine_memory import check_fits
 
 
 def choose_distinct(rng: np.random.Generator, n: int, among: int) -> NDArray[np.int64]:

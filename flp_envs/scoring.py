@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.errors import FLPError
+from flp_base.shown_options import ShowsOptions
 
 
 class InvalidAction(FLPError, ValueError):

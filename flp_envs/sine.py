@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidSize, check_at_least, check_choice
-from flp_datasets.machine_memory import check_fits
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.errors import InvalidSize, check_at_least, check_choice
+from flp_base.machine_memory import check_fits
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.sampling import check_interleaving, choose_distinct, generators_of, mixed_order
 from flp_envs.scoring import Scoring, SquaredError

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.task import Task
 

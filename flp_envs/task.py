@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 from flp_envs.episode import Episode
 from flp_envs.scoring import Scoring
 

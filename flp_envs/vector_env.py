@@ -15,8 +15,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidChoice, InvalidSize, check_at_least, check_seed
-from flp_datasets.machine_memory import check_fits
+from flp_base.errors import InvalidChoice, InvalidSize, check_at_least, check_seed
+from flp_base.machine_memory import check_fits
 from flp_envs.episode import Episode
 from flp_envs.scoring import plain_numbers
 from flp_envs.stream import QUERY, Observation, Stream, observation_space

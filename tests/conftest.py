@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flp_agents.precision import cpu_has_bfloat16
+from flp_agents.support.precision import cpu_has_bfloat16
 from flp_datasets.pack import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask

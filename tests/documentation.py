@@ -92,7 +92,9 @@ def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -
     The processes are forked from one that has imported everything already, which takes a second instead of ten.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["documentation", "flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis"])
+    context.set_forkserver_preload(
+        ["documentation", "flp_agents.cli.main", "flp_agents.benchmark.report.page", "flp_agents.experiments.analysis"]
+    )
     out, err = folder / ".printed", folder / ".errors"
     process = context.Process(target=_run, args=(what, str(folder), str(out), str(err)))
     process.start()
@@ -120,7 +122,7 @@ def _run(what: str | list[str], folder: str, out: str, err: str) -> None:
         sys.argv = [str(program)]
         runpy.run_path(str(program), run_name="__main__")
         return
-    from flp_agents import cli
+    from flp_agents.cli import main as cli
 
     sys.argv = ["flp", *what]
     cli.run()

@@ -22,7 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 from flp_datasets.pack import FORMAT, FORMAT_VERSION, Description, open_pack
 from flp_datasets.packed_classes import PackedClasses
 

@@ -22,7 +22,7 @@ import torch
 
 import flp_envs
 from flp_agents import LEARNERS, BenchmarkPlan, bundled_checkpoints, evaluate, load_bundled, run_benchmark
-from flp_agents.cli import main
+from flp_agents.cli.main import main
 from flp_envs.recording import draw_episodes, seed_env
 
 RECORDED = Path(__file__).with_name("recorded_numbers.json")

@@ -16,13 +16,13 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import flp_envs
 from flp_agents import GymAgent, Learner, MetaTrainer, evaluate, run_lifetime
-from flp_agents.alternatives import ALTERNATIVES
-from flp_agents.alternatives.alternative import NotMetaTrained
-from flp_agents.alternatives.building import BUILDERS, build_alternative
-from flp_agents.alternatives.tuned import TUNED, tuned_for
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
-from flp_agents.objective import IncompatibleSpaces
+from flp_agents.baselines import ALTERNATIVES
+from flp_agents.baselines.baseline import NotMetaTrained
+from flp_agents.baselines.building import BUILDERS, build_alternative
+from flp_agents.baselines.tuned import TUNED, tuned_for
+from flp_agents.learners.objective import IncompatibleSpaces
+from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs import Episode, FLPError, InvalidChoice, draw_episodes, seed_env
 
 ROOT = Path(__file__).parent.parent
@@ -225,7 +225,7 @@ def test_there_is_nothing_to_meta_train():
 
 def test_names_are_known_and_importing_them_is_cheap():
     assert list(ALTERNATIVES) == list(BUILDERS)
-    code = "import sys, flp_agents; assert 'flp_agents.alternatives.building' not in sys.modules"
+    code = "import sys, flp_agents; assert 'flp_agents.baselines.building' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(InvalidChoice, match="unknown alternative 'adm': did you mean 'adam'"):
         build_alternative("adm", small_env(SINE))

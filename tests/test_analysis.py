@@ -6,7 +6,7 @@ import torch
 from conftest import SMALL_IMAGES, small_episode
 
 from flp_agents import FLP, GradientBased, Network, build_learner, get_preset, run_lifetime
-from flp_agents.analysis import (
+from flp_agents.experiments.analysis import (
     NoPlasticLayers,
     analyse,
     answers_over_lifetime,

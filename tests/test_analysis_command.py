@@ -10,9 +10,9 @@ from conftest import SMALL_IMAGES
 from PIL import Image
 from test_cli import QUICK, fails
 
-from flp_agents.analysis.figures import STYLES, styles_of
-from flp_agents.analysis.tables import csv_of, over_episodes
-from flp_agents.cli import main
+from flp_agents.cli.main import main
+from flp_agents.experiments.analysis.figures import STYLES, styles_of
+from flp_agents.experiments.analysis.tables import csv_of, over_episodes
 
 TABLES = {"readout", "query_loss", "cosine", "magnitude", "interference"}
 

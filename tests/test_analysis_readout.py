@@ -9,7 +9,7 @@ from conftest import small_episode
 from test_analysis import glyphs
 
 from flp_agents import FLP, GradientBased, Network
-from flp_agents.analysis import features_at_birth, fit_readout, readout_scores, with_constant
+from flp_agents.experiments.analysis import features_at_birth, fit_readout, readout_scores, with_constant
 from flp_envs import InvalidSize
 
 

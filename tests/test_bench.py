@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from flp_agents import FLP, GradientBased, Network, build_learner, get_preset
-from flp_agents.bench import commands, run
-from flp_agents.bench.floor import operations
-from flp_agents.bench.report import table, write_report
-from flp_agents.cli import main
+from flp_agents.cli import profiling as commands
+from flp_agents.cli.main import main
+from flp_agents.experiments.profiling import run
+from flp_agents.experiments.profiling.lower_bound import operations
+from flp_agents.experiments.profiling.report import table, write_report
 from flp_envs import FLPError, SineTask, make
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -133,7 +134,7 @@ def test_a_strategy_that_computes_something_else_is_no_result(tiny, monkeypatch)
 def test_the_jax_peer_computes_the_same(learner, lifetimes):
     pytest.importorskip("jax", reason="the JAX peer is compared where JAX is installed")
     from flp_agents import run_lifetime
-    from flp_agents.bench.jax_peer import jax_peer
+    from flp_agents.experiments.profiling.jax_reference import jax_peer
 
     env = make(run.ENV, num_functions=2, steps_per_function=5, batch_size=4, query_size=4)
     made = build_learner(learner, env, get_preset("cpu", learner, {"hidden_widths": (9, 8, 7)}))

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flp_agents import plugins, register_learner
+from flp_agents import register_learner
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_result, read_results
 from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path
 from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
-from flp_datasets.errors import FLPError, InvalidChoice
+from flp_agents.learners import plugins
+from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
 SMALL = {"num_functions": 3, "steps_per_function": 4}

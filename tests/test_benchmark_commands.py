@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flp_agents.cli import main
+from flp_agents.cli.main import main
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
 SHORT = ["--env-option", "num_functions=3", "--env-option", "steps_per_function=4"]

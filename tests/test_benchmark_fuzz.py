@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from synthetic_results import made_up_result
 
-from flp_agents.benchmark import commands
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
 from flp_agents.benchmark.reading import read_results
+from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.notes import facts_of, notes_of
+from flp_agents.benchmark.report.page import render_page
+from flp_agents.benchmark.report.tables import summary_rows
 from flp_agents.benchmark.results import CELLS, ResultsError, cell_path, encoded, write_result, write_tables
-from flp_agents.cli import main
-from flp_agents.report.notes import facts_of, notes_of
-from flp_agents.report.page import render_page
-from flp_agents.report.standings import make_boards
-from flp_agents.report.tables import summary_rows
-from flp_datasets.errors import FLPError
+from flp_agents.cli import benchmark as commands
+from flp_agents.cli.main import main
+from flp_base.errors import FLPError
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")
 SHORT, LONG = 40, 4000

@@ -17,7 +17,7 @@ from conftest import make_pack
 from synthetic_results import made_up_result
 
 import flp_envs
-from flp_agents import plugins, registry
+from flp_agents.benchmark import entries as registry
 from flp_agents.benchmark import identity
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.identity import LATEST, identity_of_env, identity_of_learner, latest_of, note_latest
@@ -26,6 +26,7 @@ from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, write_result
 from flp_agents.benchmark.running import EARLIER, run_benchmark
 from flp_agents.benchmark.source import EditedSource, remember_sources, source_digest, value_digest
+from flp_agents.learners import plugins
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 LEARNER = """

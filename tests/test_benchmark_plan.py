@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from flp_agents.benchmark.entries import SplitLeak
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError, read_plan
 from flp_agents.benchmark.results import Cell
-from flp_agents.registry import SplitLeak
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 
 WHOLE = """
 learners = ["sgd", "flp-2-sine-continual"]

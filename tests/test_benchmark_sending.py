@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import flp_envs
-from flp_agents import plugins, register_learner
+from flp_agents import register_learner
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.benchmark.sending import Brought, CannotSend, pack, unpack
+from flp_agents.learners import plugins
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 SCRIPT = """

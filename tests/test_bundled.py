@@ -10,12 +10,13 @@ import torch
 from conftest import needs_bfloat16
 
 import flp_envs
-from flp_agents import Checkpointed, Full, Reversible, bundled, checkpoint, evaluate, get_preset, run_lifetime
-from flp_agents.bundled import bundled_checkpoints, bundled_for, describe_bundled, load_bundled, title
-from flp_agents.cli import _parser
-from flp_agents.commands import _preset_overrides
-from flp_agents.reproduction.tables import TABLE_1, TABLE_2
-from flp_agents.training_plan import Plan, make_plan
+from flp_agents import Checkpointed, Full, Reversible, evaluate, get_preset, run_lifetime
+from flp_agents.cli.commands import _preset_overrides
+from flp_agents.cli.main import _parser
+from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2
+from flp_agents.training import bundled, checkpoint
+from flp_agents.training.bundled import bundled_checkpoints, bundled_for, describe_bundled, load_bundled, title
+from flp_agents.training.plan import Plan, make_plan
 from flp_datasets.prepare import prepare
 from flp_envs import InvalidChoice
 from flp_envs.recording import draw_episodes, seed_env

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import make_pack
 
+from flp_base.errors import InvalidChoice, InvalidSize, SourceError
 from flp_datasets.catalogue import DATASETS, find_packs, get_dataset, open_classes
-from flp_datasets.errors import InvalidChoice, InvalidSize, SourceError
 from flp_datasets.pack import PackError
 from flp_datasets.sources import SPLITS
 

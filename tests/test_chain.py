@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flp_agents import FLP, Feedback, Hebb, Network, Oja
-from flp_agents.chain import gradient
-from flp_agents.chain.build import NotBuilt, load_library
-from flp_agents.chain.gradient import Keep, live
-from flp_agents.chain.native_engine import NativeEngine
-from flp_agents.chain.torch_engine import TorchEngine
-from flp_agents.meta_gradient import inner_loop
+from flp_agents.closed_form import gradient
+from flp_agents.closed_form.build import NotBuilt, load_library
+from flp_agents.closed_form.gradient import Keep, live
+from flp_agents.closed_form.native_engine import NativeEngine
+from flp_agents.closed_form.torch_engine import TorchEngine
+from flp_agents.lifetime.meta_gradient import inner_loop
 
 ENGINES = {"native": NativeEngine, "torch": TorchEngine}
 KEEPS = {

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from flp_agents import FLP, Network, run_lifetime
-from flp_agents.chain import build, gradient
-from flp_agents.chain.build import NativeRequired, NotBuilt, load_library
-from flp_agents.chain.torch_engine import TorchEngine
+from flp_agents.closed_form import build, gradient
+from flp_agents.closed_form.build import NativeRequired, NotBuilt, load_library
+from flp_agents.closed_form.torch_engine import TorchEngine
 from flp_envs import SineTask
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")

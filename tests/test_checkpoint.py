@@ -10,19 +10,10 @@ import safetensors.torch
 import torch
 
 import flp_envs
-from flp_agents import (
-    FLP,
-    OML,
-    CheckpointError,
-    Feedback,
-    GradientBased,
-    Hebb,
-    Network,
-    checkpoint,
-    evaluate,
-)
-from flp_agents.convolutions import Convolutions
-from flp_agents.objective import CrossEntropy, SquaredError
+from flp_agents import FLP, OML, CheckpointError, Feedback, GradientBased, Hebb, Network, evaluate
+from flp_agents.learners.convolutions import Convolutions
+from flp_agents.learners.objective import CrossEntropy, SquaredError
+from flp_agents.training import checkpoint
 
 IMAGES = Convolutions((1, 14, 14), 3, (2, 2), 1, mean=(1.0,), deviation=(-1.0,))
 OF_IMAGES = Network((IMAGES.features, 8, 6), convolutions=IMAGES)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import fails
 
-from flp_agents.cli import main
-from flp_agents.reproduction.claims import (
+from flp_agents.cli.main import main
+from flp_agents.experiments.reproduction.claims import (
     FEATURE_REUSE,
     LESS,
     MORE,
@@ -24,8 +24,8 @@ from flp_agents.reproduction.claims import (
     read_findings,
     relation,
 )
-from flp_agents.reproduction.published import PUBLISHED
-from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Table
+from flp_agents.experiments.reproduction.published import PUBLISHED
+from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Table
 
 SECOND, FIRST, RELEASED = (f"Gradient-based (3){form}" for form in ("", ", first order", ", as released"))
 

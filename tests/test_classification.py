@@ -28,9 +28,9 @@ from flp_agents import (
     get_preset,
     run_lifetime,
 )
-from flp_agents.convolutions import Convolutions
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.objective import CrossEntropy
+from flp_agents.learners.convolutions import Convolutions
+from flp_agents.learners.objective import CrossEntropy
+from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs import Episode
 
 CLASSES, STEPS = 3, 6

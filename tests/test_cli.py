@@ -11,9 +11,11 @@ from dataclasses import fields
 
 import pytest
 
-from flp_agents import LEARNERS, PRESETS, Preset, checkpoint, plugins
-from flp_agents.bundled import bundled_checkpoints, bundled_for
-from flp_agents.cli import main
+from flp_agents import LEARNERS, PRESETS, Preset
+from flp_agents.cli.main import main
+from flp_agents.learners import plugins
+from flp_agents.training import checkpoint
+from flp_agents.training.bundled import bundled_checkpoints, bundled_for
 from flp_envs import ENV_IDS
 
 SMALL = [
@@ -127,7 +129,7 @@ def test_export_leaves_the_training_state_out(trained, tmp_path, capsys):
 
 
 def test_the_recorded_command_does_not_say_where(monkeypatch):
-    from flp_agents.commands import typed_command
+    from flp_agents.cli.commands import typed_command
 
     assert typed_command(["train", "--output", "here", "--seed=3", "--output=there"]) == "flp train --seed=3"
 
@@ -138,7 +140,7 @@ def test_one_episode_has_no_standard_error(trained, capsys):
 
 
 def test_every_preset_field_can_be_overridden():
-    from flp_agents.cli import _parser
+    from flp_agents.cli.main import _parser
 
     flags = ["train"]
     for field in fields(Preset):

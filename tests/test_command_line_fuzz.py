@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flp_agents.cli import _parser, main
+from flp_agents.cli.main import _parser, main
 
 # What a command needs besides the option under test; small, for where that is not refused.
 SINE = ["--env=FLPSine-IID-v0", "--env-option=num_functions=2", "--env-option=steps_per_function=2"]

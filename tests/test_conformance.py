@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flp_agents import plugins, registry
-from flp_agents.conformance import check_learner
-from flp_datasets.errors import FLPError, InvalidChoice
+from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark.learner_checker import check_learner
+from flp_agents.learners import plugins
+from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
 FORGETS = "forgets everything when a new lifetime begins"

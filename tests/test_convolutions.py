@@ -7,8 +7,8 @@ from conftest import needs_bfloat16
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flp_agents import convolutions
-from flp_agents.convolutions import Convolutions, convolve
+from flp_agents.learners import convolutions
+from flp_agents.learners.convolutions import Convolutions, convolve
 from flp_envs import InvalidChoice, InvalidSize
 
 SMALL = Convolutions((3, 13, 11), 5, (2, 1), 1, mean=(0.5, 0.4, 0.3), deviation=(0.2, 0.3, -0.4))

@@ -13,11 +13,11 @@ from conftest import SMALL_IMAGES, SMALL_SINE
 
 import flp_envs
 from flp_agents import LEARNERS, GymAgent, as_learner, build_learner, evaluate, get_preset, run_lifetime
-from flp_agents.alternatives.building import BUILDERS, build_alternative
-from flp_agents.copying import CannotCopy
-from flp_agents.plain_learner import ManyPlainLearners
-from flp_agents.policies import PolicyLearner
-from flp_datasets.errors import FLPError
+from flp_agents.adapters.plain_learner import ManyPlainLearners
+from flp_agents.adapters.policies import PolicyLearner
+from flp_agents.baselines.building import BUILDERS, build_alternative
+from flp_agents.support.copying import CannotCopy
+from flp_base.errors import FLPError
 from flp_envs import OnlineLearningVectorEnv
 
 ENVS = {

@@ -14,7 +14,7 @@ from conftest import make_pack
 from PIL import Image, ImageOps
 from test_cli import fails
 
-from flp_agents.cli import main
+from flp_agents.cli.main import main
 from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.pack import open_pack
@@ -255,7 +255,7 @@ def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
 def test_two_processes_that_pack_at_once_both_end_well(root, source):
     code = f"""
 from dataclasses import replace
-from flp_agents.cli import run
+from flp_agents.cli.main import run
 from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import Whole
 DATASETS["omniglot"] = replace(DATASETS["omniglot"], whole={SMALL!r})

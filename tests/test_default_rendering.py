@@ -11,8 +11,8 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 import flp_envs
-from flp_agents.cli import main
-from flp_datasets.errors import FLPError
+from flp_agents.cli.main import main
+from flp_base.errors import FLPError
 from flp_envs.default_rendering import LabelsRenderer, NumbersRenderer, renderer_of
 from flp_envs.image_rendering import ImageRenderer
 from flp_envs.rendering import MissingDependency, SineRenderer

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from flp_agents import MetaTrainer, build_learner, get_preset
-from flp_agents.device_data import SineOnDevice
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_trainer import MetaTrainer as Trainer
+from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.training.meta_trainer import MetaTrainer as Trainer
+from flp_agents.training.sines_on_device import SineOnDevice
 from flp_envs import FLPError, SineTask, make
 
 CPU = torch.device("cpu")

@@ -28,7 +28,7 @@ from documentation import (
 )
 
 from flp_agents.benchmark.plan import read_plan
-from flp_agents.cli import _parser
+from flp_agents.cli.main import _parser
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PROGRAMS = [block for block in BLOCKS if block.language == "python"] + [

@@ -7,8 +7,9 @@ import pytest
 from conftest import SMALL_IMAGES
 
 import flp_envs
-from flp_agents import MetaTrainer, build_learner, checkpoint, get_preset
-from flp_agents.drawing_ahead import DrawingAhead
+from flp_agents import MetaTrainer, build_learner, get_preset
+from flp_agents.training import checkpoint
+from flp_agents.training.prefetch import DrawingAhead
 from flp_envs.recording import draw_episodes, seed_env
 
 
@@ -43,7 +44,7 @@ def test_they_are_drawn_in_a_thread_while_the_caller_goes_on(monkeypatch):
         drawn.set()
         return draw_episodes(env, n)
 
-    monkeypatch.setattr("flp_agents.drawing_ahead.draw_episodes", watched)
+    monkeypatch.setattr("flp_agents.training.prefetch.draw_episodes", watched)
     ahead.take()
     assert drawn.wait(10)
     assert threads[0].startswith("drawing-ahead")
@@ -58,7 +59,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_next_call(monkeypatch):
 
     ahead.take()
     ahead._pending.result()
-    monkeypatch.setattr("flp_agents.drawing_ahead.draw_episodes", fails)
+    monkeypatch.setattr("flp_agents.training.prefetch.draw_episodes", fails)
     ahead.take()
     with pytest.raises(OSError, match="the disk is gone"):
         ahead.take()

@@ -8,10 +8,10 @@ from conftest import small_episode
 from test_whole_network import IMAGES, LABELS, NUMBERS, image_episodes, network_of, plain_answer
 
 from flp_agents import run_lifetime
-from flp_agents.alternatives.descent import SGD, Adam
-from flp_agents.alternatives.elastic_weights import ElasticWeights
-from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.objective import SquaredError
+from flp_agents.baselines.descent import SGD, Adam
+from flp_agents.baselines.elastic_weights import ElasticWeights
+from flp_agents.baselines.online_gradient import OnlineGradient
+from flp_agents.learners.objective import SquaredError
 from flp_envs import InvalidSize
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flp_agents.benchmark.plan import PlanError, read_plan
-from flp_agents.cli import main
+from flp_agents.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [
@@ -43,7 +43,7 @@ steps_per_function = 4
 UNDER_ASCII = """
 import sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module="flp_")
-from flp_agents import cli
+from flp_agents.cli import main as cli
 SIZES = ["--env-option", "num_functions=2", "--env-option", "steps_per_function=2"]
 for arguments in (
     ["benchmark", "plan.toml", "--output", "out", "--jobs", "1"],

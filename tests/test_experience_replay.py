@@ -8,10 +8,10 @@ from test_gradient_based import cross_entropy_of_the_first_units
 from test_whole_network import IMAGES, LABELS, NUMBERS, image_episodes, network_of, plain_answer
 
 from flp_agents import run_lifetime
-from flp_agents.alternatives.descent import SGD, Adam
-from flp_agents.alternatives.experience_replay import ExperienceReplay, Reservoir
-from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.objective import SquaredError
+from flp_agents.baselines.descent import SGD, Adam
+from flp_agents.baselines.experience_replay import ExperienceReplay, Reservoir
+from flp_agents.baselines.online_gradient import OnlineGradient
+from flp_agents.learners.objective import SquaredError
 from flp_envs import InvalidSize
 
 

@@ -7,10 +7,10 @@ from test_gradient_based import CLASSES, OUTPUTS, SHAPE
 from test_whole_network import IMAGES, LABELS, NUMBERS, image_episodes, network_of
 
 from flp_agents import Network, run_lifetime
-from flp_agents.alternatives.descent import SGD
-from flp_agents.alternatives.feedback_alignment import DirectFeedbackAlignment, FeedbackAlignment
-from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.objective import SquaredError
+from flp_agents.baselines.descent import SGD
+from flp_agents.baselines.feedback_alignment import DirectFeedbackAlignment, FeedbackAlignment
+from flp_agents.baselines.online_gradient import OnlineGradient
+from flp_agents.learners.objective import SquaredError
 
 ONE_HIDDEN = Network((3, 9, 1), input_scale=(1.0, 0.5, 0.2))
 ONE_CONVOLUTION = Network((SHAPE.features, OUTPUTS), convolutions=SHAPE)

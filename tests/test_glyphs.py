@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flp_base.errors import InvalidChoice, InvalidSize
 from flp_datasets import glyphs
 from flp_datasets.chance import Chance
 from flp_datasets.classes import ImageClasses
-from flp_datasets.errors import InvalidChoice, InvalidSize
 from flp_datasets.glyphs import CLASSES, DRAWINGS, SPLIT_OFFSETS, Glyphs
 
 SOME_CLASSES = np.array([0, 1, 2, 17, 2**33, CLASSES - 1])

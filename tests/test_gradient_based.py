@@ -6,8 +6,8 @@ import torch
 from conftest import small_episode
 
 from flp_agents import OML, GradientBased, Network, run_lifetime
-from flp_agents.convolutions import Convolutions
-from flp_agents.objective import CrossEntropy
+from flp_agents.learners.convolutions import Convolutions
+from flp_agents.learners.objective import CrossEntropy
 from flp_envs import Episode, InvalidChoice
 
 NETWORK = Network((3, 5, 4, 6, 1))

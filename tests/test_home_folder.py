@@ -5,10 +5,10 @@ import argparse
 import pytest
 from test_cli import fails
 
-from flp_agents import cli
 from flp_agents.benchmark.plan import BenchmarkPlan
-from flp_agents.cli import main
-from flp_datasets.errors import FLPError
+from flp_agents.cli import main as cli
+from flp_agents.cli.main import main
+from flp_base.errors import FLPError
 
 
 @pytest.fixture(autouse=True)

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flp_agents
-from flp_agents import CheckpointError, bundled, checkpoint, evaluate, get_preset
-from flp_agents.plugins import PluginError
-from flp_agents.reproduction.files import ReproductionError, read_record
-from flp_agents.saved_policies import DESCRIPTION, PolicyError, read_policy_description
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan
-from flp_datasets.errors import FLPError
+from flp_agents import CheckpointError, evaluate, get_preset
+from flp_agents.adapters.saved_policies import DESCRIPTION, PolicyError, read_policy_description
+from flp_agents.experiments.reproduction.files import ReproductionError, read_record
+from flp_agents.learners.plugins import PluginError
+from flp_agents.training import bundled, checkpoint
+from flp_agents.training.plan import Plan
+from flp_agents.training.run import TrainingRun
+from flp_base.errors import FLPError
 
 SIZES = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 SMALL = {"hidden_widths": (4,), "outer_steps": 4, "plastic_layers": 2, "short_outer_steps": 0, "meta_batch": 1}
@@ -274,7 +275,7 @@ def test_a_field_of_a_policy_is_named(policy: Path, tmp_path: Path) -> None:
 
 
 def test_a_record_of_the_wrong_type_is_named(tmp_path: Path) -> None:
-    from flp_agents.reproduction.results import NetworkResult
+    from flp_agents.experiments.reproduction.results import NetworkResult
 
     record = {"name": "a", "method": "b", "column": "c", "seed": 0, "command": "", "plan": "", "episodes": 3}
     whole = {**NetworkResult(**record).__dict__, "format_version": 1}

@@ -8,15 +8,16 @@ from conftest import SMALL_SINE
 from gymnasium import spaces
 
 import flp_envs
-from flp_agents import GymAgent, MetaTrainer, as_learner, build_learner, checkpoint, evaluate, get_preset, load_bundled
-from flp_agents.alternatives.building import BUILDERS, build_alternative
-from flp_agents.cli import main
-from flp_agents.factory import kind_of
-from flp_agents.input_range import range_of
-from flp_agents.network import Network
-from flp_agents.objective import IncompatibleSpaces
-from flp_agents.policies import PolicyLearner
-from flp_datasets.errors import InvalidSize
+from flp_agents import GymAgent, MetaTrainer, as_learner, build_learner, evaluate, get_preset, load_bundled
+from flp_agents.adapters.policies import PolicyLearner
+from flp_agents.baselines.building import BUILDERS, build_alternative
+from flp_agents.cli.main import main
+from flp_agents.learners.input_range import range_of
+from flp_agents.learners.network import Network
+from flp_agents.learners.objective import IncompatibleSpaces
+from flp_agents.training import checkpoint
+from flp_agents.training.factory import kind_of
+from flp_base.errors import InvalidSize
 
 GLYPHS = {"num_classes": 3, "shots": 1, "query_shots": 1, "image_size": 20}
 LEARNERS = ("flp", "feature-reuse", "gradient-based", "oml")

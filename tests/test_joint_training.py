@@ -7,11 +7,11 @@ from test_gradient_based import cross_entropy_of_the_first_units
 from test_whole_network import IMAGES, LABELS, NUMBERS, image_episodes, network_of, plain_answer
 
 from flp_agents import Network, run_lifetime
-from flp_agents.alternatives.descent import Adam
-from flp_agents.alternatives.joint_training import JointTraining
-from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.meta_gradient import inner_loop
-from flp_agents.objective import SquaredError
+from flp_agents.baselines.descent import Adam
+from flp_agents.baselines.joint_training import JointTraining
+from flp_agents.baselines.online_gradient import OnlineGradient
+from flp_agents.learners.objective import SquaredError
+from flp_agents.lifetime.meta_gradient import inner_loop
 from flp_envs import InvalidSize
 
 

@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 from conftest import drawn_class
 
-from flp_agents import checkpoint
+from flp_agents.adapters.saved_policies import DESCRIPTION, load_policy
 from flp_agents.benchmark.reading import read_results
-from flp_agents.cli import main
-from flp_agents.run_metrics import FILE
-from flp_agents.saved_policies import DESCRIPTION, load_policy
+from flp_agents.cli.main import main
+from flp_agents.training import checkpoint
+from flp_agents.training.run_metrics import FILE
 from flp_datasets.pack import open_pack, packing_lock, write_pack
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

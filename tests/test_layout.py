@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flp_agents.cli import _parser
+from flp_agents.cli.main import _parser
 
 ROOT = Path(__file__).parent.parent
 

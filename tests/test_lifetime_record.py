@@ -7,8 +7,7 @@ from conftest import small_options
 
 import flp_envs
 from flp_agents import GymAgent, build_learner, evaluate, get_preset, run_lifetime
-from flp_agents.factory import kind_of
-from flp_agents.lifetime_record import (
+from flp_agents.lifetime.recording import (
     NotFinite,
     UnequalEpisodes,
     end_of_each_task,
@@ -16,6 +15,7 @@ from flp_agents.lifetime_record import (
     record_lifetimes,
     size_of,
 )
+from flp_agents.training.factory import kind_of
 from flp_envs.recording import draw_episodes, seed_env
 
 IDS = ("FLPSine-Continual-v0", "FLPSine-IID-v0", "FLPGlyph-Continual-v0", "FLPGlyph-IID-v0")

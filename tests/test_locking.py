@@ -10,13 +10,13 @@ import warnings
 
 import pytest
 
-from flp_agents import cli
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import make_plan
-from flp_datasets.errors import FLPError
-from flp_datasets.locking import LockedElsewhere, NoFileLocks, file_lock
+from flp_agents.cli import main as cli
+from flp_agents.training.plan import make_plan
+from flp_agents.training.run import TrainingRun
+from flp_base.errors import FLPError
+from flp_base.locking import LockedElsewhere, NoFileLocks, file_lock
 from flp_datasets.pack import packing_lock
 
 fcntl = pytest.importorskip("fcntl")
@@ -27,7 +27,7 @@ NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from flp_datasets.locking import file_lock
+from flp_base.locking import file_lock
 with file_lock(Path(sys.argv[1])) as held:
     print(held, flush=True)
     time.sleep(60)

@@ -9,14 +9,14 @@ from conftest import SMALL_IMAGES, SMALL_SINE
 
 import flp_envs
 from flp_agents import MetaTrainer, build_learner, evaluate, get_preset
-from flp_agents.alternatives.building import build_alternative
-from flp_agents.cli import main
-from flp_agents.feedback import Feedback
-from flp_agents.flp import FLP
-from flp_agents.network import Network
-from flp_datasets import machine_memory
-from flp_datasets.errors import FLPError, InvalidSize
-from flp_datasets.machine_memory import TooMuchMemory, available_bytes, check_fits, readable
+from flp_agents.baselines.building import build_alternative
+from flp_agents.cli.main import main
+from flp_agents.learners.feedback import Feedback
+from flp_agents.learners.flp import FLP
+from flp_agents.learners.network import Network
+from flp_base import machine_memory
+from flp_base.errors import FLPError, InvalidSize
+from flp_base.machine_memory import TooMuchMemory, available_bytes, check_fits, readable
 from flp_envs import OnlineLearningVectorEnv, SineTask, draw_episodes
 
 HUGE = 10**12

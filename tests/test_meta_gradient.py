@@ -22,11 +22,11 @@ from flp_agents import (
     UnsupportedStrategy,
     run_lifetime,
 )
-from flp_agents.chain import gradient
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.memory import OutOfMemory, explaining_out_of_memory, free_bytes, measure_peak
-from flp_agents.meta_gradient import STRATEGIES, describe
-from flp_datasets.machine_memory import readable
+from flp_agents.closed_form import gradient
+from flp_agents.lifetime.meta_gradient import STRATEGIES, describe
+from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.support.memory import OutOfMemory, explaining_out_of_memory, free_bytes, measure_peak
+from flp_base.machine_memory import readable
 from flp_envs import InvalidSize, make
 
 NETWORK = Network((3, 9, 8, 7, 1))

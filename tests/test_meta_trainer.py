@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flp_agents import FLP, Autograd, GradientBased, MetaTrainer, MetaTrainingDiverged, Network, run_lifetime
-from flp_agents.meta_trainer import UntrainedParameters
+from flp_agents.training.meta_trainer import UntrainedParameters
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes, seed_env
 
 SMALL = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}

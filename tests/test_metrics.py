@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flp_agents.metrics import (
+from flp_agents.evaluation.metrics import (
     InvalidScores,
     area_under_curve,
     average_final_score,

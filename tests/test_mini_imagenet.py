@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from test_plain_pickle import as_python_2
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 from flp_datasets.mini_imagenet import read_mini_imagenet
 
 SPLITS = {"train": "meta-train", "val": "meta-val", "test": "meta-test"}

@@ -8,7 +8,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import flp_envs
 from flp_agents import FLP, LEARNERS, Feedback, GymAgent, Network, build_learner, evaluate, get_preset, run_lifetime
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces
+from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces
 from flp_envs import draw_episodes, seed_env
 
 ENV = "FLPGlyph-IID-v0"

@@ -13,13 +13,14 @@ import torch
 from conftest import needs_bfloat16, small_episode
 
 from flp_agents import FLP, GradientBased, Network, run_lifetime
-from flp_agents.analysis import continue_with_more_plasticity, judged, with_more_plasticity
-from flp_agents.checkpoint import DESCRIPTION, Checkpoint, CheckpointError, load, parameters_digest, save
-from flp_agents.presets import get_preset
-from flp_agents.run_metrics import RunMetrics, last_step
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan
-from flp_datasets.errors import FLPError, InvalidChoice
+from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
+from flp_agents.experiments.analysis import evaluated as judged
+from flp_agents.training.checkpoint import DESCRIPTION, Checkpoint, CheckpointError, load, parameters_digest, save
+from flp_agents.training.plan import Plan
+from flp_agents.training.presets import get_preset
+from flp_agents.training.run import TrainingRun
+from flp_agents.training.run_metrics import RunMetrics, last_step
+from flp_base.errors import FLPError, InvalidChoice
 from flp_envs import InvalidSize
 
 SIZES = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
@@ -186,8 +187,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from flp_agents.analysis import continue_with_more_plasticity
-from flp_agents.checkpoint import load
+from flp_agents.experiments.analysis import continue_with_more_plasticity
+from flp_agents.training.checkpoint import load
 
 start, folder, threads, name, time = sys.argv[1:]
 torch.set_num_threads(int(threads))

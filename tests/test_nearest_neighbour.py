@@ -8,10 +8,10 @@ from test_gradient_based import CLASSES
 from test_whole_network import image_episodes
 
 from flp_agents import run_lifetime
-from flp_agents.alternatives import nearest_neighbour
-from flp_agents.alternatives.nearest_neighbour import Kernel, NearestNeighbour
-from flp_agents.meta_gradient import inner_loop
-from flp_agents.objective import CrossEntropy
+from flp_agents.baselines import nearest_neighbour
+from flp_agents.baselines.nearest_neighbour import Kernel, NearestNeighbour
+from flp_agents.learners.objective import CrossEntropy
+from flp_agents.lifetime.meta_gradient import inner_loop
 from flp_envs import InvalidSize
 
 SCALE = (1.0, 0.5, 0.2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import flp_envs
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces, SquaredError, in_words, objective_of
+from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, SquaredError, in_words, objective_of
 from flp_envs import InvalidSize
 
 SMALL_GLYPH = {"num_classes": 3, "shots": 1, "query_shots": 1, "image_size": 8}

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flp_base.errors import SourceError
 from flp_datasets import vision
 from flp_datasets.catalogue import DATASETS
-from flp_datasets.errors import SourceError
 from flp_datasets.omniglot import META_VAL_ALPHABETS, SETS, download_omniglot, find_omniglot, read_omniglot
 from flp_datasets.pack import open_pack, write_pack
 from flp_datasets.packed_classes import PackedClasses
@@ -334,7 +334,7 @@ def test_the_real_torchvision_leaves_nothing_when_there_is_no_network(tmp_path):
     code = """
 import sys, urllib.error, urllib.request
 from pathlib import Path
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 from flp_datasets.omniglot import download_omniglot
 
 def refuse(*arguments, **options):

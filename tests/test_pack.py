@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import flp_datasets.pack as pack_module
-from flp_datasets.errors import InvalidChoice, SourceError
+from flp_base.errors import InvalidChoice, SourceError
 from flp_datasets.pack import FORMAT_VERSION, Description, PackError, open_pack, packing_lock, write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 

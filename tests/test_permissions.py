@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import make_pack
 
-from flp_agents.cli import main
-from flp_datasets.files import replacing, write_atomically
+from flp_agents.cli.main import main
+from flp_base.files import replacing, write_atomically
 
 SHORT = ["--env-option", "num_functions=2", "--env-option", "steps_per_function=3"]
 

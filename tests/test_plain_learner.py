@@ -8,7 +8,7 @@ from conftest import SMALL_IMAGES
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, evaluate
-from flp_agents.plain_learner import as_learner
+from flp_agents.adapters.plain_learner import as_learner
 from flp_envs import FLPError, draw_episodes, seed_env
 
 

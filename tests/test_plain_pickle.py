@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flp_base.errors import SourceError
 from flp_datasets import plain_pickle
-from flp_datasets.errors import SourceError
 from flp_datasets.plain_pickle import load_plain_pickle
 
 ADVICE = "write HDF5"

@@ -17,16 +17,16 @@ from flp_agents import (
     MetaTrainer,
     Network,
     Truncated,
-    checkpoint,
     evaluate,
     load_checkpoint,
     load_plugins,
-    plugins,
     register_learner,
     save_checkpoint,
 )
-from flp_agents.cli import main
-from flp_agents.training import TrainingRun
+from flp_agents.cli.main import main
+from flp_agents.learners import plugins
+from flp_agents.training import checkpoint
+from flp_agents.training.run import TrainingRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
 SOURCE = Path(__file__).with_name("plugin_everything.py")

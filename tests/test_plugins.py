@@ -6,10 +6,11 @@ import sys
 import pytest
 
 import flp_envs
-from flp_agents import load_plugins, plugins, register_rule
-from flp_agents.cli import main
-from flp_agents.plasticity import RULES, RuleError
-from flp_agents.plugins import PluginError
+from flp_agents import load_plugins, register_rule
+from flp_agents.cli.main import main
+from flp_agents.learners import plugins
+from flp_agents.learners.plasticity import RULES, RuleError
+from flp_agents.learners.plugins import PluginError
 
 ENV = """
 import gymnasium as gym
@@ -154,7 +155,7 @@ def test_rules_are_checked_when_they_are_registered():
 def test_every_command_takes_plugins_and_a_failing_one_is_one_line(capsys, tmp_path, monkeypatch):
     """Before it does anything else: no other option matters."""
     monkeypatch.chdir(tmp_path)
-    from flp_agents.cli import _parser
+    from flp_agents.cli.main import _parser
 
     commands = next(a for a in _parser()._actions if a.dest == "command").choices
     needed = {

@@ -14,13 +14,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, build_learner, evaluate, get_preset, load_bundled, run_lifetime
-from flp_agents.analysis import answers_over_lifetime
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
-from flp_agents.objective import IncompatibleSpaces
-from flp_agents.policies import FOLDER, PolicyLearner, find_policy, policy_names
-from flp_agents.policy_networks import EpisodeFeatures, MemorylessPolicy, MemoryPolicy
-from flp_agents.saved_policies import (
+from flp_agents.adapters.policies import FOLDER, PolicyLearner, find_policy, policy_names
+from flp_agents.adapters.policy_networks import EpisodeFeatures, MemorylessPolicy, MemoryPolicy
+from flp_agents.adapters.saved_policies import (
     DESCRIPTION,
     MODEL,
     PolicyDescription,
@@ -29,6 +25,10 @@ from flp_agents.saved_policies import (
     read_policy_description,
     save_policy,
 )
+from flp_agents.experiments.analysis import answers_over_lifetime
+from flp_agents.learners.objective import IncompatibleSpaces
+from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs import ENV_IDS, FLPError, InvalidChoice, draw_episodes, seed_env
 
 SINE, GLYPH = "FLPSine-Continual-v0", "FLPGlyph-IID-v0"

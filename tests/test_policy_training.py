@@ -11,11 +11,18 @@ from conftest import SMALL_SINE, small_options
 from gymnasium import spaces
 
 from flp_agents import PolicyLearner, evaluate
-from flp_agents.cli import main
-from flp_agents.objective import IncompatibleSpaces
-from flp_agents.policy_training import SETTINGS, PolicyPlan, PolicyTraining
-from flp_agents.run_folder import LOCK
-from flp_agents.saved_policies import ALGORITHMS, DESCRIPTION, MODEL, PolicyError, load_policy, read_policy_description
+from flp_agents.adapters.saved_policies import (
+    ALGORITHMS,
+    DESCRIPTION,
+    MODEL,
+    PolicyError,
+    load_policy,
+    read_policy_description,
+)
+from flp_agents.cli.main import main
+from flp_agents.learners.objective import IncompatibleSpaces
+from flp_agents.training.policy_training import SETTINGS, PolicyPlan, PolicyTraining
+from flp_agents.training.run_folder import LOCK
 from flp_envs import Episode, FLPError, InvalidSize, OnlineLearningEnv, make
 from flp_envs.scoring import SquaredError
 
@@ -100,7 +107,7 @@ def test_a_signal_ends_training_and_what_there_is_is_saved(number, tmp_path):
 
 
 def test_the_command_says_that_it_was_interrupted(tmp_path, capsys, monkeypatch):
-    from flp_agents import progress
+    from flp_agents.support import progress
 
     monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("builtins.print", lambda *text, **_: text[0].startswith("env") and signal.raise_signal(2))

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from flp_agents import precision
-from flp_agents.convolutions import Convolutions, convolve
-from flp_agents.precision import usable_precision
-from flp_agents.presets import get_preset
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import make_plan
-from flp_agents.trunk import features_of
-from flp_datasets.errors import InvalidChoice
+from flp_agents.learners.convolutions import Convolutions, convolve
+from flp_agents.learners.trunk import features_of
+from flp_agents.support import precision
+from flp_agents.support.precision import usable_precision
+from flp_agents.training.plan import make_plan
+from flp_agents.training.presets import get_preset
+from flp_agents.training.run import TrainingRun
+from flp_base.errors import InvalidChoice
 
 CPU = torch.device("cpu")
 

@@ -7,13 +7,13 @@ from conftest import SMALL_IMAGES, make_pack
 
 import flp_envs
 from flp_agents import FLP, LEARNERS, OML, PRESETS, GradientBased, build_learner, evaluate, get_preset, run_lifetime
-from flp_agents.convolutions import Convolutions
-from flp_agents.factory import IMAGENET_DEVIATION, IMAGENET_MEAN, kind_of
-from flp_agents.feedback import Feedback
-from flp_agents.lifetime import EpisodeTensors
-from flp_agents.objective import CrossEntropy, IncompatibleSpaces, SquaredError
-from flp_agents.presets import Preset, preset_env_options, preset_split_options
-from flp_agents.training_plan import Plan
+from flp_agents.learners.convolutions import Convolutions
+from flp_agents.learners.feedback import Feedback
+from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, SquaredError
+from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.training.factory import IMAGENET_DEVIATION, IMAGENET_MEAN, kind_of
+from flp_agents.training.plan import Plan
+from flp_agents.training.presets import Preset, preset_env_options, preset_split_options
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes
 
 # Protocol of the paper's appendix and released code: nine layers, 20,000 outer steps, a rate for each kind.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flp_agents import cli
+from flp_agents.cli import main as cli
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
 SHORT = ["--env-option", "num_functions=2", "--env-option", "steps_per_function=2"]

@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
-from flp_agents import checkpoint
-from flp_agents.processes import Processes
+from flp_agents.support.processes import Processes
+from flp_agents.training import checkpoint
 from flp_envs import InvalidSize
 
 SMALL = [

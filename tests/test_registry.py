@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import flp_envs
-from flp_agents import plugins, registry
-from flp_agents.bundled import bundled_checkpoints
-from flp_agents.evaluation import evaluate
-from flp_agents.plugins import PluginError, load_plugins
-from flp_agents.registry import SplitLeak, build_contender, register_learner
-from flp_datasets.errors import FLPError, InvalidChoice
+from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark.entries import SplitLeak, build_contender, register_learner
+from flp_agents.evaluation.scoring import evaluate
+from flp_agents.learners import plugins
+from flp_agents.learners.plugins import PluginError, load_plugins
+from flp_agents.training.bundled import bundled_checkpoints
+from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
 SMALL = {"num_functions": 3, "steps_per_function": 4}

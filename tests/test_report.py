@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
+from flp_agents.benchmark.report.page import render_page, write_report
 from flp_agents.benchmark.results import ResultsError, write_result
-from flp_agents.report.page import render_page, write_report
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 
 VOID = {"meta", "link", "br", "img", "hr"}
 

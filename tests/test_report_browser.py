@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from synthetic_results import LEARNERS, made_up_result
 
+from flp_agents.benchmark.report.page import write_report
 from flp_agents.benchmark.results import write_result
-from flp_agents.report.page import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver")
 BROWSER, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from synthetic_results import made_up_result
 
-from flp_agents.report.curves import MOST_POINTS, loss_at_each_step, query_loss, r_matrix, running_mean, task_ends
-from flp_agents.report.standings import make_boards
+from flp_agents.benchmark.report.curves import (
+    MOST_POINTS,
+    loss_at_each_step,
+    query_loss,
+    r_matrix,
+    running_mean,
+    task_ends,
+)
+from flp_agents.benchmark.report.leaderboard import make_boards
 
 
 def standing_of(*results):

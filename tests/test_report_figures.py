@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from synthetic_results import LEARNERS, made_up_result
 
-from flp_agents.report import figures
-from flp_agents.report.curves import loss_at_each_step, query_loss
-from flp_agents.report.drawing import LONGEST_NAME, Style, draw_sample, drawable, is_wide
-from flp_agents.report.figures import MOST_NUMBERED, _pen_on, draw_curves, draw_forgetting, draw_r_matrix, draw_scores
-from flp_agents.report.page import render_page
-from flp_agents.report.standings import make_boards
-from flp_agents.report.svg import DARK, LIGHT, SERIES, drawing_style
+from flp_agents.benchmark.report import figures
+from flp_agents.benchmark.report.curves import loss_at_each_step, query_loss
+from flp_agents.benchmark.report.drawing import LONGEST_NAME, Style, draw_sample, drawable, is_wide
+from flp_agents.benchmark.report.figures import (
+    MOST_NUMBERED,
+    _pen_on,
+    draw_curves,
+    draw_forgetting,
+    draw_r_matrix,
+    draw_scores,
+)
+from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.page import render_page
+from flp_agents.benchmark.report.svg import DARK, LIGHT, SERIES, drawing_style
 from flp_envs import rendering
 
 NAMES = ("flp", "ridge", "sgd")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flp_agents.report.formats import (
+from flp_agents.benchmark.report.formats import (
     MINUS,
     TIMES,
     UNKNOWN,

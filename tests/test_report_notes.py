@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from synthetic_results import STAMP, made_up_benchmark, made_up_result
 
-from flp_agents.report.notes import facts_of, notes_of
-from flp_agents.report.standings import make_boards
+from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.notes import facts_of, notes_of
 
 
 def notes(results, unreadable=()):

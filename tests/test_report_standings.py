@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
+from flp_agents.benchmark.report.leaderboard import compare_with_best, make_boards, overall_order, verdict_of
 from flp_agents.benchmark.results import METRICS
-from flp_agents.report.standings import compare_with_best, make_boards, overall_order, verdict_of
-from flp_agents.uncertainty import compare, summarize
+from flp_agents.evaluation.uncertainty import compare, summarize
 
 ENV = "FLPSine-Continual-v0"
 

@@ -5,11 +5,18 @@ import json
 import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
+from flp_agents.benchmark.report.formats import UNKNOWN, Entry, latex, markdown
+from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.tables import (
+    failures_of,
+    seconds_of,
+    seeds_in_words,
+    state_bytes_of,
+    summary_rows,
+    tables_of,
+)
 from flp_agents.benchmark.results import METRICS
-from flp_agents.report.formats import UNKNOWN, Entry, latex, markdown
-from flp_agents.report.standings import make_boards
-from flp_agents.report.tables import failures_of, seconds_of, seeds_in_words, state_bytes_of, summary_rows, tables_of
-from flp_agents.uncertainty import summarize
+from flp_agents.evaluation.uncertainty import summarize
 
 
 def test_a_row_for_every_environment_learner_and_metric():

@@ -18,19 +18,17 @@ from PIL import Image
 from test_cli import fails
 
 import flp_envs
-from flp_agents import checkpoint, load_bundled
-from flp_agents.analysis import analyse
-from flp_agents.analysis.stored import archive_of, read_analysis
-from flp_agents.bundled import bundled_checkpoints
-from flp_agents.cli import _parser, main
-from flp_agents.commands import _preset_overrides
-from flp_agents.meta_trainer import MetaTrainingDiverged
-from flp_agents.reproduction import running
-from flp_agents.reproduction.analysing import analyse_networks
-from flp_agents.reproduction.files import ReproductionError, read_record, write_record
-from flp_agents.reproduction.judging import part_of, reproduce_table
-from flp_agents.reproduction.learning_curves import LearningCurve, keep_curves, kept_curves
-from flp_agents.reproduction.networks import (
+from flp_agents import load_bundled
+from flp_agents.cli.commands import _preset_overrides
+from flp_agents.cli.main import _parser, main
+from flp_agents.experiments.analysis import analyse
+from flp_agents.experiments.analysis.stored import archive_of, read_analysis
+from flp_agents.experiments.reproduction import running
+from flp_agents.experiments.reproduction.analysing import analyse_networks
+from flp_agents.experiments.reproduction.evaluating import part_of, reproduce_table
+from flp_agents.experiments.reproduction.files import ReproductionError, read_record, write_record
+from flp_agents.experiments.reproduction.learning_curves import LearningCurve, keep_curves, kept_curves
+from flp_agents.experiments.reproduction.networks import (
     OtherNetwork,
     find_network,
     meta_train,
@@ -38,8 +36,8 @@ from flp_agents.reproduction.networks import (
     plan_digest,
     run_folder,
 )
-from flp_agents.reproduction.published import PUBLISHED
-from flp_agents.reproduction.results import (
+from flp_agents.experiments.reproduction.published import PUBLISHED
+from flp_agents.experiments.reproduction.results import (
     NO_DATA,
     NOT_TRAINED,
     NetworkResult,
@@ -47,10 +45,13 @@ from flp_agents.reproduction.results import (
     result_path,
     rows_of,
 )
-from flp_agents.reproduction.running import How, missing_data
-from flp_agents.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
-from flp_agents.run_metrics import FILE, last_step
-from flp_datasets.errors import FLPError
+from flp_agents.experiments.reproduction.running import How, missing_data
+from flp_agents.experiments.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
+from flp_agents.training import checkpoint
+from flp_agents.training.bundled import bundled_checkpoints
+from flp_agents.training.meta_trainer import MetaTrainingDiverged
+from flp_agents.training.run_metrics import FILE, last_step
+from flp_base.errors import FLPError
 
 FAST = {"hidden_widths": (8, 8), "outer_steps": 6, "short_outer_steps": 2, "meta_batch": 2}
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 4, "query_size": 4}
@@ -396,9 +397,9 @@ def test_killed_it_goes_on_where_it_was(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
         "from dataclasses import replace\n"
-        "from flp_agents.processes import set_threads\n"
-        "from flp_agents.reproduction import networks\n"
-        "from flp_agents.training import TrainingRun\n"
+        "from flp_agents.support.processes import set_threads\n"
+        "from flp_agents.experiments.reproduction import networks\n"
+        "from flp_agents.training.run import TrainingRun\n"
         "set_threads(1)\n"
         "import test_reproduction as t\n"
         "run = TrainingRun.run\n"
@@ -439,7 +440,7 @@ def test_meta_training_that_diverges_is_a_result(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_ends_it_and_saves(tmp_path, monkeypatch):
-    from flp_agents.training import TrainingRun
+    from flp_agents.training.run import TrainingRun
 
     run = TrainingRun.run
 

@@ -8,8 +8,8 @@ from test_gradient_based import CLASSES
 from test_whole_network import image_episodes
 
 from flp_agents import run_lifetime
-from flp_agents.alternatives.ridge import Ridge
-from flp_agents.objective import CrossEntropy
+from flp_agents.baselines.ridge import Ridge
+from flp_agents.learners.objective import CrossEntropy
 from flp_envs import InvalidSize
 
 SCALE = (1.0, 0.5, 0.2)

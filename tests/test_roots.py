@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 from flp_datasets.roots import cache_root, named_root, roots
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from flp_agents import CheckpointError, checkpoint, get_preset
-from flp_agents.cli import main
-from flp_agents.presets import Preset
-from flp_agents.run_metrics import FILE
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan
-from flp_datasets import locking
+from flp_agents import CheckpointError, get_preset
+from flp_agents.cli.main import main
+from flp_agents.training import checkpoint
+from flp_agents.training.plan import Plan
+from flp_agents.training.presets import Preset
+from flp_agents.training.run import TrainingRun
+from flp_agents.training.run_metrics import FILE
+from flp_base import locking
 from flp_envs import FLPError, InvalidSize
 
 SIZES = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
@@ -75,7 +76,7 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking.FileLock, "acquire", refuse)
 
 
-@pytest.mark.filterwarnings("ignore::flp_datasets.locking.NoFileLocks")
+@pytest.mark.filterwarnings("ignore::flp_base.locking.NoFileLocks")
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_run_still_replaces_no_checkpoint_of_another(tmp_path: Path) -> None:
     first, second = new_run(tmp_path), new_run(tmp_path)  # two of one plan, whose first checkpoints would be alike

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flp_datasets.errors import FLPError, InvalidSize, check_at_least, check_number
-from flp_datasets.files import (
+from flp_base.errors import FLPError, InvalidSize, check_at_least, check_number
+from flp_base.files import (
     DEEPEST,
     LARGEST_INTEGER,
     UnreadableContent,
@@ -74,7 +74,7 @@ def test_bytes_that_are_not_utf_8() -> None:
 
 
 def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("flp_datasets.files.LARGEST_FILE", 2**20)
+    monkeypatch.setattr("flp_base.files.LARGEST_FILE", 2**20)
     with pytest.raises(UnreadableContent, match="larger than 1 MiB"):
         read_bytes(Path("/dev/zero"))
     with pytest.raises(FileNotFoundError):

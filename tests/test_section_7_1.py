@@ -7,14 +7,14 @@ import pytest
 from test_cli import fails
 from test_reproduction import FAST, TINY, run
 
-from flp_agents.meta_trainer import MetaTrainingDiverged
-from flp_agents.reproduction import section_7_1
-from flp_agents.reproduction.networks import meta_train
-from flp_agents.reproduction.results import NOT_TRAINED
-from flp_agents.reproduction.running import How
-from flp_agents.reproduction.section_7_1 import Protocol, reproduce_section_7_1
-from flp_agents.reproduction.section_7_1_report import rows_of, write_section_7_1
-from flp_agents.reproduction.tables import Method
+from flp_agents.experiments.reproduction import section_7_1
+from flp_agents.experiments.reproduction.networks import meta_train
+from flp_agents.experiments.reproduction.results import NOT_TRAINED
+from flp_agents.experiments.reproduction.running import How
+from flp_agents.experiments.reproduction.section_7_1 import Protocol, reproduce_section_7_1
+from flp_agents.experiments.reproduction.section_7_1_report import rows_of, write_section_7_1
+from flp_agents.experiments.reproduction.tables import Method
+from flp_agents.training.meta_trainer import MetaTrainingDiverged
 
 FEATURE_REUSE = replace(
     TINY,

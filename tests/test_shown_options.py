@@ -11,11 +11,11 @@ import pytest
 import flp_agents
 import flp_datasets
 import flp_envs
-from flp_agents.learner import Learner
-from flp_agents.registry import build_contender, built_in_names
+from flp_agents.benchmark.entries import build_contender, built_in_names
+from flp_agents.learners.learner import Learner
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.glyphs import Glyphs
 from flp_datasets.rotated import Rotated
-from flp_datasets.shown_options import ShowsOptions
 from flp_envs.stream import Stream
 
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")

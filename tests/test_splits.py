@@ -7,15 +7,15 @@ import gymnasium as gym
 import pytest
 
 import flp_envs
-from flp_agents import checkpoint
-from flp_agents.cli import main
-from flp_agents.presets import preset_split_options
-from flp_agents.registry import SplitLeak, check_split
-from flp_agents.reproduction.networks import plan_digest
-from flp_agents.reproduction.tables import TABLE_1, TABLE_2, Network
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan, make_plan, split_trained_on
-from flp_datasets.errors import InvalidChoice
+from flp_agents.benchmark.entries import SplitLeak, check_split
+from flp_agents.cli.main import main
+from flp_agents.experiments.reproduction.networks import plan_digest
+from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Network
+from flp_agents.training import checkpoint
+from flp_agents.training.plan import Plan, make_plan, split_trained_on
+from flp_agents.training.presets import preset_split_options
+from flp_agents.training.run import TrainingRun
+from flp_base.errors import InvalidChoice
 from flp_envs import SineTask
 from flp_envs.online_env import OnlineLearningEnv
 

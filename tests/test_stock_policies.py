@@ -10,9 +10,9 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from flp_agents.cli import main
-from flp_agents.objective import IncompatibleSpaces
-from flp_agents.policy_networks import EpisodeFeatures
+from flp_agents.adapters.policy_networks import EpisodeFeatures
+from flp_agents.cli.main import main
+from flp_agents.learners.objective import IncompatibleSpaces
 from flp_envs import ENV_IDS, InvalidSize, SineTask, make, record_episode
 
 QUICK = ("FLPSine-Continual-v0", "FLPGlyph-IID-v0")

@@ -9,8 +9,8 @@ import torch
 
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
-from flp_agents.cli import main
-from flp_agents.processes import choose_threads, one_thread
+from flp_agents.cli.main import main
+from flp_agents.support.processes import choose_threads, one_thread
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -26,9 +26,7 @@ def three_threads(monkeypatch):
 
 
 def test_importing_changes_nothing():
-    code = (
-        "import torch; n = torch.get_num_threads(); import flp_envs, flp_agents, flp_agents.cli, flp_agents.commands\n"
-    )
+    code = "import torch; n = torch.get_num_threads(); import flp_envs, flp_agents.cli.main, flp_agents.cli.commands\n"
     code += "assert torch.get_num_threads() == n"
     path = [str(p) for p in (Path.cwd(), Path.cwd() / "agents", Path.cwd() / "datasets")]
     program = f"import sys; sys.path[:0] = {path}; {code}"

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from flp_agents import FLP, Autograd, Checkpointed, Full, Network, Reversible, run_lifetime
-from flp_agents.chain import gradient
-from flp_agents.chain.build import NotBuilt, load_library
-from flp_agents.chain.native_engine import NativeEngine
-from flp_agents.chain.torch_engine import TorchEngine
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import make_plan
+from flp_agents.closed_form import gradient
+from flp_agents.closed_form.build import NotBuilt, load_library
+from flp_agents.closed_form.native_engine import NativeEngine
+from flp_agents.closed_form.torch_engine import TorchEngine
+from flp_agents.training.plan import make_plan
+from flp_agents.training.run import TrainingRun
 from flp_envs import SineTask
 
 ENGINES = {"torch": TorchEngine, "native": NativeEngine}

@@ -14,10 +14,11 @@ import torch
 from conftest import SMALL_IMAGES, make_pack
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flp_agents import CheckpointError, MetaTrainingDiverged, checkpoint, evaluate, get_preset
-from flp_agents.run_metrics import COLUMNS, FILE, RunMetrics
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import Plan
+from flp_agents import CheckpointError, MetaTrainingDiverged, evaluate, get_preset
+from flp_agents.training import checkpoint
+from flp_agents.training.plan import Plan
+from flp_agents.training.run import TrainingRun
+from flp_agents.training.run_metrics import COLUMNS, FILE, RunMetrics
 from flp_envs import FLPError, InvalidSize
 
 SMALL = {"num_functions": 2, "steps_per_function": 6, "batch_size": 4, "query_size": 4}

@@ -7,8 +7,8 @@ import torch
 from conftest import needs_bfloat16
 from torch.nn.functional import linear
 
-from flp_agents import trunk
-from flp_agents.trunk import features_of
+from flp_agents.learners import trunk
+from flp_agents.learners.trunk import features_of
 from flp_envs import InvalidChoice
 
 

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flp_agents import uncertainty
-from flp_agents.metrics import InvalidScores
-from flp_agents.uncertainty import FEWEST, compare, standard_error, student_interval, student_quantile, summarize
-from flp_datasets.errors import InvalidSize
+from flp_agents.evaluation import uncertainty
+from flp_agents.evaluation.metrics import InvalidScores
+from flp_agents.evaluation.uncertainty import (
+    FEWEST,
+    compare,
+    standard_error,
+    student_interval,
+    student_quantile,
+    summarize,
+)
+from flp_base.errors import InvalidSize
 
 some = settings(max_examples=40, deadline=None)
 scores = st.lists(st.integers(-50, 50), min_size=2, max_size=20)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flp_agents import Hebb, Oja, run_lifetime
-from flp_agents.meta_gradient import inner_loop
-from flp_agents.universality import construct_learner
-from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
+from flp_agents.experiments.universality import construct_learner
+from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_base.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs import Episode
 
 INPUTS, TARGETS, STEPS = (-1.0, 0.3, 2.0), (-0.5, 0.7), 3

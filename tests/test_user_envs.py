@@ -11,11 +11,12 @@ import gymnasium as gym
 import pytest
 
 import flp_envs
-from flp_agents import plugins, registry
-from flp_agents.cli import main
-from flp_agents.training import TrainingRun
-from flp_agents.training_plan import make_plan
-from flp_datasets.errors import FLPError
+from flp_agents.benchmark import entries as registry
+from flp_agents.cli.main import main
+from flp_agents.learners import plugins
+from flp_agents.training.plan import make_plan
+from flp_agents.training.run import TrainingRun
+from flp_base.errors import FLPError
 from flp_envs.registration import id_to_make, options_given
 from flp_envs.task import first_lifetimes_of
 

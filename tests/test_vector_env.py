@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import flp_envs
 from flp_agents import FLP, OML, GradientBased, MetaTrainer, evaluate
-from flp_agents.alternatives import ALTERNATIVES
-from flp_agents.alternatives.building import build_alternative
-from flp_agents.network import Network
-from flp_agents.training_plan import make_plan
+from flp_agents.baselines import ALTERNATIVES
+from flp_agents.baselines.building import build_alternative
+from flp_agents.learners.network import Network
+from flp_agents.training.plan import make_plan
 from flp_envs import (
     InvalidAction,
     InvalidChoice,

@@ -24,7 +24,7 @@ print(first.datasets.Omniglot.__name__, first.datasets.Omniglot.folder)
 
 FAILING = """
 import sys
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 from flp_datasets.vision import import_torchvision
 {}
 for attempt in range(2):

@@ -12,7 +12,7 @@ from conftest import small_options
 from PIL import Image
 
 from flp_agents import build_learner, evaluate, get_preset
-from flp_agents.watching import FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS, _as_video, render_lifetime
+from flp_agents.experiments.rendering import FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS, _as_video, render_lifetime
 from flp_envs import FLPError
 from flp_envs.rendering import MissingDependency
 
@@ -113,12 +113,13 @@ def test_a_file_that_cannot_be_written_is_reported(tmp_path):
 
 
 def test_importing_needs_no_encoder():
-    code = "import sys, flp_agents.watching; assert not {'imageio_ffmpeg', 'moviepy', 'matplotlib'} & set(sys.modules)"
+    code = "import sys, flp_agents.experiments.rendering as r; "
+    code += "assert not {'imageio_ffmpeg', 'moviepy', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_picture_is_the_last_frame():
-    from flp_agents.watching import _as_picture
+    from flp_agents.experiments.rendering import _as_picture
 
     frames = [np.full((4, 6, 3), value, np.uint8) for value in (0, 200)]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(_as_picture(frames)))), frames[1])

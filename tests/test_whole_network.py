@@ -9,10 +9,10 @@ from conftest import small_episode
 from test_gradient_based import CLASSES, OUTPUTS, SHAPE, cross_entropy_of_the_first_units, image_episode
 
 from flp_agents import GradientBased, Network, run_lifetime
-from flp_agents.alternatives.descent import SGD, Adam
-from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.alternatives.whole_network import WholeNetwork, sides_of
-from flp_agents.objective import CrossEntropy
+from flp_agents.baselines.descent import SGD, Adam
+from flp_agents.baselines.online_gradient import OnlineGradient
+from flp_agents.baselines.whole_network import WholeNetwork, sides_of
+from flp_agents.learners.objective import CrossEntropy
 from flp_envs import Episode, InvalidSize
 
 NUMBERS = Network((3, 9, 8, 1), input_scale=(1.0, 0.5, 0.2))

@@ -14,7 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
 
-from flp_agents.policy_networks import MemorylessPolicy
+from flp_agents.adapters.policy_networks import MemorylessPolicy
 from flp_envs import ENV_IDS, InvalidSize, OnlineLearningVectorEnv, seed_env
 
 every_id = pytest.mark.parametrize("env_id", ENV_IDS)

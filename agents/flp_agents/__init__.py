@@ -1,20 +1,23 @@
 """Learners whose weights change at every step, and what meta-trains and judges them."""
 
+from flp_agents.adapters.gym_agent import GymAgent
+from flp_agents.adapters.plain_learner import PlainLearner, as_learner
+from flp_agents.adapters.policies import Policy, PolicyLearner
+from flp_agents.benchmark.entries import learner_names, register_learner
+from flp_agents.benchmark.learner_checker import check_learner
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
+from flp_agents.benchmark.report.page import write_report
 from flp_agents.benchmark.running import run_benchmark
-from flp_agents.bundled import bundled_checkpoints, load_bundled
-from flp_agents.checkpoint import Checkpoint, CheckpointError
-from flp_agents.checkpoint import load as load_checkpoint
-from flp_agents.conformance import check_learner
-from flp_agents.evaluation import Evaluation, evaluate
-from flp_agents.factory import LEARNERS, build_learner
-from flp_agents.feedback import Feedback
-from flp_agents.flp import FLP
-from flp_agents.gradient_based import GradientBased
-from flp_agents.gym_agent import GymAgent
-from flp_agents.learner import Learner
-from flp_agents.lifetime import Lifetime, run_lifetime
-from flp_agents.meta_gradient import (
+from flp_agents.evaluation.scoring import Evaluation, evaluate
+from flp_agents.learners.feedback import Feedback
+from flp_agents.learners.flp import FLP
+from flp_agents.learners.gradient_based import GradientBased
+from flp_agents.learners.learner import Learner
+from flp_agents.learners.network import FastWeights, Network
+from flp_agents.learners.oml import OML
+from flp_agents.learners.plasticity import Hebb, NormalisedOja, Oja, register_rule
+from flp_agents.learners.plugins import load_plugins, register_class
+from flp_agents.lifetime.meta_gradient import (
     STRATEGIES,
     Autograd,
     ByAutograd,
@@ -25,17 +28,14 @@ from flp_agents.meta_gradient import (
     Truncated,
     UnsupportedStrategy,
 )
-from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
-from flp_agents.network import FastWeights, Network
-from flp_agents.oml import OML
-from flp_agents.plain_learner import PlainLearner, as_learner
-from flp_agents.plasticity import Hebb, NormalisedOja, Oja, register_rule
-from flp_agents.plugins import load_plugins, register_class
-from flp_agents.policies import Policy, PolicyLearner
-from flp_agents.presets import PRESETS, Preset, get_preset
-from flp_agents.registry import learner_names, register_learner
-from flp_agents.report.page import write_report
-from flp_agents.saved_trainers import save_checkpoint
+from flp_agents.lifetime.running import Lifetime, run_lifetime
+from flp_agents.training.bundled import bundled_checkpoints, load_bundled
+from flp_agents.training.checkpoint import Checkpoint, CheckpointError
+from flp_agents.training.checkpoint import load as load_checkpoint
+from flp_agents.training.factory import LEARNERS, build_learner
+from flp_agents.training.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
+from flp_agents.training.presets import PRESETS, Preset, get_preset
+from flp_agents.training.saved_trainers import save_checkpoint
 
 __all__ = [
     "FLP",

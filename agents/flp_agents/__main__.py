@@ -1,6 +1,6 @@
 """``python -m flp_agents`` is ``flp``."""
 
-from flp_agents.cli import run
+from flp_agents.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flp_datasets.errors import check_at_least, check_choice
+from flp_base.errors import check_at_least, check_choice
 from flp_datasets.image_checks import Whole
 from flp_datasets.mini_imagenet import find_mini_imagenet, read_mini_imagenet
 from flp_datasets.omniglot import download_omniglot, find_omniglot, read_omniglot

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.shown_options import ShowsOptions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flp_datasets.files import spelt
+from flp_base.files import spelt
 
 # What a spreadsheet takes for the beginning of a formula, after characters that it skips.
 # Source: OWASP, "CSV Injection".

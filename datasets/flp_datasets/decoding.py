@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

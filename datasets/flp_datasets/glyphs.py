@@ -13,9 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from flp_base.errors import InvalidSize, check_at_least, check_choice
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.chance import Chance, Floats, Ints, Words, mix
-from flp_datasets.errors import InvalidSize, check_at_least, check_choice
-from flp_datasets.shown_options import ShowsOptions
 
 CLASSES = 2**40
 DRAWINGS = 2**32

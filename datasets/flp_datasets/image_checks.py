@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import FLPWarning, SourceError
-from flp_datasets.shown_options import ShowsOptions
+from flp_base.errors import FLPWarning, SourceError
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.sources import SourceClass
 
 

@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 
+from flp_base.errors import SourceError
+from flp_base.files import parse_json, read_bytes
 from flp_datasets.decoding import Images, check_images, decode_file, from_array
-from flp_datasets.errors import SourceError
-from flp_datasets.files import parse_json, read_bytes
 from flp_datasets.hdf5_parts import UnsafePart, find_group, find_stored
 from flp_datasets.mini_imagenet_pickles import read_pickle
 from flp_datasets.plain_pickle import one_line

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flp_base.errors import SourceError
 from flp_datasets.decoding import CONVERT, Images, check_images, decode_file, from_array
-from flp_datasets.errors import SourceError
 from flp_datasets.plain_pickle import load_plain_pickle, one_line
 from flp_datasets.source_files import SourceFiles
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 from flp_datasets.sources import SourceClass
 
 if TYPE_CHECKING:

@@ -28,12 +28,12 @@ import numpy as np
 from h5py import h5t
 from numpy.typing import NDArray
 
+from flp_base.errors import SourceError, check_choice
+from flp_base.files import remove_leftovers, replacing
+from flp_base.locking import file_lock
 from flp_datasets.decoding import as_seen
-from flp_datasets.errors import SourceError, check_choice
-from flp_datasets.files import remove_leftovers, replacing
 from flp_datasets.hdf5_parts import UnsafePart, find_dataset, read_number, read_text
 from flp_datasets.image_checks import UNKNOWN, DoubtfulImages, Seen, Whole
-from flp_datasets.locking import file_lock
 from flp_datasets.sources import SPLITS, SourceClass
 
 FORMAT = "flp-envs image pack"

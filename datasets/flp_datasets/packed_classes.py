@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flp_datasets.errors import InvalidSize, check_choice
+from flp_base.errors import InvalidSize, check_choice
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.pack import open_pack
-from flp_datasets.shown_options import ShowsOptions
 from flp_datasets.sources import parts_of, with_unions
 
 

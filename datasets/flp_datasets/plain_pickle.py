@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 
 _PLAIN_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU]\d{1,4}|O8?")
 _Array: TypeAlias = np.ndarray[Any, Any]

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from flp_base.errors import InvalidSize, SourceError, check_at_least
 from flp_datasets.catalogue import Dataset, get_dataset
-from flp_datasets.errors import InvalidSize, SourceError, check_at_least
 from flp_datasets.mini_imagenet import ADVICE as MINI_IMAGENET_ADVICE
 from flp_datasets.pack import PackError, open_pack, packing_lock, write_pack
 from flp_datasets.roots import cache_root, named_root, roots

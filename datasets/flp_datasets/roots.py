@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
 
 VARIABLE = "FLP_DATA_ROOT"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.classes import ImageClasses
-from flp_datasets.shown_options import ShowsOptions
 
 TURNS = 4
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from flp_datasets.errors import SourceError
+from flp_base.errors import SourceError
+from flp_base.shown_options import ShowsOptions
 from flp_datasets.plain_pickle import one_line
-from flp_datasets.shown_options import ShowsOptions
 
 # What is found in a zip file.
 _ZIPPED = (".csv", ".jpg", ".jpeg", ".png")

@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 
 # Operators that torchvision tells torch more about when it is imported. Its wheels for CUDA bring them in a library
 # that cannot be loaded beside a CPU build of torch; declared by name, they let the import go on. Datasets call none.

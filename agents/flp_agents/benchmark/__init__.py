@@ -1,1 +1,5 @@
-"""``flp benchmark``: learners x environments x seeds, and what is kept of it."""
+"""The benchmark: learners x environments x seeds, from a plan to a page.
+
+``entries`` resolves names, ``cell`` runs one, ``running`` all of them; ``report`` shows the results.
+Imports ``baselines`` and packages below it.
+"""

@@ -17,14 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 import flp_envs
-from flp_agents import metrics, registry
+from flp_agents.benchmark import entries as registry
 from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner
 from flp_agents.benchmark.results import Cell, CellResult
-from flp_agents.evaluation import batches_of_episodes
-from flp_agents.learner import Learner
-from flp_agents.lifetime_record import LifetimeRecord, questions_for, record_lifetimes
-from flp_agents.provenance import stamp
-from flp_datasets.errors import FLPError
+from flp_agents.evaluation import metrics
+from flp_agents.evaluation.scoring import batches_of_episodes
+from flp_agents.learners.learner import Learner
+from flp_agents.lifetime.recording import LifetimeRecord, questions_for, record_lifetimes
+from flp_agents.support.provenance import stamp
+from flp_base.errors import FLPError
 
 # In double precision, lifetimes that run alone and lifetimes that run in a batch agree in every digit that is shown.
 PRECISION = torch.float64

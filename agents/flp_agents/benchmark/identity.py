@@ -17,10 +17,11 @@ from typing import Any
 
 import gymnasium as gym
 
-from flp_agents import plugins, registry
+from flp_agents.benchmark import entries as registry
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
-from flp_datasets.files import UnreadableContent, parse_json, read_bytes, write_atomically
+from flp_agents.learners import plugins
+from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
 from flp_envs.registration import resolved_options
 from flp_envs.task import data_of
 
@@ -90,7 +91,7 @@ def identity_of_learner(name: str, env_id: str, described: Sequence[Mapping[str,
     Args:
         name: of a learner, or a checkpoint's folder.
         env_id: of the environment.
-        described: what :func:`flp_agents.registry.described_checkpoints` said, if it was asked.
+        described: what :func:`flp_agents.benchmark.entries.described_checkpoints` said, if it was asked.
 
     Returns:
         ``learner``: SHA-256 of the source of a user's learner, with what it is made with; of the descriptions and

@@ -23,9 +23,9 @@ from flp_agents.benchmark.results import (
     ResultsError,
     encoded,
 )
-from flp_agents.metrics import LARGEST_LOSS
-from flp_datasets.errors import check_at_least
-from flp_datasets.files import UnreadableContent, parse_json, read_versioned_json
+from flp_agents.evaluation.metrics import LARGEST_LOSS
+from flp_base.errors import check_at_least
+from flp_base.files import UnreadableContent, parse_json, read_versioned_json
 
 # Files that are named one by one; of more, the number is given.
 MOST_NAMED = 6

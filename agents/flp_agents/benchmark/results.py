@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flp_base.errors import FLPError
+from flp_base.files import write_atomically
 from flp_datasets.csv_files import csv_of
-from flp_datasets.errors import FLPError
-from flp_datasets.files import write_atomically
 
 # Version 1 had no identities.
 FORMAT_VERSION = 2

@@ -19,6 +19,7 @@ from flp_agents.benchmark.cell import failed, run_cell
 from flp_agents.benchmark.identity import LATEST, latest_of, note_latest, select_current
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_all_results, read_result, read_results
+from flp_agents.benchmark.report.tables import summary_rows
 from flp_agents.benchmark.results import (
     CELLS,
     Cell,
@@ -30,12 +31,11 @@ from flp_agents.benchmark.results import (
 )
 from flp_agents.benchmark.sending import Brought, pack, unpack
 from flp_agents.benchmark.source import remember_sources
-from flp_agents.plugins import load_plugins
-from flp_agents.processes import one_thread
-from flp_agents.report.tables import summary_rows
-from flp_datasets.errors import FLPError, check_at_least, check_choice
-from flp_datasets.files import remove_leftovers, write_atomically
-from flp_datasets.locking import LockedElsewhere, file_lock
+from flp_agents.learners.plugins import load_plugins
+from flp_agents.support.processes import one_thread
+from flp_base.errors import FLPError, check_at_least, check_choice
+from flp_base.files import remove_leftovers, write_atomically
+from flp_base.locking import LockedElsewhere, file_lock
 
 # Backends that this package knows how to set up; joblib's own are "loky" (processes) and "sequential".
 BACKENDS = ("loky", "ray", "dask")

@@ -20,8 +20,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 import flp_envs
-from flp_agents import plugins
-from flp_datasets.errors import FLPError
+from flp_agents.learners import plugins
+from flp_base.errors import FLPError
 
 if TYPE_CHECKING:
     from flp_agents.benchmark.plan import BenchmarkPlan

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flp_datasets.errors import FLPError
+from flp_base.errors import FLPError
 
 # Covered by the version of this package.
 _OF_THIS_PACKAGE = ("flp_envs", "flp_agents", "flp_datasets")

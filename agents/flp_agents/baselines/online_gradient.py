@@ -1,0 +1,100 @@
+"""Gradient descent on the whole network, one step for each minibatch, from scratch or from a meta-trained start.
+
+Source: online backpropagation as in figure 1 of Lindsey & Litwin-Kumar (2020); Rumelhart et al. (1986). Descent is
+plain (Robbins & Monro 1951) or Adam (Kingma & Ba 2015). The meta-trained start is the initialisation that
+:class:`flp_agents.learners.gradient_based.GradientBased` was meta-trained to: what it is worth without the meta-trained
+step sizes, and with no layer frozen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from flp_agents.baselines.baseline import Alternative
+from flp_agents.baselines.descent import Descent, Moments
+from flp_agents.baselines.whole_network import Answered, Hear, Parameters, WholeNetwork
+from flp_agents.learners.objective import Objective, SquaredError
+
+
+class Descending(NamedTuple):
+    """A lifetime of gradient descent.
+
+    Attributes:
+        parameters: of the whole network.
+        moments: what the descent remembers.
+        kept: what else the learner keeps, if it does.
+        features: ``(E, B, *input)`` what it answered last; nothing between steps.
+        answered: what the network did with it; nothing between steps.
+    """
+
+    parameters: Parameters
+    moments: Moments
+    kept: Any = ()
+    features: tuple[Tensor, ...] = ()
+    answered: tuple[Answered, ...] = ()
+
+
+class OnlineGradient(Alternative[Descending]):
+    """One step of gradient descent on the whole network for each minibatch.
+
+    Args:
+        network: at birth.
+        descent: how the gradient is followed.
+        objective: whose loss is descended.
+        start: name of the bundled checkpoint that the network at birth is taken from; none: random.
+    """
+
+    def __init__(
+        self,
+        network: WholeNetwork,
+        descent: Descent,
+        *,
+        objective: Objective = SquaredError(),
+        start: str | None = None,
+    ) -> None:
+        shape = network.network
+        super().__init__(shape.input_shape, shape.outputs, objective)
+        self.network, self.descent, self.start = network, descent, start
+        self.settings = {"network": network, "descent": descent, "objective": objective, "start": start}
+
+    def init(self, n: int) -> Descending:
+        parameters = self.network.at_birth(n)
+        return Descending(parameters, self.descent.at_birth(parameters), self.kept_at_birth(parameters))
+
+    def kept_at_birth(self, parameters: Parameters) -> Any:
+        """What a subclass keeps beside weights, before the first step."""
+        return ()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.network.encode(x)
+
+    def predict(self, state: Descending, features: Tensor) -> tuple[Tensor, Descending]:
+        answered = self.network.run(state.parameters, features)
+        return answered.answers, state._replace(features=(features,), answered=(answered,))
+
+    def answer_all(self, state: Descending, features: Tensor) -> Tensor:
+        answers = self.network.answer(state.parameters, features.flatten(1, 2))
+        return answers.reshape(*features.shape[:3], self.outputs)
+
+    def settle(self, state: Descending) -> Descending:
+        return state._replace(features=(), answered=())
+
+    def update(self, state: Descending, y: Tensor) -> Descending:
+        return self.descend(state, self.gradients(state, y))
+
+    def descend(self, state: Descending, gradients: Parameters) -> Descending:
+        """Takes one step."""
+        parameters, moments = self.descent.step(state.parameters, gradients, state.moments)
+        return state._replace(parameters=parameters, moments=moments)
+
+    def gradients(self, state: Descending, y: Tensor) -> Parameters:
+        """Of the loss of what was answered last, in all parameters."""
+        (answered,) = state.answered
+        error = self.objective.gradient(answered.answers, y)
+        return self.network.gradients(state.parameters, answered, error, self.hear_of(error))
+
+    def hear_of(self, error: Tensor) -> Hear | None:
+        """How hidden layers hear of the loss's gradient in the answers, ``(E, B, n_y)``; none: by backpropagation."""
+        return None

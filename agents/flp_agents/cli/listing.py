@@ -1,0 +1,61 @@
+"""What ``flp list`` prints."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flp_envs
+from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark.report.formats import ERROR_DIGITS, plain
+from flp_agents.benchmark.report.leaderboard import UNITS
+from flp_agents.learners import plugins
+from flp_agents.training import bundled, factory, presets
+
+WIDTH = 79
+
+
+def list_everything(options: argparse.Namespace) -> int:
+    """``flp list``."""
+    names = {
+        "environments": flp_envs.known_ids(),
+        "learners": [*factory.LEARNERS, *plugins.LEARNERS, *plugins.entry_points()],
+        "alternatives": [name for name in registry.built_in_names() if name not in factory.LEARNERS],
+        "presets": list(presets.PRESETS),
+    }
+    checkpoints = bundled.describe_bundled()
+    if options.json:
+        print(json.dumps({**names, "checkpoints": checkpoints}, allow_nan=False))
+        return 0
+    for kind, valid in names.items():
+        print(_filled(kind, valid))
+    print("\nbundled checkpoints by environment: name, preset, score (standard error)")
+    width, preset_width = (max((len(row[key] or "") for row in checkpoints), default=0) for key in ("name", "preset"))
+    for env in sorted({str(row["env"]) for row in checkpoints}):
+        of_env = [row for row in checkpoints if row["env"] == env]
+        # Of one environment, so that all scores of a column are in one unit.
+        results = [row["result"] for row in of_env if row["result"]]
+        about = {(result.get("split", ""), UNITS.get(result["metric"], result["metric"])) for result in results}
+        print("\n" + ", ".join(filter(None, [env, *itertools.chain(*sorted(about))])))
+        for row in of_env:
+            print(f"  {row['name']:{width}}  {row['preset'] or '':{preset_width}}  {_listed(row['result'])}".rstrip())
+    return 0
+
+
+def _listed(result: Mapping[str, Any] | None) -> str:
+    """``0.000370 (7.1e-06)``."""
+    if not result:
+        return ""
+    mean, error = (math.nan if result[key] is None else result[key] for key in ("mean", "standard_error"))
+    return f"{plain(mean)} ({plain(error, ERROR_DIGITS)})"
+
+
+def _filled(kind: str, names: Sequence[str]) -> str:
+    """Names on lines of at most 79 characters, broken between names only."""
+    line = f"{kind}: {', '.join(names)}"
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

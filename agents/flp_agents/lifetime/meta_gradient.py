@@ -1,0 +1,318 @@
+"""How the query loss is differentiated through a lifetime: swappable strategies.
+
+A strategy lives through the support steps. What it keeps of them decides what the gradient costs in memory and time.
+Learners whose plastic tail is a plain chain (see ``closed_form/description.py``) are differentiated in closed form; all
+others by automatic differentiation.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from flp_agents.closed_form import gradient as chain_gradient
+from flp_agents.closed_form.description import ChainTensors, Form
+from flp_agents.closed_form.gradient import Keep, NotCovered
+from flp_agents.learners.learner import Learner
+from flp_base.errors import FLPError, InvalidSize, check_at_least
+
+
+class UnsupportedStrategy(FLPError, ValueError):
+    """A strategy that this learner cannot be meta-trained with."""
+
+
+class ByAutograd(UserWarning):
+    """A learner that the closed form does not cover is differentiated by autograd: the same gradient, more slowly."""
+
+
+def inner_loop(
+    learner: Learner[Any],
+    state: Any,
+    features: Tensor,
+    targets: Tensor,
+    on_answer: Callable[[Tensor], None] | None = None,
+    on_update: Callable[[Any, Tensor, Any], None] | None = None,
+) -> Any:
+    """Answers and learns, step after step.
+
+    Args:
+        learner: who learns.
+        state: of ``E`` lifetimes.
+        features: ``(E, T, B, ...)`` encoded inputs.
+        targets: ``(E, T, B, n_y)``.
+        on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
+        on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
+
+    Returns:
+        The state after the last step.
+    """
+    for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
+        answers, state = learner.predict(state, x)
+        if on_answer is not None:
+            on_answer(answers)
+        learned = learner.update(state, y)
+        if on_update is not None:
+            on_update(state, y, learned)
+        state = learned
+    return learner.settle(state)
+
+
+class MetaGradient(Protocol):
+    """A way to live through a lifetime so that what comes out can be differentiated."""
+
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        """Makes sure that it can be used on lifetimes of so many inner steps.
+
+        Raises:
+            UnsupportedStrategy: if the learner cannot be meta-trained in this way.
+            InvalidSize: if the strategy does not fit the number of inner steps.
+        """
+        ...
+
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded."""
+        ...
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        """The arguments and the result of :func:`inner_loop`; checks first."""
+        ...
+
+
+class _Encodes:
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        """Fits always."""
+
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return _encoded(learner, support, query, learner.encode)
+
+
+class _EncodesTwice:
+    """Forgets what the trunk did between input and features, and does it once more on the way back."""
+
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        def encode(x: Tensor) -> Tensor:
+            if not torch.is_grad_enabled():
+                return learner.encode(x)
+            features: Tensor = checkpoint(learner.encode, x, use_reentrant=False, preserve_rng_state=False)
+            return features
+
+        return _encoded(learner, support, query, encode)
+
+
+@dataclass(frozen=True)
+class Autograd(_Encodes):
+    """The exact gradient, by automatic differentiation even of learners that are known a shorter way."""
+
+    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return _encoded_together(support, query, learner.encode)
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        return inner_loop(learner, state, features, targets)
+
+
+@dataclass(frozen=True)
+class Full(_Encodes):
+    """The exact gradient; weights and activities of every inner step are kept."""
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        return _in_closed_form(learner, state, features, targets, Keep(), inner_loop)
+
+
+@dataclass(frozen=True)
+class Checkpointed(_EncodesTwice):
+    """The exact gradient; only the state before every segment is kept, and each segment is lived once more.
+
+    Source: Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost".
+
+    Attributes:
+        every: inner steps in a segment; by default the square root of the lifetime, which keeps least.
+    """
+
+    every: int | None = None
+
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        _segment(self, steps)
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        keep = Keep(_segment(self, features.shape[1]), activity=False, weights=False)
+        return _in_closed_form(learner, state, features, targets, keep, self._by_autograd)
+
+    def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return inner_loop(learner, state, features, targets)
+        every = _segment(self, features.shape[1])
+        for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
+            leaves, structure = pytree.tree_flatten(state)
+
+            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Any:
+                return inner_loop(learner, pytree.tree_unflatten(list(leaves), structure), x, y)
+
+            state = checkpoint(segment, x, y, *leaves, use_reentrant=False, preserve_rng_state=False)
+        return state
+
+
+@dataclass(frozen=True)
+class Reversible(_Encodes):
+    """The exact gradient up to rounding: activities are kept, and weights are found by undoing the plasticity rule.
+
+    The weights before every segment are kept as well, so that rounding errors do not add up over a lifetime. A segment
+    with a step that cannot be undone, or only by magnifying errors, is replayed from them.
+
+    Attributes:
+        every: inner steps in a segment; by default the square root of the lifetime.
+    """
+
+    every: int | None = None
+
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        _segment(self, steps)
+        reason = not_covered(learner)
+        if reason is not None:
+            raise UnsupportedStrategy(f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed")
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        self.check(learner, features.shape[1])
+        keep = Keep(_segment(self, features.shape[1]), activity=True, weights=False)
+        return _in_closed_form(learner, state, features, targets, keep, inner_loop)
+
+
+@dataclass(frozen=True)
+class Truncated(_Encodes):
+    """An approximate gradient: through the last inner steps only.
+
+    What happened before them is taken for a shift of the initial weights that depends on nothing, so that with 0 steps
+    it is first-order MAML (Finn et al., 2017) and with all of them exact.
+
+    Attributes:
+        steps: how many of the last inner steps.
+    """
+
+    steps: int
+
+    def check(self, learner: Learner[Any], steps: int) -> None:
+        if check_at_least("steps of Truncated", self.steps, 0) > steps:
+            raise InvalidSize(f"{self}: a lifetime has {steps} inner steps: choose at most as many")
+
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+        self.check(learner, features.shape[1])
+        cut = features.shape[1] - self.steps
+        if cut:
+            with torch.no_grad():
+                lived = Full().live(learner, state, features[:, :cut], targets[:, :cut])
+            state = pytree.tree_map(lambda born, now: born + (now - born).detach(), learner.settle(state), lived)
+        if cut == features.shape[1]:
+            return state
+        return Full().live(learner, state, features[:, cut:], targets[:, cut:])
+
+
+STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
+    "full": lambda _: Full(),
+    "checkpointed": lambda steps: Checkpointed(steps or None),
+    "reversible": lambda steps: Reversible(steps or None),
+    "truncated": lambda steps: Truncated(steps),
+    "autograd": lambda _: Autograd(),
+}
+
+
+def not_covered(learner: Learner[Any]) -> str | None:
+    """Why a learner has no meta-gradient in closed form, or none if it has."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # some draw at birth; asking must not change what comes next
+            _plastic_chain(learner, learner.init(1))
+    except NotCovered as reason:
+        return str(reason)
+    return None
+
+
+def describe(learner: Learner[Any]) -> str:
+    """How a learner's meta-gradient is computed here, in a few words."""
+    if _to_first_order(learner):
+        return "to first order, without a graph of the lifetime"
+    reason = not_covered(learner)
+    if reason is not None:
+        return f"by autograd ({reason})"
+    parameter = next(learner.parameters())
+    return f"in closed form, {chain_gradient.engine_name(parameter.device, parameter.dtype)}"
+
+
+# What a closed form does in one go.
+_INNER_STEP = ("predict", "update", "settle", "_after_feedback")
+
+
+def _overridden(learner: Learner[Any], closed_form: str) -> str | None:
+    """The part of an inner step that a subclass does in another way than the closed form that it inherits, if any."""
+    order = type(learner).__mro__
+    first = {
+        name: next((place for place, cls in enumerate(order) if name in vars(cls)), len(order))
+        for name in (*_INNER_STEP, closed_form)
+    }
+    return next((name for name in _INNER_STEP if first[name] < first[closed_form]), None)
+
+
+def _plastic_chain(learner: Learner[Any], state: Any) -> tuple[Form, ChainTensors]:
+    """The learner as a plastic chain.
+
+    Raises:
+        NotCovered: if it is not one, or is a subclass of one that learns in another way.
+    """
+    described = learner.plastic_chain(state)
+    if (name := _overridden(learner, "plastic_chain")) is not None:
+        raise NotCovered(f"{type(learner).__name__} has its own {name}(), and no plastic_chain()", surprising=True)
+    return described
+
+
+def _to_first_order(learner: Learner[Any]) -> bool:
+    return learner.first_order and _overridden(learner, "live_to_first_order") is None
+
+
+def _encoded(
+    learner: Learner[Any], support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Nothing comes back to the support's features of what learns to first order."""
+    if not _to_first_order(learner) or not torch.is_grad_enabled():
+        return _encoded_together(support, query, encode)
+    with torch.no_grad():
+        features = learner.encode(support)
+    return features, encode(query)
+
+
+def _encoded_together(support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """In one pass through the trunk."""
+    features = encode(torch.cat([support, query], 1))
+    return features[:, : support.shape[1]], features[:, support.shape[1] :]
+
+
+def _segment(strategy: Checkpointed | Reversible, steps: int) -> int:
+    if strategy.every is None:
+        return max(1, math.isqrt(steps))
+    if check_at_least(f"every of {type(strategy).__name__}", strategy.every, 1) > steps:
+        raise InvalidSize(f"{strategy}: a lifetime has {steps} inner steps: choose every of at most {steps}")
+    return strategy.every
+
+
+def _in_closed_form(
+    learner: Learner[Any],
+    state: Any,
+    features: Tensor,
+    targets: Tensor,
+    keep: Keep,
+    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any],
+) -> Any:
+    """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
+    if _to_first_order(learner) and torch.is_grad_enabled():
+        return learner.live_to_first_order(state, features, targets)
+    try:
+        form, tensors = _plastic_chain(learner, state)
+    except NotCovered as reason:
+        if reason.surprising and torch.is_grad_enabled():
+            warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
+        return otherwise(learner, state, features, targets)
+    return learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep))

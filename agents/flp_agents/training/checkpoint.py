@@ -1,0 +1,393 @@
+"""Checkpoints: a folder with a JSON description and safetensors files; no pickle anywhere.
+
+``checkpoint.json`` is the commit point. It names the files that belong to it, with their SHA-256, and its own digest.
+Saving writes the tensor files under new names, then replaces the JSON atomically, then removes what the old JSON
+named: a crash at any moment leaves one whole checkpoint, the old or the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from flp_agents.learners import plugins
+from flp_agents.learners.convolutions import Convolutions
+from flp_agents.learners.feedback import Feedback
+from flp_agents.learners.flp import FLP
+from flp_agents.learners.gradient_based import GradientBased
+from flp_agents.learners.learner import Learner
+from flp_agents.learners.network import Network
+from flp_agents.learners.network_learner import NetworkLearner
+from flp_agents.learners.objective import CrossEntropy, SquaredError
+from flp_agents.learners.oml import OML
+from flp_agents.learners.plasticity import RULES
+from flp_agents.support.bounded_allocations import BoundedAllocations, TooLarge
+from flp_agents.support.schema import WrongValue, argument_types, fit
+from flp_agents.training.checkpoint_content import CheckpointError as CheckpointError
+from flp_agents.training.checkpoint_content import check_content
+from flp_base.errors import FLPError, in_short
+from flp_base.files import UnreadableContent, parse_json, read_bytes, read_versioned_json, write_atomically
+from flp_base.machine_memory import TooMuchMemory
+
+FORMAT_VERSION = 1
+DESCRIPTION = "checkpoint.json"
+
+# The classes of this package that a description may name. Nothing is ever built from one but these, and what a plug-in
+# has registered.
+_BUILT_IN: dict[str, type[Any]] = {
+    c.__name__: c
+    for c in (FLP, GradientBased, OML, Network, Convolutions, Feedback, SquaredError, CrossEntropy, *RULES.values())
+}
+
+
+# What weights may be made of.
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+class MissingClass(CheckpointError):
+    """A checkpoint of a class that a plug-in has to bring."""
+
+    def __init__(self, text: str, module: str) -> None:
+        super().__init__(text)
+        self.module = module
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        learner: rebuilt, with its meta-parameters.
+        about: what was said of it when it was saved: env, preset, command, seed, cost, result.
+        progress: what the trainer needs besides tensors to go on; none if the checkpoint is for use only.
+        optimizer: the trainer's tensors.
+        digest: of all of it, as ``checkpoint.json`` has it: another one for each checkpoint.
+    """
+
+    learner: Learner[Any]
+    about: dict[str, Any]
+    progress: dict[str, Any] | None
+    optimizer: dict[str, Tensor]
+    digest: str = ""
+
+
+def describe(value: Any) -> Any:
+    """A learner, one of its parts, or a plain value, as JSON.
+
+    Raises:
+        CheckpointError: for a class that :func:`rebuild` would not build, or a value that is not plain.
+    """
+    if isinstance(value, Learner):
+        arguments: Mapping[str, Any] = _settings_of(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        arguments = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+    elif isinstance(value, list | tuple):
+        return [describe(v) for v in value]
+    elif value is None or isinstance(value, str | bool | int | float):
+        return value
+    else:
+        raise CheckpointError(
+            f"cannot save {in_short(value)}: expected numbers, text, tuples of them, or dataclasses that are registered"
+        )
+    return {"type": _name_of(type(value)), **{name: describe(v) for name, v in arguments.items()}}
+
+
+def _name_of(cls: type[Any]) -> str:
+    """As descriptions name a class: those of this package by themselves, all others with their module."""
+    if _BUILT_IN.get(cls.__name__) is cls:
+        return cls.__name__
+    name = plugins.class_name(cls)
+    registered = plugins.registered_class(name)
+    if registered is cls:
+        return name
+    if registered is not None:
+        raise CheckpointError(f"cannot save {cls.__name__}: its class was defined anew since: build the learner again")
+    how = "@flp_agents.register_learner(NAME)" if issubclass(cls, Learner) else "@flp_agents.register_class"
+    raise CheckpointError(f"cannot save {cls.__name__}: decorate it with {how}, so that a checkpoint may name it")
+
+
+def _settings_of(learner: Learner[Any]) -> Mapping[str, Any]:
+    """The constructor's arguments, all of them: what is left out would silently be another one's default."""
+    settings: Mapping[str, Any] = getattr(learner, "settings", {})
+    wanted = plugins.parameters_of(type(learner))
+    for name in [n for n, p in wanted.items() if p.kind is not p.VAR_KEYWORD and n not in settings]:
+        raise CheckpointError(
+            f"cannot save {type(learner).__name__}: its settings lack the constructor's argument {name!r}: add "
+            f"self.settings = {{**self.settings, {name!r}: {name}}} after super().__init__(...)"
+        )
+    return settings
+
+
+def rebuild(description: Any, wanted: Any = Any, name: str = "learner") -> Any:
+    """What :func:`describe` described.
+
+    Args:
+        description: plain values.
+        wanted: the type that it must have, see :func:`flp_agents.support.schema.fit`.
+        name: of the field that holds it, for errors.
+
+    Raises:
+        CheckpointError: if it names an unknown class or argument, or a value is not of the type that its argument has,
+            or out of its range; the text names the field.
+    """
+    if isinstance(description, list):
+        description = tuple(rebuild(part, name=f"{name}[{i}]") for i, part in enumerate(description))
+    elif isinstance(description, dict):
+        description = _build(description, name)
+    try:
+        return fit(name, description, wanted)
+    except WrongValue as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _build(description: Mapping[str, Any], name: str) -> Any:
+    kind = description.get("type")
+    brought = isinstance(kind, str) and ":" in kind
+    build: Any = plugins.registered_class(str(kind)) if brought else _BUILT_IN.get(str(kind))
+    if build is None and brought:
+        module = str(kind).partition(":")[0]
+        raise MissingClass(f"the checkpoint names the class {kind}, which is not registered here", module)
+    if build is None:
+        raise CheckpointError(
+            f"{name}: the description names the unknown class {in_short(kind)}: was it saved by a newer version?"
+        )
+    # What somebody else's class says of its arguments may be less than true; its constructor says what it refuses.
+    types = {} if brought else argument_types(build)
+    arguments = {
+        key: rebuild(value, types.get(key, Any), f"{name}.{key}") for key, value in description.items() if key != "type"
+    }
+    try:
+        return build(**arguments)
+    except (CheckpointError, TooLarge, MemoryError):
+        raise
+    except FLPError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    except Exception as error:  # whatever a class says of arguments that are not its own
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{name}: the description does not fit {kind}: {reason}") from None
+
+
+def save(
+    folder: str | os.PathLike[str],
+    learner: Learner[Any],
+    about: Mapping[str, Any] | None = None,
+    *,
+    progress: Mapping[str, Any] | None = None,
+    optimizer: Mapping[str, Tensor] | None = None,
+) -> str:
+    """Writes a checkpoint atomically over the one that ``folder`` may hold.
+
+    Args:
+        folder: where to; created if need be.
+        learner: of this package, or of a class that is registered.
+        about: what is to be known of it, plain values.
+        progress: what its trainer needs besides tensors to go on; none for inference only.
+        optimizer: the trainer's tensors.
+
+    Returns:
+        The checkpoint's digest.
+
+    Raises:
+        CheckpointError: if the folder cannot be written to, or the disk is full; the earlier checkpoint stays intact.
+    """
+    folder = Path(folder)
+    description = describe(learner)
+    if ":" in description["type"]:
+        _check_rebuilt(learner, rebuild(description))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            files = {"weights": _write_tensors(folder, "weights", learner.state_dict())}
+            if progress is not None:
+                files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
+            content: dict[str, Any] = {
+                "format_version": FORMAT_VERSION,
+                "learner": description,
+                "about": dict(about or {}),
+                "progress": progress,
+                "files": files,
+            }
+            content["digest"] = _digest(content)
+            write_atomically(folder / DESCRIPTION, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+            return str(content["digest"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"cannot save what is no plain value in a checkpoint: {error}") from None
+        finally:
+            _remove_stale(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write a checkpoint to {folder}: {error.strerror or error}; an earlier one there is untouched"
+        ) from None
+
+
+def _check_rebuilt(learner: Learner[Any], rebuilt: Learner[Any]) -> None:
+    """Makes sure that what is saved of a user's learner can be loaded: its settings may not tell all of it."""
+    shapes = [{name: value.shape for name, value in of.state_dict().items()} for of in (learner, rebuilt)]
+    differing = [name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)]
+    if differing:
+        raise CheckpointError(
+            f"cannot save {type(learner).__name__}: built again from its settings, it has another {differing[0]}: all "
+            "that its shape depends on must be an argument of its constructor"
+        )
+
+
+def load(folder: str | os.PathLike[str]) -> Checkpoint:
+    """Reads and verifies a checkpoint; the learner is in evaluation mode.
+
+    Raises:
+        CheckpointError: if it is missing, truncated, tampered with, or of a newer version; or if a plug-in's class is
+            missing, which is named then.
+    """
+    folder = Path(folder)
+    content = read_description(folder)
+    try:
+        return _load(folder, content)
+    except CheckpointError:
+        # A run may have saved anew between the reading of its description and of its tensors.
+        again = read_description(folder)
+        if again == content:
+            raise
+        return _load(folder, again)
+
+
+def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
+    weights = _read_tensors(folder, content, "weights")
+    try:
+        with BoundedAllocations(sum(tensor.numel() for tensor in weights.values())):
+            learner = rebuild(content["learner"])
+    except (TooLarge, TooMuchMemory):
+        raise CheckpointError(
+            f"checkpoint {folder}: learner: the description is of one far larger than its file of weights"
+        ) from None
+    except MissingClass as error:
+        given = content["about"].get("plugins") or [error.module]
+        raise MissingClass(f"{error}: {plugins.give_again(given)}", error.module) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from None
+    if not isinstance(learner, Learner):
+        raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
+    settings = content["about"].get("settings") if isinstance(content["about"], dict) else None
+    if isinstance(learner, NetworkLearner) and isinstance(settings, dict) and settings.get("scale_inputs") is True:
+        learner.recall_range()
+    _load_weights(learner.eval(), weights, folder)
+    progress = content["progress"]
+    optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}
+    return Checkpoint(learner, content["about"], progress, optimizer, _digest(content))
+
+
+def _load_weights(learner: Learner[Any], weights: Mapping[str, Tensor], folder: Path) -> None:
+    wrong = f"the weights of checkpoint {folder} do not fit the learner that it describes"
+    kinds = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if len(kinds) > 1 or not kinds <= {*_FLOATS}:
+        raise CheckpointError(f"{wrong}: expected one type of numbers, got {', '.join(sorted(map(str, kinds)))}")
+    for kind in kinds:
+        learner.to(kind)
+    expected, found = _forms(learner.state_dict()), _forms(weights)
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            form, right = found.get(name, "is missing"), expected.get(name, "no such tensor")
+            raise CheckpointError(f"{wrong}: {in_short(name)} {form}, expected {right}")
+    learner.load_state_dict(dict(weights))
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """``(3, 4) float32``, by name."""
+    return {name: f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for name, t in tensors.items()}
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The verified JSON description of a checkpoint, without its tensors.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or of a newer version.
+    """
+    path = folder / DESCRIPTION
+    content = read_versioned_json(
+        path,
+        FORMAT_VERSION,
+        error=CheckpointError,
+        missing=f"no checkpoint at {folder}: expected a folder that holds {DESCRIPTION}",
+        damaged="use another checkpoint",
+    )
+    digest = content.pop("digest", None)
+    if digest != _digest(content):
+        raise CheckpointError(f"{path} was altered after it was saved: its digest does not match")
+    check_content(content, path)
+    return content
+
+
+def digest_in(folder: Path) -> str | None:
+    """The digest that the description in a folder gives; none without one, empty if it cannot be read."""
+    try:
+        return str(parse_json(read_bytes(folder / DESCRIPTION))["digest"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnreadableContent, KeyError, TypeError):
+        return ""
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    # Copies: meta-parameters that share their memory cannot be written otherwise.
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{kind}-{digest[:12]}.safetensors"
+    write_atomically(folder / name, data)
+    return {"name": name, "sha256": digest}
+
+
+def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[str, Tensor]:
+    entry = content["files"][kind]
+    path = folder / entry["name"]
+    try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is not a file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} lacks its file {path.name}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{path} is truncated or was altered: its SHA-256 does not match the description")
+    try:
+        return dict(safetensors.torch.load(data))
+    except Exception as error:  # whatever safetensors and torch raise on a type that they do not know
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is not a safetensors file of this package: {reason}") from None
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes what earlier saves, whole or broken off, left behind: all that the description does not name."""
+    try:
+        content = parse_json(read_bytes(folder / DESCRIPTION))
+        named = {entry["name"] for entry in content["files"].values()}
+    except FileNotFoundError:
+        named = set()
+    except (OSError, UnreadableContent, KeyError, TypeError, AttributeError):
+        return  # A damaged description: nobody can say what belongs to it.
+    for pattern in (
+        "weights-*.safetensors",
+        "optimizer-*.safetensors",
+        f".{DESCRIPTION}.*.tmp",
+        ".*.safetensors.*.tmp",
+    ):
+        for path in folder.glob(pattern):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+
+def parameters_digest(learner: torch.nn.Module) -> str:
+    """SHA-256 of all meta-parameters, to compare two trainings to the bit."""
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in learner.named_parameters()})
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,69 @@
+"""How far a run is, as its checkpoint has it, and what must hold before it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from flp_agents.learners.learner import Learner
+from flp_agents.support.schema import WrongValue, fit
+from flp_agents.training.checkpoint import CheckpointError
+from flp_agents.training.meta_trainer import TrainerProgress
+from flp_base.errors import InvalidSize, check_number
+
+
+class _Identity(TypedDict, total=False):
+    run: str
+
+
+class RunProgress(TrainerProgress, _Identity):
+    """How far a run is, besides tensors, and which run it is; checkpoints of earlier versions do not say that."""
+
+    seconds: float
+    full_lifetime: bool
+    torch_random_state: str
+
+
+def checked_progress(content: dict[str, Any], folder: Path) -> RunProgress:
+    """A run's progress, if it has all parts, of the right types, but for random states, which only their owners know.
+
+    Raises:
+        CheckpointError: naming the part that is wrong.
+    """
+    try:
+        progress: RunProgress = fit("progress", content, RunProgress)
+        check_number("progress.seconds", progress["seconds"], least=0)
+        random_state(progress)
+    except (WrongValue, InvalidSize) as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from None
+    return progress
+
+
+def random_state(progress: RunProgress) -> torch.Tensor:
+    """The state of torch's random numbers.
+
+    Raises:
+        WrongValue: if it is none.
+    """
+    try:
+        state = torch.tensor(list(bytes.fromhex(progress["torch_random_state"])), dtype=torch.uint8)
+        torch.Generator().set_state(state)
+    except (ValueError, RuntimeError, TypeError):
+        raise WrongValue("progress.torch_random_state must be the state of torch's random numbers") from None
+    return state
+
+
+def take_over(learner: Learner[Any], saved: Learner[Any], folder: Path) -> None:
+    """Loads what was saved into the learner that the plan makes.
+
+    Raises:
+        CheckpointError: if they are not the same.
+    """
+    own, other = ({name: t.shape for name, t in of.state_dict().items()} for of in (learner, saved))
+    if type(learner) is not type(saved) or own != other:
+        raise CheckpointError(
+            f"checkpoint {folder}: about.learner and about.settings are of another learner than the one that was saved"
+        )
+    learner.load_state_dict(saved.state_dict())
