@@ -35,7 +35,7 @@ from flp_agents.training.checkpoint import load as load_checkpoint
 from flp_agents.training.factory import LEARNERS, build_learner
 from flp_agents.training.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.training.presets import PRESETS, Preset, get_preset
-from flp_agents.training.saved_trainers import save_checkpoint
+from flp_agents.training.saved_learners import save_checkpoint
 
 __all__ = [
     "FLP",

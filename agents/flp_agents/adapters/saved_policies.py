@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -193,11 +197,33 @@ def load_policy(folder: Path) -> SavedPolicy:
     if hashlib.sha256(data).hexdigest() != about.sha256:
         raise PolicyError(f"{folder / MODEL} is truncated or was altered: its SHA-256 does not match {DESCRIPTION}")
     try:
-        model = algorithm_class(about.algorithm).load(io.BytesIO(data), device="cpu")
+        with _earlier_modules():
+            model = algorithm_class(about.algorithm).load(io.BytesIO(data), device="cpu")
     except Exception as error:  # whatever stable-baselines3 and pickle raise on a model of something else
         reason = " ".join(str(error).split())
         raise PolicyError(f"{folder / MODEL} holds no policy of {about.algorithm}: {reason}") from None
     return SavedPolicy(model, about, {"policy": folder.name, "policy_command": about.command})
+
+
+# Modules that policies of version 0.1 name, which stable-baselines3 pickled by their names then, and where those are now.
+_MOVED = {
+    "flp_agents.policy_networks": "flp_agents.adapters.policy_networks",
+    "flp_agents.policy_training": "flp_agents.adapters.policy_rates",
+}
+_FINDING_EARLIER = threading.Lock()
+
+
+@contextmanager
+def _earlier_modules() -> Iterator[None]:
+    """Lets pickled objects find what they name under its earlier name."""
+    with _FINDING_EARLIER:
+        for earlier, now in _MOVED.items():
+            sys.modules[earlier] = importlib.import_module(now)
+        try:
+            yield
+        finally:
+            for earlier in _MOVED:
+                sys.modules.pop(earlier, None)
 
 
 def algorithm_class(name: str) -> Any:

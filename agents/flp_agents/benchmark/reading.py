@@ -23,7 +23,7 @@ from flp_agents.benchmark.results import (
     ResultsError,
     encoded,
 )
-from flp_agents.evaluation.metrics import LARGEST_LOSS
+from flp_agents.lifetime.recording import LARGEST_LOSS
 from flp_base.errors import check_at_least
 from flp_base.files import UnreadableContent, parse_json, read_versioned_json
 

@@ -25,9 +25,9 @@ from flp_agents.learners import plugins
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.support.processes import Processes, choose_threads, join_processes, own_device
-from flp_agents.support.progress import show_progress
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.plan import make_plan
+from flp_agents.training.progress import show_progress
 from flp_agents.training.run import FINAL_SEED, TrainingRun, finite_or_none
 from flp_base.errors import FLPError, InvalidSize, check_at_least, check_number
 from flp_base.files import spelt

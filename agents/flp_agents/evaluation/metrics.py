@@ -20,8 +20,6 @@ from flp_base.errors import FLPError
 from flp_envs.scoring import plain_numbers
 
 Array = NDArray[np.float64]
-# The largest loss that is kept: far above any that somebody could use, and far below what overflows when squared.
-LARGEST_LOSS = 1e100
 
 
 class InvalidScores(FLPError, ValueError):

@@ -22,10 +22,10 @@ from flp_agents.experiments.analysis import (
 )
 from flp_agents.experiments.analysis.figures import Curve, draw_curves, png_of, styles_of
 from flp_agents.learners.learner import Learner
-from flp_agents.support.progress import show_progress
 from flp_agents.training import bundled, checkpoint
 from flp_agents.training.plan import Plan
 from flp_agents.training.presets import get_preset
+from flp_agents.training.progress import show_progress
 from flp_agents.training.run import TrainingRun
 from flp_base.errors import FLPError
 from flp_base.files import write_atomically

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flp_agents.evaluation.metrics import LARGEST_LOSS
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
@@ -23,6 +22,8 @@ from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
 Array = NDArray[np.float64]
+# The largest loss that is kept: far above any that somebody could use, and far below what overflows when squared.
+LARGEST_LOSS = 1e100
 # Of an environment that does not say whether its sub-tasks follow one another.
 EPISODES_LOOKED_AT = 8
 

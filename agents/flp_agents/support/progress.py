@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,27 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from flp_agents.training.meta_trainer import OuterStep
-
 _LINE_EVERY_SECONDS = 10.0
-
-
-@contextmanager
-def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterStep], None]]:
-    """Yields what to call after every outer step.
-
-    Args:
-        total: outer steps of the whole run, if that is known.
-        done: of these, how many are done already.
-    """
-    average = _Average()
-    with show_steps("outer step", total, done) as show:
-
-        def on_step(result: OuterStep) -> None:
-            average.add(result)
-            show(result.step, average.text(result))
-
-        yield on_step
 
 
 @contextmanager
@@ -73,19 +52,3 @@ def show_steps(
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total, completed=done, status="")
         yield lambda step, status: progress.update(task, completed=step, status=status)
-
-
-class _Average:
-    """The query loss, smoothed over about 50 outer steps."""
-
-    def __init__(self) -> None:
-        self._value = math.nan
-
-    def add(self, result: OuterStep) -> None:
-        if not result.skipped:
-            old = result.query_loss if math.isnan(self._value) else self._value
-            self._value = old + (result.query_loss - old) / 50
-
-    def text(self, result: OuterStep) -> str:
-        skipped = f"  skipped {result.skipped_total}" if result.skipped_total else ""
-        return f"query loss {self._value:.4f}{skipped}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -25,17 +23,15 @@ from flp_agents.support.processes import Processes
 from flp_agents.support.schema import WrongValue, fit
 from flp_agents.training.cuda_graph import GraphedGradient
 from flp_agents.training.prefetch import DrawingAhead
+from flp_agents.training.saved_trainers import SavedTrainer
+from flp_agents.training.schedules import SCHEDULES, rate_factor
 from flp_agents.training.sines_on_device import SineOnDevice
+from flp_agents.training.trainer_state import InvalidState, TrainerProgress
 from flp_base.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, check_seed, in_short
 from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
 
-if TYPE_CHECKING:
-    from flp_agents.training.plan import Plan
-    from flp_agents.training.run_folder import RunFolder
-
-SCHEDULES = ("constant", "cosine")
 # What Adam keeps for each meta-parameter that it has moved.
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -46,23 +42,6 @@ class UntrainedParameters(FLPError, ValueError):
 
 class MetaTrainingDiverged(FLPError, RuntimeError):
     """Loss or gradient stayed non-finite for too many outer steps in a row."""
-
-
-class InvalidState(FLPError, ValueError):
-    """A trainer's state that does not belong to this trainer; the text names the part."""
-
-
-class _Patience(TypedDict, total=False):
-    patience: int
-
-
-class TrainerProgress(_Patience):
-    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience."""
-
-    step_count: int
-    skipped_total: int
-    skipped_in_a_row: int
-    random_state: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +63,7 @@ class OuterStep:
     skipped_total: int
 
 
-class MetaTrainer(ShowsOptions):
+class MetaTrainer(SavedTrainer, ShowsOptions):
     """Adam on the meta-parameters, one learning rate for each kind of them.
 
     Args:
@@ -171,7 +150,7 @@ class MetaTrainer(ShowsOptions):
         self.seconds = 0.0
         # Tells it from others that begin alike, and where it was saved.
         self.run = secrets.token_hex(8)
-        self.places: dict[Path, RunFolder] = {}
+        self.places = {}
         self.skipped_total = 0
         self._skipped_in_a_row = 0
         seed_env(env, seed)
@@ -188,21 +167,13 @@ class MetaTrainer(ShowsOptions):
         self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
         self._share = self.processes.share(meta_batch)
         # Of the run on disk that it goes on with, if it does.
-        self.plan: Plan | None = None
+        self.plan = None
 
     def pause(self) -> None:
         """Gives the env back: what was drawn ahead of it is forgotten, and will be drawn again."""
         if self._ahead is not None:
             self._ahead.stop()
             self._ahead = None
-
-    def schedule_factor(self, step: int) -> float:
-        """What the rates are multiplied by in outer step ``step``, counted from 0."""
-        factor = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        if self.schedule == "cosine":
-            progress = min(1.0, step / self.outer_steps)
-            factor *= 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
-        return factor
 
     def step(self) -> OuterStep:
         """Lives through ``meta_batch`` lifetimes and moves the meta-parameters once.
@@ -229,7 +200,7 @@ class MetaTrainer(ShowsOptions):
         norm = nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip or math.inf)
         finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
         if finite:
-            factor = self.schedule_factor(self.step_count)
+            factor = rate_factor(self.schedule, self.step_count, outer_steps=self.outer_steps, warm_up=self.warm_up)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rates[group["name"]] * factor
             self.optimizer.step()
@@ -271,52 +242,6 @@ class MetaTrainer(ShowsOptions):
         loss = run_lifetime(self.learner, episode, state, meta_gradient=self.meta_gradient).query_loss.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes a checkpoint as ``flp train`` does: it can be evaluated, exported and resumed, here or there.
-
-        The environment is recorded by its id and keyword arguments. Where these do not describe it, as it has no id or
-        is wrapped, it must be given again, to :meth:`resume` or with ``flp evaluate --env``.
-
-        Args:
-            folder: where to; created if need be. What this trainer saved there before is replaced atomically.
-            overwrite: whether to replace the checkpoint of another one as well.
-
-        Raises:
-            CheckpointError: if the folder holds another trainer's checkpoint or cannot be written to, or if the learner
-                or one of its parts is of a class that is not registered.
-        """
-        from flp_agents.training import saved_trainers  # which are made of trainers
-
-        if not self.processes.writes:
-            return
-        place = Path(folder).resolve()
-        saved_trainers.save_trainer(self, place, overwrite=overwrite)
-
-    @classmethod
-    def resume(
-        cls,
-        folder: str | os.PathLike[str],
-        env: gym.Env[Any, Any] | None = None,
-        *,
-        device: str = "cpu",
-        processes: Processes = Processes(),
-    ) -> MetaTrainer:
-        """Continues with what :meth:`save` or ``flp train`` has saved, to the bit; torch's random state is set too.
-
-        Args:
-            folder: of the checkpoint.
-            env: that draws the lifetimes, with the random state that was saved; by default made by the recorded id.
-            device: where the tensors live.
-            processes: with whom the meta-batch is shared.
-
-        Raises:
-            CheckpointError: if there is no checkpoint, or one for inference only, or one that does not say its
-                environment; or if the run has not come to its full lifetimes yet.
-        """
-        from flp_agents.training import saved_trainers
-
-        return saved_trainers.resume_trainer(folder, env, device=device, processes=processes)
 
     def progress(self) -> dict[str, Any]:
         """All but tensors that continuing needs, fit for JSON."""

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import flp_envs
 from flp_agents.adapters.policies import PolicyLearner
 from flp_agents.adapters.policy_networks import MemorylessPolicy, MemoryPolicy
+from flp_agents.adapters.policy_rates import Falling
 from flp_agents.adapters.saved_policies import (
     ALGORITHMS,
     DESCRIPTION,
@@ -64,16 +65,6 @@ _OF_POLICY = ("log_std_init", "lstm_hidden_size")
 _MINIBATCHES = 4
 # Answers between two updates, at least.
 _ROLLOUT = 1024
-
-
-@dataclass(frozen=True)
-class Falling:
-    """A learning rate that falls to 0 in a straight line."""
-
-    first: float
-
-    def __call__(self, remaining: float) -> float:
-        return self.first * max(0.0, remaining)  # the last rollout may go beyond the end
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flp_agents.learners.gradient_based import ORDERS
 from flp_agents.learners.plasticity import RULES
 from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.support.precision import PRECISIONS
-from flp_agents.training.meta_trainer import SCHEDULES
+from flp_agents.training.schedules import SCHEDULES
 from flp_base.errors import LARGEST_WHOLE, InvalidSize, check_at_least, check_choice, check_number, in_short
 from flp_datasets.sources import parts_of
 

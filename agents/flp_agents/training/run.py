@@ -26,17 +26,17 @@ from flp_agents.support.precision import usable_precision
 from flp_agents.support.processes import Processes
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import build_learner
-from flp_agents.training.meta_trainer import OuterStep
+from flp_agents.training.meta_trainer import MetaTrainer, OuterStep
 from flp_agents.training.plan import NO_PRESET, Plan
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.run_metrics import FILE, RunMetrics
 from flp_agents.training.saved_trainers import (
     check_same_data,
     load_resumable,
-    make_trainer,
     restore,
     set_precision,
     state_of,
+    trainer_arguments,
 )
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
@@ -95,7 +95,8 @@ class TrainingRun(ShowsOptions):
         precision = set_precision(self.learner, plan.settings.precision)
         if usable_precision(precision, torch.device(device)) != precision:
             self.notes.append(f"this processor has no instructions for {precision}: all products are in float32")
-        self.trainer = make_trainer(self.learner, env, plan.settings, plan.seed, processes, plan.rates)
+        arguments = trainer_arguments(self.learner, plan.settings, plan.rates)
+        self.trainer = MetaTrainer(self.learner, env, **arguments, processes=processes, seed=plan.seed)
         self._full_lifetime = True
         # Before anything is written.
         for phase in {plan.settings.short_outer_steps == 0, True}:

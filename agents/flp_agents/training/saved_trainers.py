@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import torch
 
-import flp_envs
 from flp_agents.learners import plugins
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
@@ -21,62 +20,167 @@ from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
+from flp_agents.training.described_env import TEST_SPLIT, described_env
 from flp_agents.training.factory import learner_name
-from flp_agents.training.meta_trainer import InvalidState, MetaTrainer
 from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
 from flp_agents.training.presets import CHOICES, Preset
 from flp_agents.training.run_folder import RunFolder
-from flp_agents.training.trainer_state import RunProgress, checked_progress, random_state
+from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
 from flp_envs.task import data_of
 
-# Where nobody says otherwise.
-TRAINING_SPLIT, TEST_SPLIT = "meta-train", "meta-test"
+Trainer = TypeVar("Trainer", bound="SavedTrainer")
+
+# Arguments of a meta-trainer that are fields of a preset as they are.
+_OF_PRESET = (
+    "meta_batch",
+    "gradient_clip",
+    "schedule",
+    "outer_steps",
+    "warm_up",
+    "restart_adam_every",
+    "device_data",
+    "cuda_graph",
+)
 
 
-def make_trainer(
-    learner: Learner[Any],
-    env: gym.Env[Any, Any],
-    settings: Preset,
-    seed: int,
-    processes: Processes = Processes(),
-    rates: Mapping[str, float] | None = None,
-) -> MetaTrainer:
-    """The outer loop that a preset describes.
+class SavedTrainer(ABC):
+    """What a meta-trainer is to its checkpoint: base of :class:`~flp_agents.MetaTrainer`, which knows of no files.
+
+    Attributes:
+        learner: whose meta-parameters are trained.
+        env: that the lifetimes are drawn from.
+        meta_gradient: how the loss is differentiated through a lifetime.
+        rates: outer learning rate of every kind of meta-parameter.
+        processes: with whom the meta-batch is shared.
+        seed: of the stream of lifetimes.
+        cuda_graph: whether loss and gradient are a CUDA graph.
+        step_count: outer steps that are done.
+        seconds: that these cost.
+        run: tells it from others that begin alike.
+        plan: of the run on disk that it continues, if it does.
+        places: the folders that it was saved to.
+    """
+
+    learner: Learner[Any]
+    env: gym.Env[Any, Any]
+    meta_gradient: MetaGradient
+    rates: dict[str, float]
+    processes: Processes
+    seed: int
+    cuda_graph: bool
+    step_count: int
+    seconds: float
+    run: str
+    plan: Plan | None
+    places: dict[Path, RunFolder]
+
+    @abstractmethod
+    def __init__(self, learner: Learner[Any], env: gym.Env[Any, Any], **arguments: Any) -> None: ...
+
+    @abstractmethod
+    def progress(self) -> dict[str, Any]:
+        """All but tensors that continuing needs, fit for JSON."""
+
+    @abstractmethod
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """The optimizer's tensors by name."""
+
+    @abstractmethod
+    def restore(self, progress: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Continues where :meth:`progress` and :meth:`optimizer_tensors` were taken, to the bit.
+
+        Raises:
+            InvalidState: if they are not of a trainer like this one.
+        """
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes a checkpoint as ``flp train`` does: it can be evaluated, exported and resumed, here or there.
+
+        The environment is recorded by its id and keyword arguments. Where these do not describe it, as it has no id or
+        is wrapped, it must be given again, to :meth:`resume` or with ``flp evaluate --env``.
+
+        Args:
+            folder: where to; created if need be. What this trainer saved there before is replaced atomically.
+            overwrite: whether to replace the checkpoint of another one as well.
+
+        Raises:
+            CheckpointError: if the folder holds another trainer's checkpoint or cannot be written to, or if the learner
+                or one of its parts is of a class that is not registered.
+        """
+        if not self.processes.writes:
+            return
+        place = Path(folder).resolve()
+        if overwrite or place not in self.places:
+            if not overwrite and (place / checkpoint.DESCRIPTION).exists():
+                raise CheckpointError(
+                    f"{place} holds another checkpoint already: choose another folder, or overwrite=True"
+                )
+            self.places[place] = RunFolder(place)
+        of_run = {"data": data_of(self.env) or None, "result": None}
+        about, progress = state_of(self, self.plan or plan_of(self), self.seconds, self.run, of_run)
+        self.places[place].save(self.learner, about, progress=progress, optimizer=self.optimizer_tensors())
+
+    @classmethod
+    def resume(
+        cls: type[Trainer],
+        folder: str | os.PathLike[str],
+        env: gym.Env[Any, Any] | None = None,
+        *,
+        device: str = "cpu",
+        processes: Processes = Processes(),
+    ) -> Trainer:
+        """Continues with what :meth:`save` or ``flp train`` has saved, to the bit; torch's random state is set too.
+
+        Args:
+            folder: of the checkpoint.
+            env: that draws the lifetimes, with the random state that was saved; by default made by the recorded id.
+            device: where the tensors live.
+            processes: with whom the meta-batch is shared.
+
+        Raises:
+            CheckpointError: if there is no checkpoint, or one for inference only, or one that does not say its
+                environment; or if the run has not come to its full lifetimes yet.
+        """
+        saved, plan, progress = load_resumable(folder)
+        if not progress["full_lifetime"]:
+            raise CheckpointError(
+                f"the run in {folder} has not come to its full lifetimes yet: resume it with flp train --resume "
+                f"{folder}"
+            )
+        used = plan.make_train_env() if env is None else env
+        check_same_data(folder, saved, data_of(used) or None)
+        learner = saved.learner.to(device)
+        learner.ask_for(used)
+        set_precision(learner, plan.settings.precision)
+        arguments = trainer_arguments(learner, plan.settings, plan.rates)
+        trainer = cls(learner, used, **arguments, processes=processes, seed=plan.seed)
+        trainer.seconds = restore(folder, trainer, progress, saved.optimizer)
+        trainer.plan, trainer.run = plan if env is None else None, progress.get("run", trainer.run)
+        trainer.places[Path(folder).resolve()] = RunFolder(Path(folder).resolve(), read=saved.digest)
+        return trainer
+
+
+def trainer_arguments(
+    learner: Learner[Any], settings: Preset, rates: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """What the outer loop that a preset describes is made with, as keyword arguments of a meta-trainer.
 
     Args:
         learner: whose meta-parameters are trained, in place.
-        env: draws the lifetimes.
         settings: its rates for kinds of meta-parameters that the learner has not are ignored.
-        seed: of the stream of lifetimes.
-        processes: with whom the meta-batch is shared.
         rates: for kinds of meta-parameters that no preset has a rate for.
-
-    Raises:
-        UntrainedParameters: if a kind of meta-parameter has no rate.
-        InvalidChoice: if a rate is for no kind of meta-parameter.
     """
     of_preset = {
         name: getattr(settings, f"rate_{name}")
         for name in learner.parameter_groups()
         if hasattr(settings, f"rate_{name}")
     }
-    return MetaTrainer(
-        learner,
-        env,
-        rates={**of_preset, **(rates or {})},
-        meta_batch=settings.meta_batch,
-        gradient_clip=settings.gradient_clip,
-        schedule=settings.schedule,
-        outer_steps=settings.outer_steps,
-        warm_up=settings.warm_up,
-        restart_adam_every=settings.restart_adam_every,
-        meta_gradient=STRATEGIES[settings.meta_gradient](settings.gradient_steps),
-        processes=processes,
-        device_data=settings.device_data,
-        draw_ahead=isinstance(learner.objective, CrossEntropy),
-        cuda_graph=settings.cuda_graph,
-        seed=seed,
-    )
+    return {
+        "rates": {**of_preset, **(rates or {})},
+        "meta_gradient": STRATEGIES[settings.meta_gradient](settings.gradient_steps),
+        "draw_ahead": isinstance(learner.objective, CrossEntropy),
+        **{name: getattr(settings, name) for name in _OF_PRESET},
+    }
 
 
 def set_precision(learner: Learner[Any], precision: str) -> str:
@@ -89,7 +193,7 @@ def set_precision(learner: Learner[Any], precision: str) -> str:
 
 
 def state_of(
-    trainer: MetaTrainer, plan: Plan, seconds: float, run: str, of_run: Mapping[str, Any], *, full: bool = True
+    trainer: SavedTrainer, plan: Plan, seconds: float, run: str, of_run: Mapping[str, Any], *, full: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a checkpoint says of a trainer, and what it needs to go on.
 
@@ -117,19 +221,6 @@ def state_of(
         "run": run,
     }
     return about, progress
-
-
-def save_trainer(trainer: MetaTrainer, folder: Path, *, overwrite: bool = False) -> None:
-    """See :meth:`flp_agents.training.meta_trainer.MetaTrainer.save`."""
-    if overwrite or folder not in trainer.places:
-        if not overwrite and (folder / checkpoint.DESCRIPTION).exists():
-            raise CheckpointError(
-                f"{folder} holds another checkpoint already: choose another folder, or overwrite=True"
-            )
-        trainer.places[folder] = RunFolder(folder)
-    of_run = {"data": data_of(trainer.env) or None, "result": None}
-    about, progress = state_of(trainer, trainer.plan or plan_of(trainer), trainer.seconds, trainer.run, of_run)
-    trainer.places[folder].save(trainer.learner, about, progress=progress, optimizer=trainer.optimizer_tensors())
 
 
 def load_resumable(folder: str | os.PathLike[str]) -> tuple[Checkpoint, Plan, RunProgress]:
@@ -160,7 +251,7 @@ def check_same_data(folder: str | os.PathLike[str], saved: Checkpoint, data: Map
 
 def restore(
     folder: str | os.PathLike[str],
-    trainer: MetaTrainer,
+    trainer: SavedTrainer,
     progress: RunProgress,
     optimizer: Mapping[str, torch.Tensor],
 ) -> float:
@@ -177,64 +268,7 @@ def restore(
     return float(progress["seconds"])
 
 
-def resume_trainer(
-    folder: str | os.PathLike[str],
-    env: gym.Env[Any, Any] | None = None,
-    *,
-    device: str = "cpu",
-    processes: Processes = Processes(),
-) -> MetaTrainer:
-    """See :meth:`flp_agents.training.meta_trainer.MetaTrainer.resume`."""
-    saved, plan, progress = load_resumable(folder)
-    if not progress["full_lifetime"]:
-        raise CheckpointError(
-            f"the run in {folder} has not come to its full lifetimes yet: resume it with flp train --resume {folder}"
-        )
-    used = plan.make_train_env() if env is None else env
-    check_same_data(folder, saved, data_of(used) or None)
-    learner = saved.learner.to(device)
-    learner.ask_for(used)
-    set_precision(learner, plan.settings.precision)
-    trainer = make_trainer(learner, used, plan.settings, plan.seed, processes, plan.rates)
-    trainer.seconds = restore(folder, trainer, progress, saved.optimizer)
-    trainer.plan, trainer.run = plan if env is None else None, progress.get("run", trainer.run)
-    trainer.places[Path(folder).resolve()] = RunFolder(Path(folder).resolve(), read=saved.digest)
-    return trainer
-
-
-def save_checkpoint(
-    folder: str | os.PathLike[str],
-    learner: Learner[Any],
-    about: Mapping[str, Any] | None = None,
-    *,
-    env: gym.Env[Any, Any] | None = None,
-) -> None:
-    """Saves a learner for inference: ``flp evaluate`` takes the folder, and :func:`~flp_agents.load_checkpoint`.
-
-    Args:
-        folder: where to; created if need be. A checkpoint that is there is replaced, atomically.
-        learner: of this package, or of a class that is registered.
-        about: what else is to be known of it, plain values by name.
-        env: that it was meta-trained on; its id and keyword arguments are recorded. Without it ``flp evaluate`` needs
-            ``--env``.
-
-    Raises:
-        CheckpointError: if the folder cannot be written to, or the learner cannot be saved.
-    """
-    env_id, env_options, split = described_env(env) if env is not None else ("", {}, TRAINING_SPLIT)
-    known = {
-        "train_on": split,
-        "env": env_id,
-        "env_options": env_options,
-        "learner": learner_name(learner),
-        "plugins": [plugins.shareable(plugin) for plugin in plugins.loaded_plugins()],
-        "data": (data_of(env) or None) if env is not None else None,
-        "result": None,
-    }
-    checkpoint.save(folder, learner, {**known, **(about or {})})
-
-
-def plan_of(trainer: MetaTrainer) -> Plan:
+def plan_of(trainer: SavedTrainer) -> Plan:
     """What ``flp train --resume`` needs to know of a trainer that a program made.
 
     The environment is described where its id and plain keyword arguments describe it: not if it has none, or is
@@ -291,22 +325,3 @@ def _strategy(used: MetaGradient) -> tuple[str, int]:
         f"cannot save a trainer whose meta-gradient is {used}: expected one of {', '.join(STRATEGIES)}; "
         "flp_agents.save_checkpoint saves its learner"
     )
-
-
-def described_env(env: gym.Env[Any, Any]) -> tuple[str, dict[str, Any], str]:
-    """Id, keyword arguments and split of an environment; empty where these do not describe it."""
-    spec = env.spec
-    if spec is None or spec.additional_wrappers or spec.id not in gym.registry:
-        return "", {}, TRAINING_SPLIT
-    usual = gym.registry[spec.id].kwargs
-    options = {name: value for name, value in spec.kwargs.items() if name not in usual or usual[name] != value}
-    split = str(options.pop("split", TRAINING_SPLIT))
-    for name in ("render_mode", "data_root"):
-        options.pop(name, None)
-    try:
-        json.dumps(options, allow_nan=False)
-    except (TypeError, ValueError):
-        return "", {}, TRAINING_SPLIT
-    module = str(spec.entry_point).partition(":")[0] if isinstance(spec.entry_point, str) else ""
-    named = spec.id if spec.id in flp_envs.ENV_IDS or not module else f"{module}:{spec.id}"
-    return named, options, split

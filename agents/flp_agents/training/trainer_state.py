@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -10,8 +11,24 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.support.schema import WrongValue, fit
 from flp_agents.training.checkpoint import CheckpointError
-from flp_agents.training.meta_trainer import TrainerProgress
-from flp_base.errors import InvalidSize, check_number
+from flp_base.errors import FLPError, InvalidSize, check_number
+
+
+class InvalidState(FLPError, ValueError):
+    """A trainer's state that does not belong to this trainer; the text names the part."""
+
+
+class _Patience(TypedDict, total=False):
+    patience: int
+
+
+class TrainerProgress(_Patience):
+    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience."""
+
+    step_count: int
+    skipped_total: int
+    skipped_in_a_row: int
+    random_state: Mapping[str, Any]
 
 
 class _Identity(TypedDict, total=False):

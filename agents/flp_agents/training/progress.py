@@ -1,0 +1,44 @@
+"""Shows how meta-training goes: the query loss, smoothed, after every outer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flp_agents.support.progress import show_steps
+from flp_agents.training.meta_trainer import OuterStep
+
+
+@contextmanager
+def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterStep], None]]:
+    """Yields what to call after every outer step.
+
+    Args:
+        total: outer steps of the whole run, if that is known.
+        done: of these, how many are done already.
+    """
+    average = _Average()
+    with show_steps("outer step", total, done) as show:
+
+        def on_step(result: OuterStep) -> None:
+            average.add(result)
+            show(result.step, average.text(result))
+
+        yield on_step
+
+
+class _Average:
+    """The query loss, smoothed over about 50 outer steps."""
+
+    def __init__(self) -> None:
+        self._value = math.nan
+
+    def add(self, result: OuterStep) -> None:
+        if not result.skipped:
+            old = result.query_loss if math.isnan(self._value) else self._value
+            self._value = old + (result.query_loss - old) / 50
+
+    def text(self, result: OuterStep) -> str:
+        skipped = f"  skipped {result.skipped_total}" if result.skipped_total else ""
+        return f"query loss {self._value:.4f}{skipped}"
