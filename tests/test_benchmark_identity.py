@@ -17,8 +17,7 @@ from conftest import make_pack
 from synthetic_results import made_up_result
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
-from flp_agents.benchmark import identity
+from flp_agents.benchmark import entries, identity
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.identity import LATEST, identity_of_env, identity_of_learner, latest_of, note_latest
 from flp_agents.benchmark.plan import BenchmarkPlan
@@ -190,7 +189,7 @@ def test_what_a_learner_is_made_with_counts():
     assert digests == [source_digest(thing) for thing in things]
     assert "" not in digests
     assert len(set(digests)) == len(digests)
-    assert source_digest(registry.build_contender, functools.partial) == ""
+    assert source_digest(entries.build_contender, functools.partial) == ""
 
 
 def in_a_notebook(code, **names):
@@ -304,7 +303,7 @@ def test_what_changes_while_a_benchmark_runs_fails(tmp_path, monkeypatch):
 
 def test_cells_are_repeated_on_request(tmp_path):
     plan = BenchmarkPlan(("ridge", "mean-of-none"), ("FLPSine-IID-v0",), 1, 2, env_options=SMALL)
-    registry.register_learner("mean-of-none")(type("Mine", (), {"predict": None}))
+    entries.register_learner("mean-of-none")(type("Mine", (), {"predict": None}))
     run_benchmark(plan, tmp_path)
     times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / CELLS).iterdir()}
     run_benchmark(plan, tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.learner_checker import check_learner
 from flp_agents.learners import plugins
 from flp_base.errors import FLPError, InvalidChoice
@@ -50,7 +50,7 @@ def test_each_fault_is_named(name, rule, word):
     assert word in found[rule]
 
 
-class Keeps(registry.Learner):
+class Keeps(entries.Learner):
     """A learner in the functional form that keeps something in itself, and mixes lifetimes."""
 
     def __init__(self):

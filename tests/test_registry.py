@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.entries import SplitLeak, build_contender, register_learner
 from flp_agents.evaluation.scoring import evaluate
 from flp_agents.learners import plugins
@@ -49,7 +49,7 @@ def test_a_decorated_class_is_known_by_its_name(env):
     contender = build_contender("zero", env, seed=3)
     assert (contender.title, contender.network, contender.meta_trained_on) == ("zero", "seed 3", {})
     assert evaluate(contender.learner, env, episodes=2).mean > 0.1
-    assert "zero" in registry.learner_names()
+    assert "zero" in entries.learner_names()
 
 
 def test_a_builder_gets_what_it_has_parameters_for(env):
@@ -123,7 +123,7 @@ def test_entry_points_of_installed_packages(tmp_path, monkeypatch, env):
     (tmp_path / "their_package.py").write_text("from test_registry import Zero as Theirs\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    assert {"theirs", "broken"} <= set(registry.learner_names())
+    assert {"theirs", "broken"} <= set(entries.learner_names())
     assert build_contender("theirs", env).title == "theirs"
     with pytest.raises(PluginError, match="entry point broken = their_package:missing fails: AttributeError"):
         build_contender("broken", env)
@@ -151,11 +151,11 @@ def test_what_was_not_meta_trained_is_said(env):
 
 
 def test_weights_are_told_apart_by_their_digest():
-    digests = {registry.weights_digest(name, "FLPSine-Continual-v0", 0) for name in ("flp", "oml", "feature-reuse")}
+    digests = {entries.weights_digest(name, "FLPSine-Continual-v0", 0) for name in ("flp", "oml", "feature-reuse")}
     assert len(digests) == 3
     assert "" not in digests
-    assert registry.weights_digest("flp-2-sine-continual", "FLPSine-IID-v0", 1) in digests
-    assert registry.weights_digest("sgd", "FLPSine-IID-v0", 0) == ""
+    assert entries.weights_digest("flp-2-sine-continual", "FLPSine-IID-v0", 1) in digests
+    assert entries.weights_digest("sgd", "FLPSine-IID-v0", 0) == ""
 
 
 def test_a_meta_trained_start_says_whose_weights_it_has():
@@ -164,14 +164,14 @@ def test_a_meta_trained_start_says_whose_weights_it_has():
     assert (start.title, start.network) == ("adam-meta-trained", whole.network)
     assert start.meta_trained_on == whole.meta_trained_on
     assert start.origin["checkpoint"] == "gradient-based-3-sine-continual"
-    digests = [registry.weights_digest(name, env.spec.id, 1) for name in ("adam-meta-trained", "gradient-based")]
+    digests = [entries.weights_digest(name, env.spec.id, 1) for name in ("adam-meta-trained", "gradient-based")]
     assert digests[0] == digests[1] != ""
 
 
 def test_results_on_the_split_of_meta_training_are_refused():
     for name in ("flp", "flp-2-sine-continual", str(bundled_checkpoints()["flp-2-sine-continual"])):
         with pytest.raises(SplitLeak, match=r"meta-trained on the meta-train split of FLPSine.*use --split meta-test"):
-            registry.check_split(name, "FLPSine-IID-v0", "meta-train")
-        registry.check_split(name, "FLPSine-IID-v0", "meta-test")
-    registry.check_split("sgd", "FLPSine-IID-v0", "meta-train")
-    registry.check_split("flp-2-omniglot-iid", "FLPGlyph-IID-v0", "meta-train")
+            entries.check_split(name, "FLPSine-IID-v0", "meta-train")
+        entries.check_split(name, "FLPSine-IID-v0", "meta-test")
+    entries.check_split("sgd", "FLPSine-IID-v0", "meta-train")
+    entries.check_split("flp-2-omniglot-iid", "FLPGlyph-IID-v0", "meta-train")

@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.cli.main import main
 from flp_agents.learners import plugins
 from flp_agents.training.plan import make_plan
@@ -91,21 +91,21 @@ def test_the_id_and_options_of_an_env_are_enough_to_make_it_again():
     [(LINES, {"steps": 2, "outputs": 2}), ("FLPSine-IID-v0", {"num_functions": 2, "max_amplitude": 3.0})],
 )
 def test_the_advice_for_a_missing_checkpoint_works_as_printed(learner, env_id, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry.bundled, "bundled_for", lambda *_: [])
+    monkeypatch.setattr(entries.bundled, "bundled_for", lambda *_: [])
     env = flp_envs.make(env_id, split="meta-test", **options)
     with pytest.raises(FLPError, match="no bundled checkpoint") as refusal:
-        registry.build_contender(learner, env)
+        entries.build_contender(learner, env)
     command = shlex.split(re.search(r"\((flp train .*)\)", str(refusal.value)).group(1))
     folder = str(tmp_path / "run")
     assert main([*command[1:], "--output", folder, *SMALL]) == 0
-    assert registry.build_contender(folder, env).learner.objective.metric == "mse"
+    assert entries.build_contender(folder, env).learner.objective.metric == "mse"
 
 
 def test_the_advice_for_a_missing_policy_names_the_module_too(monkeypatch):
     monkeypatch.setattr(plugins, "_LOADED", [])  # those of other tests
     env = flp_envs.make(LINES, split="meta-test", steps=2)
     with pytest.raises(FLPError, match="no bundled policy of ppo") as refusal:
-        registry.build_contender("ppo", env)
+        entries.build_contender("ppo", env)
     advised = f"flp train-sb3 --algorithm ppo --env {LINES} --env-option steps=2 --output FOLDER"
     assert advised in str(refusal.value).replace("'", "")
 

@@ -205,7 +205,7 @@ def load_policy(folder: Path) -> SavedPolicy:
     return SavedPolicy(model, about, {"policy": folder.name, "policy_command": about.command})
 
 
-# Modules that policies of version 0.1 name, which stable-baselines3 pickled by their names then, and where those are now.
+# Modules that policies of version 0.1 name, as stable-baselines3 pickled them, and where their content is now.
 _MOVED = {
     "flp_agents.policy_networks": "flp_agents.adapters.policy_networks",
     "flp_agents.policy_training": "flp_agents.adapters.policy_rates",

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.evaluation import metrics
@@ -62,8 +62,8 @@ def run_cell(
 def _run(cell: Cell, lifetimes_at_once: int | None, sent: Collection[str]) -> CellResult:
     env = _make(cell)
     _check_unchanged(cell, env, sent)
-    contender = registry.build_contender(cell.learner, env, cell.seed)
-    registry.refuse_leak(cell.learner, contender.meta_trained_on, cell.env, cell.split)
+    contender = entries.build_contender(cell.learner, env, cell.seed)
+    entries.refuse_leak(cell.learner, contender.meta_trained_on, cell.env, cell.split)
     learner = contender.learner.to(PRECISION).eval()
     records = _records(learner, env, cell, lifetimes_at_once)
     return CellResult(
@@ -167,7 +167,7 @@ def _stamp() -> dict[str, str]:
     return {**stamp(), "precision": str(PRECISION).removeprefix("torch.")}
 
 
-def _origin(contender: registry.Contender) -> dict[str, str]:
+def _origin(contender: entries.Contender) -> dict[str, str]:
     trained = contender.meta_trained_on
     return {
         "meta_trained_on": f"{trained['env']} {trained['split']}" if trained else "",

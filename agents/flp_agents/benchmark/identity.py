@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
 import gymnasium as gym
 
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
 from flp_agents.learners import plugins
+from flp_agents.support.provenance import __version__
 from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
 from flp_envs.registration import resolved_options
 from flp_envs.task import data_of
@@ -79,7 +79,7 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
         [cls.__qualname__ for cls in classes],
     ]
     return {
-        "version": metadata.version("flp-envs"),
+        "version": __version__,
         "env": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "data": data_of(env).get("sha256", ""),
     }
@@ -106,7 +106,7 @@ def identity_of_learner(name: str, env_id: str, described: Sequence[Mapping[str,
         return {"learner": ""}  # its cells will say what is wrong
     if builder is not None:
         return {"learner": source_digest(builder)}
-    described = registry.described_checkpoints(name, env_id) if described is None else described
+    described = entries.described_checkpoints(name, env_id) if described is None else described
     if not described:
         return {"learner": ""}
     content = [

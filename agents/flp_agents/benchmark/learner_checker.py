@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.plugins import without_module
@@ -95,7 +95,7 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
     Raises:
         FLPError: if the learner is unknown, or fits none of the environments.
     """
-    registry.check_name(name)
+    entries.check_name(name)
     reasons: list[str] = []
     for group in [tuple(envs)] if envs else DEFAULT_ENVS:
         findings: list[Finding] = []
@@ -119,7 +119,7 @@ def _fitting_env(name: str, env_id: str) -> gym.Env[Any, Any]:
     for options in ([short] if short else []) + [{}]:
         env = flp_envs.make(env_id, split="meta-test", **options)
         try:
-            registry.build_contender(name, env, SEED)
+            entries.build_contender(name, env, SEED)
             return env
         except FLPError as error:
             reason = error
@@ -163,7 +163,7 @@ class _Examination:
         return Finding(rule, self.env_id, not words, " ".join(words.split()))
 
     def _build(self, env: Any = None) -> Learner[Any]:
-        learner = registry.build_contender(self.name, self.env if env is None else env, SEED).learner
+        learner = entries.build_contender(self.name, self.env if env is None else env, SEED).learner
         return learner.to(PRECISION).eval()
 
     def _answers(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.identity import identity_of_env, identity_of_learner
 from flp_agents.benchmark.results import Cell
 from flp_agents.benchmark.source import remember_sources
@@ -90,7 +90,7 @@ class BenchmarkPlan:
         load_plugins(self.plugins)
         remember_sources()
         of_env = cache(lambda env: identity_of_env(self._make(env)))
-        described = cache(registry.described_checkpoints)
+        described = cache(entries.described_checkpoints)
         of_learner = cache(lambda learner, env: identity_of_learner(learner, env, described(learner, env)))
         seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
         for seed in seeds:
@@ -98,7 +98,7 @@ class BenchmarkPlan:
                 options = self.options_of(env)
                 for learner in self._learners():
                     depends_on = {**of_env(env), **of_learner(learner, env)}
-                    digest = registry.weights_digest(learner, env, seed, described(learner, env))
+                    digest = entries.weights_digest(learner, env, seed, described(learner, env))
                     yield Cell(env, learner, seed, self.episodes, self.split, options, digest, depends_on)
 
     @property
@@ -121,14 +121,14 @@ class BenchmarkPlan:
         if self.size > MOST_CELLS:
             raise InvalidSize(f"expected at most {MOST_CELLS} cells (learners x environments x seeds), got {self.size}")
         for learner in self.learners:
-            registry.check_name(learner)
+            entries.check_name(learner)
         for env in self.envs:
             self._make(env).close()
             for learner in self._learners():
-                registry.check_split(learner, env, self.split)
+                entries.check_split(learner, env, self.split)
 
     def _learners(self) -> tuple[str, ...]:
-        return self.learners or tuple(registry.built_in_names())
+        return self.learners or tuple(entries.built_in_names())
 
     def _make(self, env: str) -> Any:
         return flp_envs.make(env, split=self.split, **self.options_of(env))

@@ -17,7 +17,7 @@ import gymnasium as gym
 import torch
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.evaluation.scoring import evaluate as evaluate_learner
 from flp_agents.experiments.demo import run_demo
 from flp_agents.experiments.rendering import render_lifetime
@@ -44,7 +44,7 @@ def find_checkpoint(name: str) -> Path:
     Raises:
         FLPError: if it is neither; of a learner's name, with the command that evaluates one.
     """
-    if name not in bundled.bundled_checkpoints() and not os.path.exists(name) and name in registry.learner_names():
+    if name not in bundled.bundled_checkpoints() and not os.path.exists(name) and name in entries.learner_names():
         bundled_ones = [row["name"] for row in bundled.describe_bundled() if row["learner"] == name]
         checkpoints = f" (its bundled checkpoints: {', '.join(bundled_ones)})" if bundled_ones else ""
         raise FLPError(

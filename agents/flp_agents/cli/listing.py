@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flp_envs
-from flp_agents.benchmark import entries as registry
+from flp_agents.benchmark import entries
 from flp_agents.benchmark.report.formats import ERROR_DIGITS, plain
 from flp_agents.benchmark.report.leaderboard import UNITS
 from flp_agents.learners import plugins
@@ -25,7 +25,7 @@ def list_everything(options: argparse.Namespace) -> int:
     names = {
         "environments": flp_envs.known_ids(),
         "learners": [*factory.LEARNERS, *plugins.LEARNERS, *plugins.entry_points()],
-        "alternatives": [name for name in registry.built_in_names() if name not in factory.LEARNERS],
+        "alternatives": [name for name in entries.built_in_names() if name not in factory.LEARNERS],
         "presets": list(presets.PRESETS),
     }
     checkpoints = bundled.describe_bundled()

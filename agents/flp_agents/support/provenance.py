@@ -7,6 +7,8 @@ import platform
 from datetime import datetime, timezone
 from importlib import metadata
 
+__version__ = metadata.version("flp-envs")
+
 # Whose versions a result depends on.
 _DISTRIBUTIONS = ("flp-envs", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
 

@@ -1,4 +1,4 @@
-"""Learners on disk, for inference."""
+"""Learners on disk: saved for inference, and loaded."""
 
 from __future__ import annotations
 
@@ -46,3 +46,19 @@ def save_checkpoint(
         "result": None,
     }
     checkpoint.save(folder, learner, {**known, **(about or {})})
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> checkpoint.Checkpoint:
+    """Reads and verifies a checkpoint of a run, of :func:`save_checkpoint` or of ``MetaTrainer.save``.
+
+    Args:
+        folder: that holds it.
+
+    Returns:
+        The checkpoint; its learner is in evaluation mode.
+
+    Raises:
+        CheckpointError: if it is missing, truncated, was altered, or is of a newer version; or if the class of a
+            plug-in is missing, which is named then.
+    """
+    return checkpoint.load(folder)
