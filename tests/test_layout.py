@@ -45,8 +45,3 @@ def test_importing_the_environments_is_cheap():
     """No torch, no matplotlib, no data."""
     code = "import sys, flp_envs; assert not {'torch', 'matplotlib', 'h5py', 'torchvision'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_environments_do_not_know_the_agents():
-    for path in (ROOT / "flp_envs").glob("*.py"):
-        assert "flp_agents" not in path.read_text(encoding="utf-8"), path

@@ -1,4 +1,8 @@
-"""Learners to compare with, none of them meta-trained here; each file cites its source."""
+"""Learners to compare with, none of them meta-trained here.
+
+One file for each, which cites its source; ``building`` makes them to fit an environment.
+Imports ``training`` and packages below it.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands say themselves how the meta-gradient is found.
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser()
+    parser = _parser("train" in arguments[:1])
     for argument in arguments:
         # argparse would make an empty list of it.
         if argument.startswith("--") and argument.endswith("=--"):
@@ -125,7 +125,13 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(preset_fields: bool = True) -> argparse.ArgumentParser:
+    """All commands with their options.
+
+    Args:
+        preset_fields: whether ``flp train`` has an option for each field of a preset; reading them takes seconds, as
+            it imports torch.
+    """
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -159,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=RATE",
         help="outer learning rate of a kind of meta-parameter that has no field below; may be repeated",
     )
-    _add_preset_fields(command)
+    if preset_fields:
+        _add_preset_fields(command)
 
     command = _add(commands, "evaluate", "score a meta-trained learner on fresh meta-test episodes", "evaluate")
     command.add_argument("--checkpoint", required=True, help="name of a bundled checkpoint, or a folder")
