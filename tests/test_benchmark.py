@@ -17,7 +17,7 @@ from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_result, read_results
 from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path
 from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = str(Path(__file__).parent / "plugin_learners.py")

@@ -25,7 +25,7 @@ from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, write_result
 from flp_agents.benchmark.running import EARLIER, run_benchmark
 from flp_agents.benchmark.source import EditedSource, remember_sources, source_digest, value_digest
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 LEARNER = """

@@ -16,7 +16,7 @@ from flp_agents import register_learner
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.benchmark.sending import Brought, CannotSend, pack, unpack
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 SCRIPT = """

@@ -13,7 +13,7 @@ import pytest
 
 from flp_agents import LEARNERS, PRESETS, Preset
 from flp_agents.cli.main import main
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_agents.training import checkpoint
 from flp_agents.training.bundled import bundled_checkpoints, bundled_for
 from flp_envs import ENV_IDS

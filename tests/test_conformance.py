@@ -6,7 +6,7 @@ import pytest
 
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.learner_checker import check_learner
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"

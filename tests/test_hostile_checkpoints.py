@@ -20,7 +20,7 @@ import flp_agents
 from flp_agents import CheckpointError, evaluate, get_preset
 from flp_agents.adapters.saved_policies import DESCRIPTION, PolicyError, read_policy_description
 from flp_agents.experiments.reproduction.files import ReproductionError, read_record
-from flp_agents.learners.plugins import PluginError
+from flp_agents.support.plugins import PluginError
 from flp_agents.training import bundled, checkpoint
 from flp_agents.training.plan import Plan
 from flp_agents.training.run import TrainingRun

@@ -24,7 +24,7 @@ from flp_agents import (
     save_checkpoint,
 )
 from flp_agents.cli.main import main
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_agents.training import checkpoint
 from flp_agents.training.run import TrainingRun
 

@@ -8,9 +8,10 @@ import pytest
 import flp_envs
 from flp_agents import load_plugins, register_rule
 from flp_agents.cli.main import main
-from flp_agents.learners import plugins
-from flp_agents.learners.plasticity import RULES, RuleError
-from flp_agents.learners.plugins import PluginError
+from flp_agents.support import plugins
+from flp_agents.learners.plasticity.rule import RULES
+from flp_agents.learners.plasticity.rule import RuleError
+from flp_agents.support.plugins import PluginError
 
 ENV = """
 import gymnasium as gym

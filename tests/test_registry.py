@@ -11,8 +11,8 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.entries import SplitLeak, build_contender, register_learner
 from flp_agents.evaluation.scoring import evaluate
-from flp_agents.learners import plugins
-from flp_agents.learners.plugins import PluginError, load_plugins
+from flp_agents.support import plugins
+from flp_agents.support.plugins import PluginError, load_plugins
 from flp_agents.training.bundled import bundled_checkpoints
 from flp_base.errors import FLPError, InvalidChoice
 

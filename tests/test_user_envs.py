@@ -13,7 +13,7 @@ import pytest
 import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.cli.main import main
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_agents.training.plan import make_plan
 from flp_agents.training.run import TrainingRun
 from flp_base.errors import FLPError

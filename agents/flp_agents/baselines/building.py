@@ -1,40 +1,72 @@
-"""Builds alternatives by name, to fit an environment's spaces."""
+"""The registry of baselines, and what they are built from to fit an environment's spaces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import torch
 
-from flp_agents.baselines.baseline import Alternative
-from flp_agents.baselines.descent import SGD, Adam
-from flp_agents.baselines.elastic_weights import ElasticWeights
-from flp_agents.baselines.experience_replay import ExperienceReplay
-from flp_agents.baselines.feedback_alignment import DirectFeedbackAlignment, FeedbackAlignment
-from flp_agents.baselines.joint_training import JointTraining
-from flp_agents.baselines.nearest_neighbour import Kernel, NearestNeighbour
-from flp_agents.baselines.online_gradient import OnlineGradient
-from flp_agents.baselines.ridge import Ridge
-from flp_agents.baselines.tuned import tuned_for
 from flp_agents.baselines.whole_network import WholeNetwork
-from flp_agents.learners.input_range import range_of
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import objective_of
 from flp_agents.training import bundled
-from flp_agents.training.factory import input_space, kind_of, network_for
+from flp_agents.training.factory import kind_of, network_for
 from flp_agents.training.presets import get_preset
-from flp_base.errors import FLPError, check_choice, check_learner_seed
+from flp_base.errors import FLPError
+from flp_base.registry import Registry
+
+Build = TypeVar("Build", bound=Callable[..., Learner[Any]])
 
 # A network from scratch: as small as it can be without losing much, since whole lifetimes of it are to be cheap.
 HIDDEN_WIDTHS = {"sine": (64, 64, 64), "images": (64,)}
 CHANNELS = 16
-# Feedback weights are drawn with another seed than the network's, from which they would otherwise not be independent.
-FEEDBACK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a baseline is built.
+
+    Attributes:
+        build: called with an environment and the seed of all that the learner draws, and with its tuned
+            hyperparameters by name.
+        starts_from: the learner whose bundled checkpoint of the environment holds its initial weights; empty if these
+            are drawn.
+    """
+
+    build: Callable[..., Learner[Any]]
+    starts_from: str = ""
+
+
+#: Learners to compare with; see :func:`register_baseline`.
+BASELINES: Registry[Baseline] = Registry(
+    "baseline",
+    package="flp_agents.baselines",
+    entry_points="flp_envs.baselines",
+    made_by=lambda baseline: baseline.build,
+)
+
+
+def register_baseline(name: str, *, starts_from: str = "") -> Callable[[Build], Build]:
+    """Makes a baseline known by a name, as a decorator of the function that builds it.
+
+    Args:
+        name: of the baseline.
+        starts_from: see :class:`Baseline`.
+
+    Raises:
+        RegistryError: if another one has this name.
+    """
+
+    def register(build: Build) -> Build:
+        BASELINES.add(name, Baseline(build, starts_from))
+        return build
+
+    return register
 
 
 def network_from_scratch(env: gym.Env[Any, Any]) -> Network:
@@ -69,102 +101,12 @@ def meta_trained_start(env: gym.Env[Any, Any]) -> tuple[str, WholeNetwork]:
     )
 
 
-def _network(env: gym.Env[Any, Any], seed: int) -> WholeNetwork:
+def network_at_random(env: gym.Env[Any, Any], seed: int) -> WholeNetwork:
     return WholeNetwork.random(network_from_scratch(env), torch.Generator().manual_seed(seed))
 
 
-def _inputs(env: gym.Env[Any, Any]) -> tuple[tuple[int, ...], tuple[float, ...], int]:
+def input_form(env: gym.Env[Any, Any]) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Shape and scale of inputs, and the number of outputs, for learners without a network."""
     network = network_from_scratch(env)
     scale = (1 / 255,) if network.convolutions is not None else network.input_scale
     return network.input_shape, scale or (1.0,), network.outputs
-
-
-def _sgd(env: gym.Env[Any, Any], seed: int, *, rate: float, clip: float) -> OnlineGradient:
-    return OnlineGradient(_network(env, seed), SGD(rate, clip), objective=objective_of(env))
-
-
-def _adam(env: gym.Env[Any, Any], seed: int, *, rate: float) -> OnlineGradient:
-    return OnlineGradient(_network(env, seed), Adam(rate), objective=objective_of(env))
-
-
-def _meta_trained_sgd(env: gym.Env[Any, Any], seed: int, *, rate: float, clip: float) -> OnlineGradient:
-    name, network = meta_trained_start(env)
-    return OnlineGradient(network, SGD(rate, clip), objective=objective_of(env), start=name)
-
-
-def _meta_trained_adam(env: gym.Env[Any, Any], seed: int, *, rate: float) -> OnlineGradient:
-    name, network = meta_trained_start(env)
-    return OnlineGradient(network, Adam(rate), objective=objective_of(env), start=name)
-
-
-def _feedback_alignment(env: gym.Env[Any, Any], seed: int, *, rate: float) -> FeedbackAlignment:
-    return FeedbackAlignment(_network(env, seed), Adam(rate), objective=objective_of(env), seed=seed + FEEDBACK)
-
-
-def _direct(env: gym.Env[Any, Any], seed: int, *, rate: float) -> DirectFeedbackAlignment:
-    return DirectFeedbackAlignment(_network(env, seed), Adam(rate), objective=objective_of(env), seed=seed + FEEDBACK)
-
-
-def _replay(env: gym.Env[Any, Any], seed: int, *, rate: float, **settings: Any) -> ExperienceReplay:
-    return ExperienceReplay(_network(env, seed), Adam(rate), objective=objective_of(env), seed=seed, **settings)
-
-
-def _elastic(env: gym.Env[Any, Any], seed: int, *, rate: float, **settings: Any) -> ElasticWeights:
-    return ElasticWeights(_network(env, seed), Adam(rate), objective=objective_of(env), **settings)
-
-
-def _joint(env: gym.Env[Any, Any], seed: int, *, rate: float, **settings: Any) -> JointTraining:
-    return JointTraining(_network(env, seed), Adam(rate), objective=objective_of(env), seed=seed, **settings)
-
-
-def _nearest(env: gym.Env[Any, Any], seed: int, **settings: Any) -> NearestNeighbour:
-    return NearestNeighbour(*_inputs(env), objective=objective_of(env), **settings)
-
-
-def _kernel(env: gym.Env[Any, Any], seed: int, **settings: Any) -> Kernel:
-    return Kernel(*_inputs(env), objective=objective_of(env), **settings)
-
-
-def _ridge(env: gym.Env[Any, Any], seed: int, **settings: Any) -> Ridge:
-    return Ridge(*_inputs(env), objective=objective_of(env), seed=seed, **settings)
-
-
-BUILDERS: dict[str, Callable[..., Learner[Any]]] = {
-    "sgd": _sgd,
-    "adam": _adam,
-    "sgd-meta-trained": _meta_trained_sgd,
-    "adam-meta-trained": _meta_trained_adam,
-    "direct-feedback-alignment": _direct,
-    "feedback-alignment": _feedback_alignment,
-    "experience-replay": _replay,
-    "ewc": _elastic,
-    "joint-training": _joint,
-    "nearest-neighbour": _nearest,
-    "kernel": _kernel,
-    "ridge": _ridge,
-}
-
-
-def build_alternative(
-    name: str, env: gym.Env[Any, Any], seed: int = 0, settings: dict[str, Any] | None = None
-) -> Learner[Any]:
-    """An alternative by its name.
-
-    Args:
-        name: one of :data:`BUILDERS`.
-        env: that it is to live in.
-        seed: of all that it draws.
-        settings: instead of those that were tuned for this environment.
-
-    Raises:
-        InvalidChoice: for an unknown name.
-        IncompatibleSpaces: if the env's spaces do not fit.
-        FLPError: for a meta-trained start where there is none.
-    """
-    check_choice("alternative", name, BUILDERS)
-    seed = check_learner_seed(seed)
-    learner = BUILDERS[name](env, seed, **(tuned_for(name, env) if settings is None else settings))
-    if isinstance(learner, Alternative):
-        learner.made_for = range_of(input_space(env))
-    return learner

@@ -9,15 +9,17 @@ no boundaries: the Fisher information is a running mean over minibatches, as in 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
-from flp_agents.baselines.descent import Descent, for_each
+from flp_agents.baselines.building import network_at_random, register_baseline
+from flp_agents.baselines.descent import Adam, Descent, for_each
 from flp_agents.baselines.online_gradient import Descending, OnlineGradient
 from flp_agents.baselines.whole_network import Parameters, WholeNetwork
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least, check_number
 
 
@@ -114,3 +116,8 @@ class ElasticWeights(OnlineGradient):
             tuple(where(old * self.keeps + new, old) for new, old in zip(running, kept.importance, strict=True)),
             steps,
         )
+
+
+@register_baseline("ewc")
+def _elastic(env: gym.Env[Any, Any], seed: int, *, rate: float, **tuned: Any) -> ElasticWeights:
+    return ElasticWeights(network_at_random(env, seed), Adam(rate), objective=objective_of(env), **tuned)

@@ -9,17 +9,19 @@ with replacement.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flp_agents.baselines.descent import Descent
+from flp_agents.baselines.building import network_at_random, register_baseline
+from flp_agents.baselines.descent import Adam, Descent
 from flp_agents.baselines.online_gradient import Descending, OnlineGradient
 from flp_agents.baselines.whole_network import Parameters, WholeNetwork
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least, check_learner_seed
 from flp_base.machine_memory import check_fits
 
@@ -172,3 +174,9 @@ def _random(seed: int, purpose: int, met: int, number: int) -> NDArray[np.float6
     """Uniform numbers that depend on nothing else, so that a lifetime draws the same alone and beside others."""
     counter = np.array([0, 0, met, purpose], np.uint64)
     return np.random.Generator(np.random.Philox(key=seed, counter=counter)).random(number)
+
+
+@register_baseline("experience-replay")
+def _replay(env: gym.Env[Any, Any], seed: int, *, rate: float, **tuned: Any) -> ExperienceReplay:
+    network = network_at_random(env, seed)
+    return ExperienceReplay(network, Adam(rate), objective=objective_of(env), seed=seed, **tuned)

@@ -8,15 +8,18 @@ Neural Networks". Both stand in figure 1 of Lindsey & Litwin-Kumar (2020).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from flp_agents.baselines.descent import Descent
+from flp_agents.baselines.building import network_at_random, register_baseline
+from flp_agents.baselines.descent import Adam, Descent
 from flp_agents.baselines.online_gradient import OnlineGradient
 from flp_agents.baselines.whole_network import Hear, WholeNetwork
 from flp_agents.learners.network import kaiming_normal
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_learner_seed
 
 
@@ -79,3 +82,19 @@ class DirectFeedbackAlignment(_ThroughFeedback):
             return self.network.by_pixel(layer - 1, error @ self.feedback[layer - 1].detach().t())
 
         return hear
+
+
+# Feedback weights are drawn with another seed than the network's, from which they would otherwise not be independent.
+_FEEDBACK = 1_000_000
+
+
+@register_baseline("direct-feedback-alignment")
+def _direct(env: gym.Env[Any, Any], seed: int, *, rate: float) -> DirectFeedbackAlignment:
+    network = network_at_random(env, seed)
+    return DirectFeedbackAlignment(network, Adam(rate), objective=objective_of(env), seed=seed + _FEEDBACK)
+
+
+@register_baseline("feedback-alignment")
+def _layer_by_layer(env: gym.Env[Any, Any], seed: int, *, rate: float) -> FeedbackAlignment:
+    network = network_at_random(env, seed)
+    return FeedbackAlignment(network, Adam(rate), objective=objective_of(env), seed=seed + _FEEDBACK)

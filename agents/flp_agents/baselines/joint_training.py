@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
 from flp_agents.baselines.baseline import Alternative
+from flp_agents.baselines.building import network_at_random, register_baseline
 from flp_agents.baselines.descent import Adam
 from flp_agents.baselines.replay_buffer import SeenPairs, by_number, choose, minibatch
 from flp_agents.baselines.whole_network import Parameters, WholeNetwork
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least, check_learner_seed
 
 
@@ -127,3 +129,8 @@ class JointTraining(Alternative[Collected]):
             gradients = self.network.gradients(parameters, answered, gradient)
             parameters, moments = descent.step(parameters, gradients, moments)
         return parameters
+
+
+@register_baseline("joint-training")
+def _joint(env: gym.Env[Any, Any], seed: int, *, rate: float, **tuned: Any) -> JointTraining:
+    return JointTraining(network_at_random(env, seed), Adam(rate), objective=objective_of(env), seed=seed, **tuned)

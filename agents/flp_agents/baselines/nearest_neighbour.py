@@ -5,14 +5,16 @@ Sources: nearest neighbours, Cover & Hart (1967); the kernel-weighted mean, Nada
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from flp_agents.baselines.baseline import Alternative, check_above_zero
+from flp_agents.baselines.building import input_form, register_baseline
 from flp_agents.baselines.replay_buffer import SeenPairs, choose, join, minibatch
-from flp_agents.learners.objective import CrossEntropy, Objective, SquaredError
+from flp_agents.learners.objective import CrossEntropy, Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least
 
 # Up to so many pairs, looking at all of them costs less than finding out which are near.
@@ -240,3 +242,13 @@ class Kernel(Remembering):
         total = weights.sum(2, keepdim=True)
         reach = nearest.amax((1, 2)) + 2 * LOST * self.bandwidth**2
         return self.scores(weights @ y / total.clamp(min=1.0), total), reach
+
+
+@register_baseline("nearest-neighbour")
+def _nearest(env: gym.Env[Any, Any], seed: int, **tuned: Any) -> NearestNeighbour:
+    return NearestNeighbour(*input_form(env), objective=objective_of(env), **tuned)
+
+
+@register_baseline("kernel")
+def _kernel(env: gym.Env[Any, Any], seed: int, **tuned: Any) -> Kernel:
+    return Kernel(*input_form(env), objective=objective_of(env), **tuned)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 from torch import Tensor
 
 from flp_agents.baselines.baseline import Alternative
-from flp_agents.baselines.descent import Descent, Moments
+from flp_agents.baselines.building import meta_trained_start, network_at_random, register_baseline
+from flp_agents.baselines.descent import SGD, Adam, Descent, Moments
 from flp_agents.baselines.whole_network import Answered, Hear, Parameters, WholeNetwork
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 
 
 class Descending(NamedTuple):
@@ -98,3 +100,25 @@ class OnlineGradient(Alternative[Descending]):
     def hear_of(self, error: Tensor) -> Hear | None:
         """How hidden layers hear of the loss's gradient in the answers, ``(E, B, n_y)``; none: by backpropagation."""
         return None
+
+
+@register_baseline("sgd")
+def _sgd(env: gym.Env[Any, Any], seed: int, *, rate: float, clip: float) -> OnlineGradient:
+    return OnlineGradient(network_at_random(env, seed), SGD(rate, clip), objective=objective_of(env))
+
+
+@register_baseline("adam")
+def _adam(env: gym.Env[Any, Any], seed: int, *, rate: float) -> OnlineGradient:
+    return OnlineGradient(network_at_random(env, seed), Adam(rate), objective=objective_of(env))
+
+
+@register_baseline("sgd-meta-trained", starts_from="gradient-based")
+def _meta_trained_sgd(env: gym.Env[Any, Any], seed: int, *, rate: float, clip: float) -> OnlineGradient:
+    name, network = meta_trained_start(env)
+    return OnlineGradient(network, SGD(rate, clip), objective=objective_of(env), start=name)
+
+
+@register_baseline("adam-meta-trained", starts_from="gradient-based")
+def _meta_trained_adam(env: gym.Env[Any, Any], seed: int, *, rate: float) -> OnlineGradient:
+    name, network = meta_trained_start(env)
+    return OnlineGradient(network, Adam(rate), objective=objective_of(env), start=name)

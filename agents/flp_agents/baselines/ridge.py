@@ -9,13 +9,15 @@ of steps the weights are the closed-form ridge solution on all pairs met so far.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from flp_agents.baselines.baseline import Alternative, check_above_zero
-from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.baselines.building import input_form, register_baseline
+from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least, check_learner_seed
 from flp_base.machine_memory import check_fits
 
@@ -117,3 +119,8 @@ class Ridge(Alternative[Regression]):
         products = torch.baddbmm(state.products, values, y.double())
         weights = torch.cholesky_solve(products, torch.linalg.cholesky(moments))
         return Regression(moments, products, weights, state.features)
+
+
+@register_baseline("ridge")
+def _ridge(env: gym.Env[Any, Any], seed: int, **tuned: Any) -> Ridge:
+    return Ridge(*input_form(env), objective=objective_of(env), seed=seed, **tuned)

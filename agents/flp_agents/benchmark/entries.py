@@ -23,16 +23,19 @@ from flp_agents.adapters import saved_policies
 from flp_agents.adapters.plain_learner import as_learner
 from flp_agents.adapters.policies import find_policy, policy_folder, policy_names
 from flp_agents.adapters.saved_policies import read_policy_description
-from flp_agents.baselines import ALTERNATIVES, META_TRAINED_START
+from flp_agents.baselines.building import BASELINES
 from flp_agents.baselines.tuned import tuned_on
-from flp_agents.learners import plugins
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.plugins import PluginError
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.support import plugins
+from flp_agents.support.savable import register_class
 from flp_agents.training import bundled, checkpoint
-from flp_agents.training.factory import LEARNERS, build_registered
+from flp_agents.training.factory import build_registered
 from flp_agents.training.plan import split_trained_on
 from flp_base.errors import FLPError, InvalidChoice
 from flp_base.files import spelt
+from flp_base.registry import RegistryError
 from flp_datasets.sources import parts_of
 from flp_envs.registration import id_to_make, options_given
 
@@ -73,26 +76,23 @@ def register_learner(name: str) -> Callable[[Builder], Builder]:
     a class that is decorated.
 
     Raises:
-        PluginError: if a built-in learner, or another registered one, has this name.
+        RegistryError: if a built-in learner, or another registered one, has this name.
     """
 
     def register(builder: Builder) -> Builder:
         if name in built_in_names():
-            raise PluginError(f"a built-in learner is named {name!r} already: choose another name")
-        earlier = plugins.LEARNERS.get(name)
-        if earlier is not None and plugins.origin(earlier) != plugins.origin(builder):
-            raise PluginError(f"another learner is registered as {name!r} already: choose another name")
-        plugins.LEARNERS[name] = builder
+            raise RegistryError(f"a built-in learner is named {name!r} already: choose another name")
+        LEARNERS.add(name, builder, of_user=True)
         if isinstance(builder, type) and issubclass(builder, Learner):
-            plugins.register_class(builder)
+            register_class(builder)
         return builder
 
     return register
 
 
 def built_in_names() -> list[str]:
-    """Meta-trained learners with bundled checkpoints, alternatives, and policies."""
-    return [*LEARNERS, *ALTERNATIVES, *policy_names()]
+    """Meta-trained learners with bundled checkpoints, baselines, and policies."""
+    return [*LEARNERS.built_in(), *BASELINES.built_in(), *policy_names()]
 
 
 def is_built_in(name: str) -> bool:
@@ -102,8 +102,29 @@ def is_built_in(name: str) -> bool:
 
 def learner_names() -> list[str]:
     """All that can be named without a path: built in, registered, of entry points, and bundled checkpoints."""
-    brought = [*plugins.LEARNERS, *plugins.entry_points()]
+    brought = [*LEARNERS.brought(), *BASELINES.brought()]
     return list(dict.fromkeys([*built_in_names(), *brought, *bundled.bundled_checkpoints()]))
+
+
+def brought_learner(name: str) -> Callable[..., Any] | None:
+    """What makes a learner that a user brings, or none.
+
+    Raises:
+        RegistryError: if it is an entry point that fails.
+    """
+    brought: Callable[..., Any] | None = None
+    if name in LEARNERS and not LEARNERS.is_built_in(name):
+        brought = LEARNERS[name]
+    elif name in BASELINES and not BASELINES.is_built_in(name):
+        brought = BASELINES[name].build
+    return brought
+
+
+def _meta_trained(name: str) -> str:
+    """The meta-trained learner whose bundled checkpoints a name stands for, or starts from; empty if there is none."""
+    if LEARNERS.is_built_in(name):
+        return name
+    return BASELINES[name].starts_from if name in BASELINES else ""
 
 
 def check_name(name: str) -> None:
@@ -128,20 +149,20 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         InvalidChoice: for an unknown name, naming the nearest.
         FLPError: if it cannot live there, or nothing was meta-trained for that environment.
     """
-    builder = None if name in ALTERNATIVES else plugins.registered_learner(name)
-    if builder is not None:
-        return Contender(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
-    if name in ALTERNATIVES:
-        learner = as_learner(ALTERNATIVES[name](env, seed), env)
-        tuned = {"tuned_on": tuned_on(name, env)}
-        if name not in META_TRAINED_START:
+    if name in BASELINES:
+        learner = as_learner(build_baseline(name, env, seed), env)
+        tuned, start = {"tuned_on": tuned_on(name, env)}, BASELINES[name].starts_from
+        if not start:
             return Contender(learner, name, f"seed {seed}", origin=tuned)
         # Its own numbers are tuned, its weights are a checkpoint's.
-        of_start = _of_checkpoint(bundled.bundled_for(_id_of(env), "gradient-based")[0], env)
+        of_start = _of_checkpoint(bundled.bundled_for(_id_of(env), start)[0], env)
         return replace(of_start, learner=learner, title=name, origin={**of_start.origin, **tuned})
     env_id = _id_of(env)
-    if name in LEARNERS:
+    if LEARNERS.is_built_in(name):
         return _of_checkpoint(_bundled_for(name, env, seed), env)
+    builder = LEARNERS.get(name)
+    if builder is not None:
+        return Contender(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
     if name in policy_names():
         policy = find_policy(name, env_id, _words_of(env))
         return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
@@ -156,8 +177,8 @@ def described_checkpoints(name: str, env_id: str) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: if one cannot be read.
     """
-    if name in LEARNERS or name in META_TRAINED_START:
-        names = bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based")
+    if of_learner := _meta_trained(name):
+        names = bundled.bundled_for(env_id, of_learner)
     elif name in bundled.bundled_checkpoints() or (name not in learner_names() and os.path.exists(name)):
         names = [name]
     else:
@@ -180,7 +201,7 @@ def weights_digest(name: str, env_id: str, seed: int, described: Sequence[Mappin
     described = described_checkpoints(name, env_id) if described is None else described
     if not described:
         return ""
-    return str(described[seed % len(described) if name in LEARNERS else 0]["files"]["weights"]["sha256"])
+    return str(described[seed % len(described) if LEARNERS.is_built_in(name) else 0]["files"]["weights"]["sha256"])
 
 
 def check_split(name: str, env_id: str, split: str) -> None:
@@ -191,8 +212,8 @@ def check_split(name: str, env_id: str, split: str) -> None:
     """
     if name in policy_names():
         refuse_leak(name, {"env": env_id, "split": saved_policies.SPLIT}, env_id, split)
-    elif name in LEARNERS or name in META_TRAINED_START:
-        for of_name in bundled.bundled_for(env_id, name if name in LEARNERS else "gradient-based"):
+    elif of_learner := _meta_trained(name):
+        for of_name in bundled.bundled_for(env_id, of_learner):
             _refuse_leak_of(name, of_name, env_id, split)
     elif name in bundled.bundled_checkpoints() or os.path.exists(name):
         _refuse_leak_of(name, name, env_id, split)

@@ -19,9 +19,10 @@ import gymnasium as gym
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
-from flp_agents.learners import plugins
+from flp_agents.support import plugins
 from flp_agents.support.provenance import __version__
 from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
+from flp_base.registry import RegistryError
 from flp_envs.registration import resolved_options
 from flp_envs.task import data_of
 
@@ -101,8 +102,8 @@ def identity_of_learner(name: str, env_id: str, described: Sequence[Mapping[str,
         FLPError: if a checkpoint cannot be read, or its source was edited after this process imported it.
     """
     try:
-        builder = plugins.registered_learner(name)
-    except plugins.PluginError:
+        builder = entries.brought_learner(name)
+    except RegistryError:
         return {"learner": ""}  # its cells will say what is wrong
     if builder is not None:
         return {"learner": source_digest(builder)}

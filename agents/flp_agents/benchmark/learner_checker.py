@@ -18,9 +18,9 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.plugins import without_module
 from flp_agents.lifetime.meta_gradient import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.support.plugins import without_module
 from flp_base.errors import FLPError
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env

@@ -14,7 +14,7 @@ from flp_agents.benchmark import entries
 from flp_agents.benchmark.identity import identity_of_env, identity_of_learner
 from flp_agents.benchmark.results import Cell
 from flp_agents.benchmark.source import remember_sources
-from flp_agents.learners.plugins import load_plugins
+from flp_agents.support.plugins import load_plugins
 from flp_base.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, in_short
 from flp_base.files import UnreadableContent, parse_toml, read_bytes
 from flp_datasets.roots import expand_home

@@ -31,7 +31,7 @@ from flp_agents.benchmark.results import (
 )
 from flp_agents.benchmark.sending import Brought, pack, unpack
 from flp_agents.benchmark.source import remember_sources
-from flp_agents.learners.plugins import load_plugins
+from flp_agents.support.plugins import load_plugins
 from flp_agents.support.processes import one_thread
 from flp_base.errors import FLPError, check_at_least, check_choice
 from flp_base.files import remove_leftovers, write_atomically

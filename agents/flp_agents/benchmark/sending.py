@@ -20,7 +20,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 import flp_envs
-from flp_agents.learners import plugins
+from flp_agents.benchmark import entries
+from flp_agents.learners.registered import LEARNERS
 from flp_base.errors import FLPError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def pack(plan: BenchmarkPlan) -> Brought:
     Raises:
         CannotSend: naming what cannot be pickled, and why.
     """
-    learners = {name: plugins.LEARNERS.get(name) for name in plan.learners}
+    learners = {name: entries.brought_learner(name) for name in plan.learners}
     makers = {name: made for name, made in learners.items() if made is not None and not _of_plugin(made, plan.plugins)}
     specs = {env: gym.registry[env] for env in plan.envs if env in gym.registry and env not in flp_envs.ENV_IDS}
     by_value = [name for name, made in makers.items() if not _is_importable(made)]
@@ -71,8 +72,8 @@ def unpack(brought: Brought) -> None:
         CannotSend: if it cannot be built here.
     """
     for name, data in brought.learners.items():
-        if name in brought.by_value or name not in plugins.LEARNERS:
-            plugins.LEARNERS[name] = _unpickled(name, data)
+        if name in brought.by_value or name not in LEARNERS:
+            LEARNERS.restore({**LEARNERS.snapshot(), name: _unpickled(name, data)})
     for name, data in brought.envs.items():
         if name in brought.by_value or name not in gym.registry:
             gym.registry[name] = _unpickled(name, data)

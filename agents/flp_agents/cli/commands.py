@@ -21,9 +21,9 @@ from flp_agents.benchmark import entries
 from flp_agents.evaluation.scoring import evaluate as evaluate_learner
 from flp_agents.experiments.demo import run_demo
 from flp_agents.experiments.rendering import render_lifetime
-from flp_agents.learners import plugins
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import describe
+from flp_agents.support import plugins
 from flp_agents.support.processes import Processes, choose_threads, join_processes, own_device
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.plan import make_plan

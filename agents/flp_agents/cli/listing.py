@@ -14,18 +14,19 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.report.formats import ERROR_DIGITS, plain
 from flp_agents.benchmark.report.leaderboard import UNITS
-from flp_agents.learners import plugins
-from flp_agents.training import bundled, factory, presets
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.training import bundled, presets
 
 WIDTH = 79
 
 
 def list_everything(options: argparse.Namespace) -> int:
     """``flp list``."""
+    others = {*LEARNERS, *bundled.bundled_checkpoints()}
     names = {
         "environments": flp_envs.known_ids(),
-        "learners": [*factory.LEARNERS, *plugins.LEARNERS, *plugins.entry_points()],
-        "alternatives": [name for name in entries.built_in_names() if name not in factory.LEARNERS],
+        "learners": list(LEARNERS),
+        "baselines": [name for name in entries.learner_names() if name not in others],
         "presets": list(presets.PRESETS),
     }
     checkpoints = bundled.describe_bundled()

@@ -342,7 +342,7 @@ def _add(
 
     def run(options: argparse.Namespace) -> int:
         if options.plugin:
-            importlib.import_module("flp_agents.learners.plugins").load_plugins(options.plugin)
+            importlib.import_module("flp_agents.support.plugins").load_plugins(options.plugin)
         implementation = importlib.import_module(f"flp_agents.cli.{module}")
         run_command: Callable[[argparse.Namespace], int] = getattr(implementation, function)
         return run_command(options)

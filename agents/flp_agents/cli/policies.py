@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from flp_agents.cli.commands import env_options, named_values, prepare_torch, result_in_words, typed_command
-from flp_agents.learners.plugins import without_module
+from flp_agents.support.plugins import without_module
 from flp_agents.support.progress import show_steps
 from flp_agents.training.plan import split_to_evaluate_on
 from flp_agents.training.policy_training import PolicyPlan, PolicyTraining

@@ -22,7 +22,9 @@ from torch import Tensor
 from flp_agents.learners.feedback import Feedback, Pathway
 from flp_agents.learners.flp import FLP
 from flp_agents.learners.network import Network
-from flp_agents.learners.plasticity import Hebb, Oja, PlasticityRule
+from flp_agents.learners.plasticity.hebb import Hebb
+from flp_agents.learners.plasticity.oja import Oja
+from flp_agents.learners.plasticity.rule import PlasticityRule
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_at_least
 from flp_envs.scoring import plain_numbers
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from flp_agents.support.precision import usable_precision
+from flp_agents.support.savable import register_class
 from flp_base.errors import InvalidSize, check_at_least
 
 # Images in a block where nothing is kept for a gradient: a block's widest activity fits the memory of small machines.
 _BLOCK = 256
 
 
+@register_class
 @dataclass(frozen=True)
 class Convolutions:
     """The shape of a stack of 3 x 3 convolutions with ReLU. Source: section 6 of the paper, and the released code.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flp_agents.learners.network import check_weights_fit, kaiming_normal
+from flp_agents.support.savable import register_class
 from flp_base.errors import check_at_least, check_choice
 
 SIGNALS = ("error", "target")
@@ -17,6 +18,7 @@ OUTPUTS = ("mixed", "clamped")
 MOST_HIDDEN_LAYERS = 1000
 
 
+@register_class
 @dataclass(frozen=True)
 class Feedback:
     """The shape of the pathways from the output directly to every plastic layer.

@@ -7,9 +7,10 @@ Lindsey & Litwin-Kumar (2020), "Learning to Learn with Feedback and Local Plasti
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ from flp_agents.learners.feedback import Feedback, Pathway
 from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
-from flp_agents.learners.plasticity import Hebb, Oja, PlasticityRule
+from flp_agents.learners.plasticity.hebb import Hebb
+from flp_agents.learners.plasticity.oja import Oja
+from flp_agents.learners.plasticity.rule import PlasticityRule
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.support.savable import register_class
 from flp_base.errors import InvalidSize, check_choice, check_learner_seed
 
 GRANULARITIES = ("synapse", "neuron", "layer")
@@ -33,6 +38,8 @@ def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
     return {"synapse": (out, into), "neuron": (out, 1), "layer": ()}[granularity]
 
 
+@LEARNERS.register("flp")
+@register_class
 class FLP(NetworkLearner):
     """A network whose last ``plastic_layers`` layers learn by a local rule under direct feedback: FLP(N).
 
@@ -177,3 +184,27 @@ class FLP(NetworkLearner):
             "coefficients": list(self.coefficients),
             "strengths": list(self.strengths),
         }
+
+
+@LEARNERS.register("feature-reuse")
+def feature_reuse(*arguments: Any, **options: Any) -> FLP:
+    """FLP(1): with the output layer alone plastic, no feedback reaches a hidden layer.
+
+    Source: section 6 of Lindsey & Litwin-Kumar (2020).
+
+    Args:
+        arguments: as :class:`FLP` takes them.
+        options: likewise.
+
+    Raises:
+        InvalidSize: if ``plastic_layers`` is not 1.
+    """
+    learner = FLP(*arguments, **options)
+    layers = learner.settings["plastic_layers"]
+    if layers != 1:
+        raise InvalidSize(f"feature-reuse has 1 plastic layer, got {layers}: use the learner flp")
+    return learner
+
+
+# For who builds learners by name: what it takes is what FLP takes.
+feature_reuse.__signature__ = inspect.signature(FLP)  # type: ignore[attr-defined]

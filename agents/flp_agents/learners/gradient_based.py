@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from flp_agents.learners.network import FastWeights, Network, answer
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.support.savable import register_class
 from flp_base.errors import check_choice, check_learner_seed
 
 ORDERS = ("second", "first")
@@ -128,6 +130,8 @@ def _moved(state: FastWeights, gradients: tuple[list[Tensor], list[Tensor]], rat
     )
 
 
+@LEARNERS.register("gradient-based")
+@register_class
 class GradientBased(NetworkLearner):
     """Gradient descent on the last ``plastic_layers`` layers, a meta-learned rate for each weight and bias.
 

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from flp_agents.learners.convolutions import Convolutions, convolve
 from flp_agents.learners.trunk import features_of
+from flp_agents.support.savable import register_class
 from flp_base.errors import InvalidSize, check_at_least
 from flp_base.machine_memory import check_fits
 
 
+@register_class
 @dataclass(frozen=True)
 class Network:
     """The shape of a network: fully connected layers with ReLU between them and a linear output, over images after

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from flp_agents.support.savable import register_class
 from flp_base.errors import FLPError, check_at_least
 from flp_base.machine_memory import check_fits
 
@@ -51,6 +52,7 @@ class Objective(Protocol):
         ...
 
 
+@register_class
 @dataclass(frozen=True)
 class SquaredError:
     """Numbers, as close to the targets as can be."""
@@ -75,6 +77,7 @@ class SquaredError:
         return -returned
 
 
+@register_class
 @dataclass(frozen=True)
 class CrossEntropy:
     """One of several classes: the first output units, one for each.

@@ -16,9 +16,13 @@ from flp_agents.learners.gradient_based import InnerRates, descend, descend_to_f
 from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.support.savable import register_class
 from flp_base.errors import check_learner_seed
 
 
+@LEARNERS.register("oml")
+@register_class
 class OML(NetworkLearner):
     """SGD with one fixed rate on the last ``plastic_layers`` layers of a meta-trained network.
 

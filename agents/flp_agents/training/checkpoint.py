@@ -19,18 +19,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from flp_agents.learners import plugins
-from flp_agents.learners.convolutions import Convolutions
-from flp_agents.learners.feedback import Feedback
-from flp_agents.learners.flp import FLP
-from flp_agents.learners.gradient_based import GradientBased
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.network import Network
 from flp_agents.learners.network_learner import NetworkLearner
-from flp_agents.learners.objective import CrossEntropy, SquaredError
-from flp_agents.learners.oml import OML
-from flp_agents.learners.plasticity import RULES
+from flp_agents.support import plugins
 from flp_agents.support.bounded_allocations import BoundedAllocations, TooLarge
+from flp_agents.support.savable import class_name
 from flp_agents.support.schema import WrongValue, argument_types, fit
 from flp_agents.training.checkpoint_content import CheckpointError as CheckpointError
 from flp_agents.training.checkpoint_content import check_content
@@ -40,14 +33,6 @@ from flp_base.machine_memory import TooMuchMemory
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
-
-# The classes of this package that a description may name. Nothing is ever built from one but these, and what a plug-in
-# has registered.
-_BUILT_IN: dict[str, type[Any]] = {
-    c.__name__: c
-    for c in (FLP, GradientBased, OML, Network, Convolutions, Feedback, SquaredError, CrossEntropy, *RULES.values())
-}
-
 
 # What weights may be made of.
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -103,9 +88,7 @@ def describe(value: Any) -> Any:
 
 def _name_of(cls: type[Any]) -> str:
     """As descriptions name a class: those of this package by themselves, all others with their module."""
-    if _BUILT_IN.get(cls.__name__) is cls:
-        return cls.__name__
-    name = plugins.class_name(cls)
+    name = class_name(cls)
     registered = plugins.registered_class(name)
     if registered is cls:
         return name
@@ -152,7 +135,7 @@ def rebuild(description: Any, wanted: Any = Any, name: str = "learner") -> Any:
 def _build(description: Mapping[str, Any], name: str) -> Any:
     kind = description.get("type")
     brought = isinstance(kind, str) and ":" in kind
-    build: Any = plugins.registered_class(str(kind)) if brought else _BUILT_IN.get(str(kind))
+    build: Any = plugins.registered_class(kind) if isinstance(kind, str) else None
     if build is None and brought:
         module = str(kind).partition(":")[0]
         raise MissingClass(f"the checkpoint names the class {kind}, which is not registered here", module)

@@ -11,19 +11,18 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from flp_agents.learners import plugins
 from flp_agents.learners.convolutions import Convolutions
 from flp_agents.learners.feedback import Feedback
 from flp_agents.learners.flp import FLP
-from flp_agents.learners.gradient_based import GradientBased
 from flp_agents.learners.input_range import check_images, range_of
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
-from flp_agents.learners.oml import OML
-from flp_agents.learners.plasticity import RULES
+from flp_agents.learners.plasticity.rule import RULES
+from flp_agents.learners.registered import LEARNERS
+from flp_agents.support import plugins
 from flp_agents.training.presets import OUTER_FIELDS, Preset, get_preset
-from flp_base.errors import FLPError, InvalidSize, check_choice
+from flp_base.errors import FLPError
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -108,71 +107,17 @@ def _feedback(preset: Preset) -> Feedback:
     )
 
 
-def _flp(network: Network, preset: Preset, objective: Objective, seed: int) -> FLP:
-    return FLP(
-        network,
-        preset.plastic_layers,
-        rule=RULES[preset.rule](),
-        feedback=_feedback(preset),
-        granularity=preset.granularity,
-        presynaptic=preset.presynaptic,
-        initial_coefficient=preset.initial_coefficient,
-        coefficient_unit=preset.coefficient_unit,
-        coefficient_scale=preset.coefficient_scale,
-        initial_strength=preset.initial_strength,
-        hidden_multiplier=preset.hidden_multiplier,
-        objective=objective,
-        seed=seed,
-    )
-
-
-def _feature_reuse(network: Network, preset: Preset, objective: Objective, seed: int) -> FLP:
-    """FLP(1): with the output layer alone plastic, no feedback reaches a hidden layer."""
-    if preset.plastic_layers != 1:
-        raise InvalidSize(f"feature-reuse has 1 plastic layer, got {preset.plastic_layers}: use the learner flp")
-    return _flp(network, preset, objective, seed)
-
-
-def _gradient_based(network: Network, preset: Preset, objective: Objective, seed: int) -> GradientBased:
-    return GradientBased(
-        network,
-        preset.plastic_layers,
-        order=preset.order,
-        redraw_output=preset.redraw_output,
-        initial_rate=preset.initial_rate,
-        rate_unit=preset.rate_unit,
-        objective=objective,
-        seed=seed,
-    )
-
-
-def _oml(network: Network, preset: Preset, objective: Objective, seed: int) -> OML:
-    return OML(network, preset.plastic_layers, inner_rate=preset.inner_rate, objective=objective, seed=seed)
-
-
-LEARNERS: dict[str, Callable[[Network, Preset, Objective, int], Learner[Any]]] = {
-    "flp": _flp,
-    "feature-reuse": _feature_reuse,
-    "gradient-based": _gradient_based,
-    "oml": _oml,
-}
-
-
 def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int = 0) -> Learner[Any]:
     """A new learner, with random initial meta-parameters; built in, or registered.
 
     Raises:
         InvalidChoice: for an unknown learner or rule.
+        RegistryError: if it is an entry point that fails.
         InvalidSize: for a plastic-layer count outside 1..L.
         IncompatibleSpaces: if the env's spaces do not fit.
         FLPError: if it has no meta-parameters.
     """
-    builder = None if name in LEARNERS else plugins.registered_learner(name)
-    if builder is None:
-        check_choice("learner", name, [*LEARNERS, *plugins.LEARNERS])
-        objective = _objective(env, preset)
-        return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)
-    learner = build_registered(name, builder, env, preset, seed)
+    learner = build_registered(name, LEARNERS[name], env, preset, seed)
     if not isinstance(learner, Learner) or next(learner.parameters(), None) is None:
         raise FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
     return learner
@@ -182,8 +127,7 @@ def learner_name(learner: Learner[Any]) -> str:
     """What a learner's class is registered as, or the name of the class."""
     if type(learner) is FLP:
         return "feature-reuse" if learner.settings["plastic_layers"] == 1 else "flp"
-    names = {"gradient-based": GradientBased, "oml": OML, **plugins.LEARNERS}
-    return next((name for name, builder in names.items() if builder is type(learner)), type(learner).__name__)
+    return LEARNERS.name_of(type(learner)) or type(learner).__name__
 
 
 def build_registered(

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 import flp_envs
-from flp_agents.learners.plugins import recorded_env, shareable, without_module
+from flp_agents.support.plugins import recorded_env, shareable, without_module
 from flp_agents.support.schema import argument_types, fit
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import kind_of

@@ -40,7 +40,7 @@ from flp_agents.adapters.saved_policies import (
 )
 from flp_agents.evaluation.scoring import evaluate
 from flp_agents.learners.objective import IncompatibleSpaces, objective_of
-from flp_agents.learners.plugins import shareable
+from flp_agents.support.plugins import shareable
 from flp_agents.training.run import finite_or_none, interruptions
 from flp_agents.training.run_folder import HeldFolder
 from flp_base.errors import check_at_least, check_choice

@@ -10,7 +10,7 @@ from typing import Any
 from flp_agents.learners.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS
 from flp_agents.learners.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
 from flp_agents.learners.gradient_based import ORDERS
-from flp_agents.learners.plasticity import RULES
+from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.support.precision import PRECISIONS
 from flp_agents.training.schedules import SCHEDULES

@@ -8,8 +8,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from flp_agents.learners import plugins
 from flp_agents.learners.learner import Learner
+from flp_agents.support import plugins
 from flp_agents.training import checkpoint
 from flp_agents.training.described_env import TRAINING_SPLIT, described_env
 from flp_agents.training.factory import learner_name

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import torch
 
-from flp_agents.learners import plugins
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
+from flp_agents.support import plugins
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError

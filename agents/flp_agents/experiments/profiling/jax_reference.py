@@ -16,7 +16,7 @@ import numpy as np
 from flp_agents.learners.flp import FLP
 from flp_agents.learners.gradient_based import GradientBased
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.plasticity import Oja
+from flp_agents.learners.plasticity.oja import Oja
 from flp_base.errors import FLPError
 from flp_envs.episode import Episode
 

@@ -1,35 +1,27 @@
-"""What users bring: learners, environments and plasticity rules, from files and modules that ``--plugin`` names.
+"""What users bring, from files and modules that ``--plugin`` names.
 
-A plug-in is a Python file (``mine.py``) or module (``my_package.learners``) that is imported for what it registers: by
-:func:`~flp_agents.benchmark.entries.register_learner`, :func:`~flp_agents.learners.plasticity.register_rule`,
-:func:`register_class` and ``gymnasium.register``. A file is imported under its own name, so that an entry point such as
-``"mine:MyEnv"`` finds it.
+A plug-in is a Python file (``mine.py``) or module (``my_package.learners``) that is imported for what it adds to a
+registry: see :class:`flp_base.registry.Registry`, whose entries are named in docs/plugins.md, and
+``gymnasium.register``. A file is imported under its own name, so that an entry point such as ``"mine:MyEnv"`` finds it.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium as gym
 
-from flp_agents.learners.plasticity import RULES
+from flp_agents.support.savable import SAVABLE
 from flp_base.errors import FLPError
+from flp_base.registry import Registry
 
-ENTRY_POINTS = "flp_envs.learners"
-Class = TypeVar("Class", bound=type[Any])
-
-# What register_learner was given, by name.
-LEARNERS: dict[str, Callable[..., Any]] = {}
-# The classes of users that a checkpoint may name, as "module:Class".
-CLASSES: dict[str, type[Any]] = {}
 # Plug-ins as they were named, in this process.
 _LOADED: list[str] = []
 
@@ -38,46 +30,18 @@ class PluginError(FLPError, ValueError):
     """A file or package that was to bring something, and does not."""
 
 
-def register_class(built: Class) -> Class:
-    """Makes a learner's class, or that of one of its parts, one that checkpoints may name; a decorator.
-
-    What :func:`~flp_agents.benchmark.entries.register_learner` decorates, if it is a class, needs this no more; a class
-    whose learners are made by a function does. A learner's ``settings`` must hold all of its constructor's arguments.
-    """
-    CLASSES[class_name(built)] = built
-    return built
-
-
-def class_name(built: type[Any]) -> str:
-    """``"module:Class"``; a script that is run has the name that it would be imported by."""
-    return f"{_own_module(built)}:{built.__qualname__}"
-
-
 def registered_class(name: str) -> type[Any] | None:
-    """The class or plasticity rule that a checkpoint names as ``"module:Class"``, or none.
+    """The class that a checkpoint names, see :func:`flp_agents.support.savable.class_name`, or none.
 
     See :func:`import_recorded`.
     """
-    for _ in range(2):
-        known = {**{class_name(rule): rule for rule in RULES.values()}, **CLASSES}
-        if name in known:
-            return known[name]
+    if name not in SAVABLE:
+        for registry in Registry.every:
+            registry.discover()
+    if name not in SAVABLE and ":" in name:
         import_recorded(name.partition(":")[0])
-    return None
-
-
-def origin(builder: Callable[..., Any]) -> tuple[str, str]:
-    """Module and name of a class or function, the same each time that its module is imported."""
-    return _own_module(builder), getattr(builder, "__qualname__", repr(builder))
-
-
-def _own_module(thing: Any) -> str:
-    module = str(getattr(thing, "__module__", ""))
-    if module != "__main__":
-        return module
-    main = sys.modules["__main__"]
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    return str(spec.name) if spec is not None else Path(file).stem if file else module
+    found: type[Any] | None = SAVABLE.get(name)
+    return found
 
 
 def loaded_plugins() -> tuple[str, ...]:
@@ -110,32 +74,38 @@ def _load(plugin: str) -> None:
         if not _may_have_registered(name):
             raise PluginError(f"{plugin} {_NOTHING}")
         return
-    tables = _tables()
-    before, search = [dict(table) for table in tables], list(sys.path)
+    before, search = registered(), list(sys.path)
     try:
         _import(plugin, name, path)
-        if before == [dict(table) for table in tables]:
+        if before == registered():
             raise PluginError(f"{plugin} {_NOTHING}")
     except BaseException as error:
         sys.modules.pop(name, None)
         sys.path[:] = search
-        for table, entries in zip(tables, before, strict=True):
-            table.clear()
-            table.update(entries)
+        restore(before)
         if isinstance(error, FLPError | KeyboardInterrupt):
             raise
         raise PluginError(f"cannot import {plugin}: {in_words(error, path)}") from None
+
+
+def registered() -> tuple[dict[str, Any], ...]:
+    """All that a plug-in can add to: every registry, and Gymnasium's."""
+    return (dict(gym.registry), *(registry.snapshot() for registry in Registry.every))
+
+
+def restore(registered: tuple[dict[str, Any], ...]) -> None:
+    """Forgets what was registered since :func:`registered`."""
+    environments, *things = registered
+    gym.registry.clear()
+    gym.registry.update(environments)
+    for registry, of_registry in zip(Registry.every, things, strict=False):
+        registry.restore(of_registry)
 
 
 _NOTHING = (
     "registers no learner, environment or rule: decorate a class with @flp_agents.register_learner(NAME) or "
     "@flp_agents.register_rule(NAME), or call gymnasium.register(ID, ...)"
 )
-
-
-def _tables() -> tuple[dict[str, Any], ...]:
-    """All that a plug-in can add to."""
-    return LEARNERS, CLASSES, RULES, gym.registry
 
 
 def _import(plugin: str, name: str, path: Path | None) -> None:
@@ -264,33 +234,6 @@ def give_again(plugins: Iterable[str]) -> str:
 def without_module(env_id: str) -> str:
     """``MyEnv-v0`` of ``my_module:MyEnv-v0``."""
     return env_id.rpartition(":")[2]
-
-
-def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    """Of installed packages that bring learners, by the learners' names."""
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def registered_learner(name: str) -> Callable[..., Any] | None:
-    """What makes the learner that was registered, or that an entry point names, or none.
-
-    Raises:
-        PluginError: if the entry point fails.
-    """
-    point = entry_points().get(name)
-    if name in LEARNERS or point is None:
-        return LEARNERS.get(name)
-    try:
-        builder = point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(f"the entry point {name} = {point.value} fails: {in_words(error)}") from None
-    if not callable(builder):
-        raise PluginError(f"the entry point {name} = {point.value} is no class or function that makes a learner")
-    if isinstance(builder, type):
-        register_class(builder)
-    return builder  # type: ignore[no-any-return]
 
 
 def parameters_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
