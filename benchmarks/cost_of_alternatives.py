@@ -17,7 +17,8 @@ import torch
 
 import flp_envs
 from flp_agents import run_lifetime
-from flp_agents.baselines import ALTERNATIVES
+from flp_agents.baselines.building import BASELINES
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.lifetime.recording import size_of
 from flp_base.errors import FLPError
 from flp_envs.recording import draw_episodes, seed_env
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lifetimes", type=int, default=16)
-    parser.add_argument("--learners", nargs="*", default=list(ALTERNATIVES), choices=list(ALTERNATIVES))
+    parser.add_argument("--learners", nargs="*", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--output", type=Path, default=Path("results"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -42,7 +43,7 @@ def main() -> None:
         episodes[env_id] = draw_episodes(env, options.lifetimes)
         for name in options.learners:
             try:
-                learners[name, env_id] = ALTERNATIVES[name](env, 0).to(torch.float64).eval()
+                learners[name, env_id] = build_baseline(name, env, 0).to(torch.float64).eval()
             except FLPError as error:
                 print(f"{name}: {error}")
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in learners}

@@ -24,8 +24,8 @@ import torch
 
 import flp_envs
 from flp_agents import run_lifetime
-from flp_agents.baselines import ALTERNATIVES
-from flp_agents.baselines.building import build_alternative
+from flp_agents.baselines.building import BASELINES
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.training import bundled
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -78,7 +78,7 @@ def score(learner: str, env_id: str, settings: dict[str, Any], episodes: int, se
     scores, started = [], time.process_time()
     metric = ""
     for seed in range(seeds):
-        agent = build_alternative(learner, env, seed, settings).to(torch.float64).eval()
+        agent = build_baseline(learner, env, seed, settings).to(torch.float64).eval()
         metric = agent.objective.metric
         seed_env(env, seed)
         lifetime = run_lifetime(agent, draw_episodes(env, episodes // seeds))
@@ -122,7 +122,7 @@ def best(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]
 def main() -> None:
     """Runs all trials and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--learners", nargs="*", default=list(ALTERNATIVES), choices=list(ALTERNATIVES))
+    parser.add_argument("--learners", nargs="*", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--envs", nargs="*", help="ids; default: all that a learner is tuned in")
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=2)
@@ -142,7 +142,7 @@ def main() -> None:
             for settings in trials(learner, "sine" if env_id.startswith("FLPSine") else "images"):
                 rows.append(score(learner, env_id, settings, options.episodes, options.seeds))
                 print(*rows[-1].values(), flush=True)
-            order = {name: i for i, name in enumerate(ALTERNATIVES)}
+            order = {name: i for i, name in enumerate(BASELINES)}
             rows.sort(key=lambda row: (order[row["learner"]], row["env"]))
             options.output.mkdir(exist_ok=True)
             with path.open("w", newline="", encoding="utf-8") as file:

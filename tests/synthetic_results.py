@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flp_agents.benchmark.results import METRICS, Cell, CellResult
+from flp_agents.benchmark.results import Cell, CellResult
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 
 # Name, title, what it was meta-trained on, loss after learning, loss that later sub-tasks add, noise.
 LEARNERS = (

@@ -15,8 +15,10 @@ from flp_agents import register_learner
 from flp_agents.benchmark.cell import run_cell
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_result, read_results
-from flp_agents.benchmark.results import CELLS, METRICS, Cell, cell_path
+from flp_agents.benchmark.results import CELLS, Cell, cell_path
 from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+from flp_agents.learners import registered
 from flp_agents.support import plugins
 from flp_base.errors import FLPError, InvalidChoice
 
@@ -138,7 +140,7 @@ def test_a_fault_costs_its_own_cell_only(tmp_path):
 
 def test_failed_cells_are_run_again_if_asked(tmp_path, monkeypatch):
     run_benchmark(plan_of("raises"), tmp_path)
-    monkeypatch.setattr(plugins.LEARNERS["raises"], "update", plugins.LEARNERS["mean"].update)
+    monkeypatch.setattr(registered.LEARNERS["raises"], "update", registered.LEARNERS["mean"].update)
     assert run_benchmark(plan_of("raises"), tmp_path)[0].failure is not None
     assert run_benchmark(plan_of("raises"), tmp_path, retry_failed=True)[0].failure is None
 

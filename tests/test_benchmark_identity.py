@@ -25,7 +25,7 @@ from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, write_result
 from flp_agents.benchmark.running import EARLIER, run_benchmark
 from flp_agents.benchmark.source import EditedSource, remember_sources, source_digest, value_digest
-from flp_agents.support import plugins
+from flp_agents.learners.registered import LEARNERS
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
 LEARNER = """
@@ -313,7 +313,7 @@ def test_cells_are_repeated_on_request(tmp_path):
     assert again.keys() == times.keys()
     assert all(again[name] > times[name] for name in times)
     assert {path.name for path in (tmp_path / EARLIER).iterdir()} == times.keys()
-    plugins.LEARNERS.pop("mean-of-none")
+    LEARNERS.forget("mean-of-none")
 
 
 def identified(learner, source, finished="1", **options):

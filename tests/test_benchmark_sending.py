@@ -16,6 +16,7 @@ from flp_agents import register_learner
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.benchmark.sending import Brought, CannotSend, pack, unpack
+from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}
@@ -76,11 +77,9 @@ class Env(flp_envs.OnlineLearningEnv):
 
 @pytest.fixture(autouse=True)
 def _as_it_was():
-    learners, envs = dict(plugins.LEARNERS), dict(gym.registry)
+    before = plugins.registered()
     yield
-    for table, before in ((plugins.LEARNERS, learners), (gym.registry, envs)):
-        table.clear()
-        table.update(before)
+    plugins.restore(before)
 
 
 def plan_of(*learners, envs=("FLPSine-IID-v0",)):
@@ -125,18 +124,18 @@ def test_only_what_others_cannot_import_is_sent_with_its_code():
     assert brought.learners.keys() == {"by-name", "by-value"}
     assert brought.envs.keys() == {"ByName-v0", "ByValue-v0", "ByModule-v0"}
     assert brought.by_value == {"by-value", "ByValue-v0"}
-    plugins.LEARNERS.clear()
+    LEARNERS.forget("by-name", "by-value")
     for env in brought.envs:
         gym.registry.pop(env)
     unpack(brought)
-    assert plugins.LEARNERS["by-name"] is Constant
-    assert plugins.LEARNERS["by-value"]().value == 1.0
+    assert LEARNERS["by-name"] is Constant
+    assert LEARNERS["by-value"]().value == 1.0
     assert flp_envs.make("ByValue-v0", split="meta-test").unwrapped.task.split == "meta-test"
     # What this process has already stays; what was sent with its code takes the place of what was sent before.
-    plugins.LEARNERS.update({"by-name": None, "by-value": None})
+    LEARNERS.restore({**LEARNERS.snapshot(), "by-name": None, "by-value": None})
     unpack(brought)
-    assert plugins.LEARNERS["by-name"] is None
-    assert plugins.LEARNERS["by-value"]().value == 1.0
+    assert LEARNERS["by-name"] is None
+    assert LEARNERS["by-value"]().value == 1.0
 
 
 def test_what_cannot_be_sent_is_refused_at_once(tmp_path):

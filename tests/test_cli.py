@@ -167,7 +167,7 @@ def test_overrides_reach_the_learner(tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNERS.built_in())
 def test_every_preset_trains_every_learner(preset, learner, tmp_path):
     flags = [*QUICK[:-2], "--outer-steps=2", "--test-episodes=2", f"--preset={preset}", f"--learner={learner}"]
     more = [] if learner == "feature-reuse" else ["--plastic-layers=2"]
@@ -175,7 +175,7 @@ def test_every_preset_trains_every_learner(preset, learner, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNERS.built_in())
 def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
     flags = ["--preset=paper", f"--learner={learner}", "--outer-steps=1", "--test-episodes=2"]
     assert main(["train", *flags, f"--output={tmp_path}"]) == 0

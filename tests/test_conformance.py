@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from flp_agents import register_learner
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.learner_checker import check_learner
+from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
 from flp_base.errors import FLPError, InvalidChoice
 
@@ -99,8 +101,9 @@ class LooksAhead(Keeps):
         (LooksAhead, {"answers before it sees what comes later"}),
     ],
 )
-def test_faults_of_functional_learners(learner, rules, monkeypatch):
-    monkeypatch.setitem(plugins.LEARNERS, "functional", learner)
+def test_faults_of_functional_learners(learner, rules, request):
+    register_learner("functional")(learner)
+    request.addfinalizer(lambda: LEARNERS.forget("functional"))
     assert rules <= set(faults("functional", ["FLPSine-Continual-v0"]))
 
 

@@ -15,7 +15,8 @@ import flp_envs
 from flp_agents import LEARNERS, GymAgent, as_learner, build_learner, evaluate, get_preset, run_lifetime
 from flp_agents.adapters.plain_learner import ManyPlainLearners
 from flp_agents.adapters.policies import PolicyLearner
-from flp_agents.baselines.building import BUILDERS, build_alternative
+from flp_agents.baselines.building import BASELINES
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.support.copying import CannotCopy
 from flp_base.errors import FLPError
 from flp_envs import OnlineLearningVectorEnv
@@ -107,11 +108,11 @@ def build(name, kind):
     if name in LEARNERS:
         settings = {"hidden_widths": (8,), "channels": 4, "plastic_layers": 1}
         return build_learner(name, env, get_preset("cpu", name, settings, kind=kind)), env
-    return build_alternative(name, env), env
+    return build_baseline(name, env), env
 
 
 @every_way
-@pytest.mark.parametrize("name", [*LEARNERS, *(name for name in BUILDERS if "meta-trained" not in name)])
+@pytest.mark.parametrize("name", [*LEARNERS.built_in(), *(name for name in BASELINES if "meta-trained" not in name)])
 def test_learners_and_agents_are_copied_whole(name, way):
     for kind in ("sine", "images"):
         learner, env = build(name, kind)

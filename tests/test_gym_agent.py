@@ -20,7 +20,7 @@ def make(name, **more):
     return env, build_learner(name, env, get_preset("cpu", name, {**STRONG, **more}), seed=1)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_evaluate_policy_returns_minus_what_evaluate_returns(name):
     env, learner = make(name)
     vector = DummyVecEnv([lambda: gym.wrappers.RecordEpisodeStatistics(gym.make(ENV, **SMALL))])
@@ -39,7 +39,7 @@ def seeded(env, seed):
     return env
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_a_vector_env_scores_what_the_lifetimes_score(name):
     _env, learner = make(name)
     vector = gym.make_vec(ENV, num_envs=3, **SMALL)
@@ -109,7 +109,7 @@ def make_images(env_id, name):
     return env, options, build_learner(name, env, get_preset("paper", name, OF_IMAGES, kind="images"), seed=1)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 @pytest.mark.parametrize("env_id", IMAGE_ENVS)
 def test_in_a_single_env_of_images_every_answer_is_that_of_the_lifetime(env_id, name):
     env, _, learner = make_images(env_id, name)
@@ -133,7 +133,7 @@ def test_in_a_single_env_of_images_every_answer_is_that_of_the_lifetime(env_id, 
             np.testing.assert_allclose(got.detach(), right.detach(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 @pytest.mark.parametrize("env_id", IMAGE_ENVS)
 def test_in_a_vector_env_of_images_every_answer_is_that_of_the_lifetimes(env_id, name):
     _, options, learner = make_images(env_id, name)
@@ -161,7 +161,7 @@ def test_in_a_vector_env_of_images_every_answer_is_that_of_the_lifetimes(env_id,
     assert len(seen) > 1
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 @pytest.mark.parametrize("env_id", IMAGE_ENVS)
 def test_on_images_evaluate_policy_returns_the_accuracy_that_evaluate_returns(env_id, name):
     env, options, learner = make_images(env_id, name)
@@ -178,7 +178,7 @@ def test_on_images_evaluate_policy_returns_the_accuracy_that_evaluate_returns(en
     assert sorted(returns) == pytest.approx(sorted(1 - error / 100 for error in alone), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_a_lifetime_of_images_that_starts_in_the_middle_is_a_newborns(name):
     env, options, learner = make_images("FLPGlyph-IID-v0", name)
     agent = GymAgent(learner, env)

@@ -10,7 +10,8 @@ from gymnasium import spaces
 import flp_envs
 from flp_agents import GymAgent, MetaTrainer, as_learner, build_learner, evaluate, get_preset, load_bundled
 from flp_agents.adapters.policies import PolicyLearner
-from flp_agents.baselines.building import BUILDERS, build_alternative
+from flp_agents.baselines.building import BASELINES
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.cli.main import main
 from flp_agents.learners.input_range import range_of
 from flp_agents.learners.network import Network
@@ -21,7 +22,7 @@ from flp_base.errors import InvalidSize
 
 GLYPHS = {"num_classes": 3, "shots": 1, "query_shots": 1, "image_size": 20}
 LEARNERS = ("flp", "feature-reuse", "gradient-based", "oml")
-BORN_HERE = [name for name in BUILDERS if "meta-trained" not in name]
+BORN_HERE = [name for name in BASELINES if "meta-trained" not in name]
 
 
 class Rescaled(gym.ObservationWrapper):
@@ -130,7 +131,7 @@ def test_a_network_of_numbers_takes_the_range_that_it_was_made_for(name, wrong, 
 @pytest.mark.parametrize("name", BORN_HERE)
 def test_a_learner_that_is_not_meta_trained_keeps_its_range_too(name):
     for make, wrongs in ((sine, NUMBERS), (glyphs, IMAGES)):
-        learner = build_alternative(name, make())
+        learner = build_baseline(name, make())
         for wrong, message in wrongs.values():
             with pytest.raises(IncompatibleSpaces, match=message):
                 learner.fitted_to(wrong())

@@ -9,7 +9,7 @@ from conftest import SMALL_IMAGES, SMALL_SINE
 
 import flp_envs
 from flp_agents import MetaTrainer, build_learner, evaluate, get_preset
-from flp_agents.baselines.building import build_alternative
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.cli.main import main
 from flp_agents.learners.feedback import Feedback
 from flp_agents.learners.flp import FLP
@@ -64,9 +64,9 @@ ABSURD = {
     "outputs": lambda: build_learner(
         "flp", flp_envs.make(GLYPH), get_preset("cpu", "flp", {"output_units": HUGE}, kind="images")
     ),
-    "features": lambda: build_alternative("ridge", small(), settings={"features": 10**7}),
+    "features": lambda: build_baseline("ridge", small(), settings={"features": 10**7}),
     "memory": lambda: evaluate(
-        build_alternative("experience-replay", small(), settings={"rate": 0.1, "memory_size": HUGE}),
+        build_baseline("experience-replay", small(), settings={"rate": 0.1, "memory_size": HUGE}),
         small(),
         episodes=1,
     ),

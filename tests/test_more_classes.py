@@ -42,7 +42,7 @@ def first(parameter, like):
 
 
 @pytest.mark.parametrize("num_classes", [10, 600])
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_trained_units_are_kept_and_new_ones_start_as_their_mean(name, num_classes):
     trained = meta_trained(name)
     before = {n: p.detach().clone() for n, p in trained.named_parameters()}
@@ -130,7 +130,7 @@ def test_every_form_of_feedback_and_coefficients_grows(settings):
     assert len({tuple(row) for row in own.detach().round(decimals=4).tolist()}) == 8
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_fewer_classes_use_the_first_units(name):
     trained = meta_trained(name)
     fewer = trained.fitted_to(make(3))
@@ -159,7 +159,7 @@ def test_as_many_classes_leave_the_learner_alone():
     assert trained.fitted_to(gym.make_vec(ENV, num_envs=2, num_classes=5, image_size=8)) is trained
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_output_units_that_meta_training_never_used_count_for_nothing(name):
     """A network of 20 units, meta-trained on 5 classes, has 5 trained ones; those after them are as they were drawn."""
     narrow, wide = meta_trained(name), meta_trained(name, output_units=20)

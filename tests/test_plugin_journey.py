@@ -24,7 +24,10 @@ from flp_agents import (
     save_checkpoint,
 )
 from flp_agents.cli.main import main
+from flp_agents.learners.plasticity.rule import RULES
+from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
+from flp_agents.support.savable import SAVABLE
 from flp_agents.training import checkpoint
 from flp_agents.training.run import TrainingRun
 
@@ -43,14 +46,10 @@ RUNS = {
 def forget():
     """As in a new process: nothing is registered or imported."""
     sys.path[:] = [folder for folder in sys.path if not (Path(folder) / "plug_everything.py").exists()]
-    for table, names in (
-        (plugins.LEARNERS, ("gained-flp", "running-mean", "plain-mean")),
-        (plugins.CLASSES, [name for name in plugins.CLASSES if name.startswith("plug_everything")]),
-        (plugins.RULES, ["leaky-hebb"]),
-        (plugins.gym.registry, ["PlugSine-v0"]),
-    ):
-        for name in names:
-            table.pop(name, None)
+    LEARNERS.forget("gained-flp", "running-mean", "plain-mean")
+    RULES.forget("leaky-hebb")
+    SAVABLE.forget(*(name for name in SAVABLE if name.startswith("plug_everything")))
+    plugins.gym.registry.pop("PlugSine-v0", None)
     sys.modules.pop("plug_everything", None)
     plugins._LOADED.clear()
 
@@ -333,9 +332,8 @@ def test_what_could_not_be_built_again_is_not_saved(tmp_path):
     with pytest.raises(CheckpointError, match="cannot save tensor"):
         save_checkpoint(tmp_path, learner)
     assert not list(tmp_path.iterdir())
-    for table in (plugins.LEARNERS, plugins.CLASSES):
-        for name in [name for name in table if "orgets" in name]:
-            del table[name]
+    for registry in (LEARNERS, SAVABLE):
+        registry.forget(*(name for name in registry if "orgets" in name))
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import pytest
 import flp_envs
 from flp_agents import load_plugins, register_rule
 from flp_agents.cli.main import main
-from flp_agents.support import plugins
 from flp_agents.learners.plasticity.rule import RULES
-from flp_agents.learners.plasticity.rule import RuleError
+from flp_agents.support import plugins
 from flp_agents.support.plugins import PluginError
+from flp_base.registry import RegistryError
 
 ENV = """
 import gymnasium as gym
@@ -38,13 +38,10 @@ class Mine:
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch):
     """What a test registers or imports is forgotten after it."""
-    tables = plugins._tables()
-    before, modules, search = [dict(table) for table in tables], set(sys.modules), list(sys.path)
+    before, modules, search = plugins.registered(), set(sys.modules), list(sys.path)
     monkeypatch.setattr(plugins, "_LOADED", [])
     yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
+    plugins.restore(before)
     for name in set(sys.modules) - modules:
         if name.startswith("plug_"):
             del sys.modules[name]
@@ -134,22 +131,22 @@ def test_a_plugin_that_fails_is_one_line_and_leaves_nothing(name, content, messa
     if content is not None:
         registered = "" if content == "x = 1" else ENV.format(id="PlugFails-v0", module="plug_fails")
         write(tmp_path / name, registered + content)
-    before = [dict(table) for table in plugins._tables()], list(sys.path)
+    before = plugins.registered(), list(sys.path)
     for _ in range(2):  # a second time too: it does not count as loaded
         with pytest.raises(PluginError) as caught:
             load_plugins([str(tmp_path / name)])
     assert "\n" not in str(caught.value)
-    assert ([dict(table) for table in plugins._tables()], list(sys.path)) == before
+    assert (plugins.registered(), list(sys.path)) == before
     assert plugins.loaded_plugins() == ()
 
 
 def test_rules_are_checked_when_they_are_registered():
-    with pytest.raises(RuleError, match="another plasticity rule is named 'oja' already"):
+    with pytest.raises(RegistryError, match="another plasticity rule is registered as 'oja' already"):
         register_rule("oja")(type("Other", (RULES["hebb"],), {}))
-    with pytest.raises(RuleError, match="expected the rule 'plain' to be a frozen dataclass with __call__"):
+    with pytest.raises(RegistryError, match="expected the rule 'plain' to be a frozen dataclass with __call__"):
         register_rule("plain")(type("Plain", (), {}))
     source = RULE.replace("float = 0.5", "float")
-    with pytest.raises(RuleError, match="the field decay of the rule 'bare' needs a default"):
+    with pytest.raises(RegistryError, match="the field decay of the rule 'bare' needs a default"):
         exec(source.format(name="bare"), {"__name__": "plug_bare"})
 
 

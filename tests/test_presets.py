@@ -160,7 +160,7 @@ def omniglot_of_paper_size(tmp_path_factory):
 WIDTHS = {"paper": (2304, 1024, 5), "half": (1152, 128, 5), "paper-code": (1152, 128, 1000), "cpu": (256, 128, 5)}
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 @pytest.mark.parametrize("preset_name", PRESETS)
 def test_every_preset_builds_every_learner_for_images_in_its_own_size(preset_name, name, omniglot_of_paper_size):
     """A lifetime of the paper's network takes a core seconds: it is lived on torch's meta device, shapes alone."""
@@ -193,7 +193,7 @@ def test_every_preset_builds_every_learner_for_images_in_its_own_size(preset_nam
     assert learner.layers.kernels[0].grad.shape == (preset.channels, 1, 3, 3)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS.built_in())
 @pytest.mark.parametrize("preset_name", PRESETS)
 @pytest.mark.parametrize("env_id", ["FLPOmniglot-Continual-v0", "FLPMiniImageNet-IID-v0"])
 def test_every_preset_lives_with_few_channels(env_id, preset_name, name):

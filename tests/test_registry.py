@@ -15,6 +15,7 @@ from flp_agents.support import plugins
 from flp_agents.support.plugins import PluginError, load_plugins
 from flp_agents.training.bundled import bundled_checkpoints
 from flp_base.errors import FLPError, InvalidChoice
+from flp_base.registry import RegistryError
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
 SMALL = {"num_functions": 3, "steps_per_function": 4}
@@ -26,11 +27,12 @@ def env():
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch):
+def _registered():
     """What a test registers is forgotten after it; but the plugin, whose module stays imported, is not."""
     load_plugins([str(PLUGIN)])
-    for table in ("LEARNERS", "CLASSES"):
-        monkeypatch.setattr(plugins, table, dict(getattr(plugins, table)))
+    before = plugins.registered()
+    yield
+    plugins.restore(before)
 
 
 class Zero:
@@ -73,11 +75,11 @@ def test_a_builder_gets_what_it_has_parameters_for(env):
 
 
 def test_a_name_cannot_be_taken_twice():
-    with pytest.raises(PluginError, match="built-in learner is named 'flp'"):
+    with pytest.raises(RegistryError, match="built-in learner is named 'flp'"):
         register_learner("flp")(Zero)
     register_learner("zero")(Zero)
     register_learner("zero")(Zero)  # the same again, as a module that is imported twice does
-    with pytest.raises(PluginError, match="another learner is registered as 'zero'"):
+    with pytest.raises(RegistryError, match="another learner is registered as 'zero'"):
         register_learner("zero")(type("Other", (Zero,), {}))
 
 
@@ -125,7 +127,7 @@ def test_entry_points_of_installed_packages(tmp_path, monkeypatch, env):
     importlib.invalidate_caches()
     assert {"theirs", "broken"} <= set(entries.learner_names())
     assert build_contender("theirs", env).title == "theirs"
-    with pytest.raises(PluginError, match="entry point broken = their_package:missing fails: AttributeError"):
+    with pytest.raises(RegistryError, match="entry point broken = their_package:missing fails: AttributeError"):
         build_contender("broken", env)
 
 

@@ -6,7 +6,7 @@ import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
 from flp_agents.benchmark.report.leaderboard import compare_with_best, make_boards, overall_order, verdict_of
-from flp_agents.benchmark.results import METRICS
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import compare, summarize
 
 ENV = "FLPSine-Continual-v0"

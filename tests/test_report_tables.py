@@ -15,7 +15,7 @@ from flp_agents.benchmark.report.tables import (
     summary_rows,
     tables_of,
 )
-from flp_agents.benchmark.results import METRICS
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import summarize
 
 

@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flp_agents.benchmark.reading import read_result, read_results
-from flp_agents.benchmark.results import (
-    CELLS,
-    METRICS,
-    Cell,
-    CellResult,
-    ResultsError,
-    cell_path,
-    write_result,
-    write_tables,
-)
+from flp_agents.benchmark.results import CELLS, Cell, CellResult, ResultsError, cell_path, write_result, write_tables
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 
 CELL = Cell("FLPSine-Continual-v0", 'mine, with [brackets] & "quotes"\n', 1, 2, env_options={"num_functions": 3})
 RESULT = CellResult(

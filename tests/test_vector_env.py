@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import flp_envs
 from flp_agents import FLP, OML, GradientBased, MetaTrainer, evaluate
-from flp_agents.baselines import ALTERNATIVES
-from flp_agents.baselines.building import build_alternative
+from flp_agents.baselines.building import BASELINES
+from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.learners.network import Network
 from flp_agents.training.plan import make_plan
 from flp_envs import (
@@ -257,7 +257,7 @@ def planned(seed):
 
 
 def alternative(name):
-    return lambda seed: build_alternative(name, flp_envs.make("FLPSine-IID-v0", **SMALL_SINE), seed)
+    return lambda seed: build_baseline(name, flp_envs.make("FLPSine-IID-v0", **SMALL_SINE), seed)
 
 
 TAKERS = {
@@ -272,7 +272,7 @@ TAKERS = {
         learner.__name__: weights(lambda seed, of=learner: of(NETWORK, 1, seed=seed))
         for learner in (FLP, GradientBased, OML)
     },
-    **{name: weights(alternative(name)) for name in ALTERNATIVES if "meta-trained" not in name},
+    **{name: weights(alternative(name)) for name in BASELINES if "meta-trained" not in name},
 }
 
 

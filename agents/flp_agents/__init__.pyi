@@ -26,7 +26,6 @@ from .learners.plasticity.hebb import Hebb as Hebb
 from .learners.plasticity.normalised_oja import NormalisedOja as NormalisedOja
 from .learners.plasticity.oja import Oja as Oja
 from .learners.plasticity.rule import register_rule as register_rule
-from .support.plugins import load_plugins as load_plugins
 from .learners.registered import LEARNERS as LEARNERS
 from .lifetime.meta_gradient import STRATEGIES as STRATEGIES
 from .lifetime.meta_gradient import Autograd as Autograd
@@ -39,6 +38,7 @@ from .lifetime.meta_gradient import Truncated as Truncated
 from .lifetime.meta_gradient import UnsupportedStrategy as UnsupportedStrategy
 from .lifetime.running import Lifetime as Lifetime
 from .lifetime.running import run_lifetime as run_lifetime
+from .support.plugins import load_plugins as load_plugins
 from .support.provenance import __version__ as __version__
 from .support.savable import register_class as register_class
 from .training.bundled import bundled_checkpoints as bundled_checkpoints

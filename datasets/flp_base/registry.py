@@ -18,6 +18,9 @@ from typing import Any, Generic, TypeVar
 
 from flp_base.errors import FLPError, FLPWarning, InvalidChoice
 
+#: The packages of this project.
+OWN_PACKAGES = ("flp_base", "flp_datasets", "flp_envs", "flp_agents")
+
 Thing = TypeVar("Thing")
 Other = TypeVar("Other")
 
@@ -149,7 +152,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         """Whether these packages bring the thing of a name themselves."""
         self.discover()
         thing = self._things.get(name)
-        return thing is not None and name not in self._of_users and self._origin(thing)[0].split(".")[0] in _PACKAGES
+        return thing is not None and name not in self._of_users and self._origin(thing)[0].split(".")[0] in OWN_PACKAGES
 
     def brought(self) -> list[str]:
         """The names of what users bring."""
@@ -170,12 +173,19 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
                 importlib.import_module(f"{package}.{module.name}")
 
+    def forget(self, *names: str) -> None:
+        """Takes things out, as if they had not been registered; unknown names are ignored."""
+        for name in names:
+            self._things.pop(name, None)
+            self._of_users.discard(name)
+
     def snapshot(self) -> dict[str, Thing]:
         """What is registered now, for :meth:`restore`."""
         return dict(self._things)
 
     def restore(self, things: Mapping[str, Thing]) -> None:
         """Forgets what was registered since :meth:`snapshot`."""
+        self._of_users &= things.keys()
         self._things.clear()
         self._things.update(things)
 
@@ -200,9 +210,6 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             raise RegistryError(f"the entry point {name} = {point.value} fails: {reason}") from None
         if name not in self._things:  # importing it may have registered it
             self.add(name, thing)
-
-
-_PACKAGES = ("flp_base", "flp_datasets", "flp_envs", "flp_agents")
 
 
 def origin(thing: Any) -> tuple[str, str]:

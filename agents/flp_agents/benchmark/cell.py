@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 import flp_envs
 from flp_agents.benchmark import entries
-from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner
+from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner, identity_of_metrics
 from flp_agents.benchmark.results import Cell, CellResult
-from flp_agents.evaluation import metrics
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+from flp_agents.evaluation.metrics import as_numbers
 from flp_agents.evaluation.scoring import batches_of_episodes
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.recording import LifetimeRecord, questions_for, record_lifetimes
@@ -88,7 +89,7 @@ def _check_unchanged(cell: Cell, env: gym.Env[Any, Any], sent: Collection[str]) 
     """
     of_env = {} if cell.env in sent else identity_of_env(env)
     of_learner = {} if cell.learner in sent else identity_of_learner(cell.learner, cell.env)
-    now = {**of_env, **of_learner}
+    now = {**of_env, **of_learner, **identity_of_metrics()}
     for part, before in cell.depends_on.items():
         if now.get(part, before) != before:
             raise FLPError(f"{PARTS[part].words} changed after the benchmark began: run it again")
@@ -116,31 +117,25 @@ def _make(cell: Cell) -> gym.Env[Any, Any]:
 
 
 def _scores(records: Sequence[LifetimeRecord]) -> dict[str, list[float]]:
-    """Every metric of every episode; see :data:`flp_agents.benchmark.results.METRICS`."""
-    rows: dict[str, list[float]] = {}
-    for record in records:
-        steps, tasks = record.support_losses.shape[1], record.query_losses.shape[2]
-        measured = {
-            "query_score": record.query_scores,
-            "prequential_score": metrics.prequential_score(record.support_losses),
-        }
-        if steps > 1:
-            curve = metrics.prequential_curve(record.support_losses)
-            measured["prequential_area"] = metrics.area_under_curve(curve, np.arange(1, steps + 1))
-        if len(record.asked_at) > 1:
-            over_tasks = np.nanmean(record.query_losses, axis=2)
-            measured["learning_area"] = metrics.area_under_curve(over_tasks, record.asked_at)
-        if record.task_ends and tasks > 1:
-            measured |= {
-                "average_final_score": metrics.average_final_score(record.query_losses),
-                "forgetting": metrics.forgetting(record.query_losses),
-                "backward_transfer": metrics.backward_transfer(record.query_losses),
-                "forward_transfer": metrics.forward_transfer(record.query_losses),
-                "interference": metrics.interference(record.answers, record.query_task).mean(1),
-            }
-        for name, values in measured.items():
-            rows.setdefault(name, []).extend(values.tolist())
-    return rows
+    """Every metric of every episode, but for those that mean nothing here.
+
+    Raises:
+        FLPError: if a metric does not give a number for each episode.
+    """
+    scores: dict[str, list[float]] = {}
+    for name, metric in METRICS.items():
+        for record in records:
+            values = metric.measure(record)
+            if values is None:
+                continue
+            numbers = as_numbers(f"metric {name}", values, "E")
+            if len(numbers) != len(record.query_scores):
+                raise FLPError(
+                    f"metric {name}: expected a number for each of {len(record.query_scores)} lifetimes, got "
+                    f"{len(numbers)}"
+                )
+            scores.setdefault(name, []).extend(numbers.tolist())
+    return scores
 
 
 def _curves(records: Sequence[LifetimeRecord]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import gymnasium as gym
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.support import plugins
 from flp_agents.support.provenance import __version__
 from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
@@ -50,6 +51,7 @@ PARTS = {
     "env": Part("the environment's source or options", _OF_ENV),
     "data": Part("the environment's data", _OF_ENV),
     "learner": Part("the learner's source, parameters or weights", ("learner", "env")),
+    "metrics": Part("the source of the metrics that plug-ins bring"),
 }
 
 
@@ -115,6 +117,16 @@ def identity_of_learner(name: str, env_id: str, described: Sequence[Mapping[str,
         for about in described
     ]
     return {"learner": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def identity_of_metrics() -> dict[str, str]:
+    """``metrics``: SHA-256 of the source of metrics that users bring; nothing at all where there are none.
+
+    Raises:
+        EditedSource: if its source was edited after this process imported it.
+    """
+    brought = [METRICS[name].measure for name in METRICS.brought()]
+    return {"metrics": source_digest(*brought)} if brought else {}
 
 
 def note_latest(folder: Path, cells: Iterable[Cell]) -> None:
@@ -190,6 +202,7 @@ def _in_words(cell: Cell, part: str) -> str:
         "env": f"in {cell.env}, whose source or options have changed since",
         "data": f"in {cell.env}, whose data have been packed anew since",
         "learner": f"of {name}, whose source, parameters or weights have changed since",
+        "metrics": "measured by other metrics than those of the last run",
     }[part]
 
 

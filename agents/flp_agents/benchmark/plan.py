@@ -11,7 +11,7 @@ from typing import Any
 
 import flp_envs
 from flp_agents.benchmark import entries
-from flp_agents.benchmark.identity import identity_of_env, identity_of_learner
+from flp_agents.benchmark.identity import identity_of_env, identity_of_learner, identity_of_metrics
 from flp_agents.benchmark.results import Cell
 from flp_agents.benchmark.source import remember_sources
 from flp_agents.support.plugins import load_plugins
@@ -97,7 +97,7 @@ class BenchmarkPlan:
             for env in self.envs:
                 options = self.options_of(env)
                 for learner in self._learners():
-                    depends_on = {**of_env(env), **of_learner(learner, env)}
+                    depends_on = {**of_env(env), **of_learner(learner, env), **identity_of_metrics()}
                     digest = entries.weights_digest(learner, env, seed, described(learner, env))
                     yield Cell(env, learner, seed, self.episodes, self.split, options, digest, depends_on)
 

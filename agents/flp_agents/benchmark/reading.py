@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 
 from flp_agents.benchmark.identity import select_current
-from flp_agents.benchmark.results import (
-    CELLS,
-    FORMAT_VERSION,
-    METRICS,
-    Cell,
-    CellResult,
-    ResultsError,
-    encoded,
-)
+from flp_agents.benchmark.results import CELLS, FORMAT_VERSION, Cell, CellResult, ResultsError, encoded
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.lifetime.recording import LARGEST_LOSS
 from flp_base.errors import check_at_least
 from flp_base.files import UnreadableContent, parse_json, read_versioned_json
@@ -31,8 +24,6 @@ from flp_base.files import UnreadableContent, parse_json, read_versioned_json
 MOST_NAMED = 6
 # Curves and their numbers of axes; each with standard errors of the same shape.
 CURVES = {"prequential": 1, "query": 1, "query_by_task": 2}
-# Metrics that are mean losses, so never below 0; the others are differences.
-_LOSSES = (*(name for name in METRICS if not name.endswith(("transfer", "forgetting"))),)
 # A mean of percentages may end a rounding above the largest of them.
 _MOST_PERCENT = 100.0 * (1 + 1e-9)
 
@@ -149,13 +140,15 @@ def _is_cell(content: Mapping[str, Any]) -> bool:
 def _are_scores(content: Mapping[str, Any]) -> bool:
     """Whether there is a number, or none, for each episode; of the query, always a number."""
     scores, episodes = content.get("scores"), content["cell"]["episodes"]
-    if not isinstance(scores, dict) or not scores.keys() <= METRICS.keys():
+    if not isinstance(scores, dict) or not all(isinstance(name, str) and name.isidentifier() for name in scores):
         return False
     if content["failure"] is None and not scores.get("query_score"):
         return False
-    most = _MOST_PERCENT if content["metric"] == "error_percent" else LARGEST_LOSS
+    of_scores = _MOST_PERCENT if content["metric"] == "error_percent" else LARGEST_LOSS
     for name, values in scores.items():
-        least = 0.0 if name in _LOSSES else -most
+        # A plug-in's metric may have any unit, and the plug-in need not be here.
+        most = of_scores if METRICS.is_built_in(name) else LARGEST_LOSS
+        least = 0.0 if METRICS.is_built_in(name) and METRICS[name].nonnegative else -most
         if not isinstance(values, list) or not _within(values, least, most):
             return False
         if values and _shape(values) != (episodes,):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_base.errors import FLPError
 from flp_base.files import write_atomically
 from flp_datasets.csv_files import csv_of
@@ -21,19 +22,6 @@ from flp_datasets.csv_files import csv_of
 # Version 1 had no identities.
 FORMAT_VERSION = 2
 CELLS = "cells"
-# Metrics of a single episode, in the order in which tables show them: name, heading, and whether more is better.
-# Scores are losses, in the environment's own metric: mean squared error, or per cent of wrong answers.
-METRICS: dict[str, tuple[str, bool]] = {
-    "query_score": ("query score", False),
-    "prequential_score": ("prequential score", False),
-    "prequential_area": ("area under prequential curve", False),
-    "learning_area": ("area under learning curve", False),
-    "average_final_score": ("average final score", False),
-    "forgetting": ("forgetting", False),
-    "backward_transfer": ("backward transfer", True),
-    "forward_transfer": ("forward transfer", True),
-    "interference": ("interference", False),
-}
 
 
 class ResultsError(FLPError, ValueError):
@@ -82,8 +70,9 @@ class CellResult:
         network: what tells one learner of that name from another: SHA-256 of a checkpoint's meta-parameters, or the
             seed of a learner that is not meta-trained.
         metric: "mse" or "error_percent"; empty after a failure.
-        scores: for each name in :data:`METRICS` one number for each episode, or none at all where the metric means
-            nothing (transfer in an environment whose sub-tasks are mixed).
+        scores: for each name in :data:`~flp_agents.evaluation.lifetime_metrics.metric.METRICS` one number for each
+            episode, or none at all where the metric means nothing (transfer in an environment whose sub-tasks are
+            mixed).
         curves: means over episodes. ``prequential``: ``(T,)`` loss of each support step's answer, before its target
             was told. ``query_at``: ``(P,)`` numbers of support steps after which the query was asked;
             ``query``: ``(P,)`` its loss; ``query_by_task``: ``(P, K)`` that on each sub-task. ``prequential_error``,

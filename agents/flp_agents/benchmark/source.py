@@ -27,9 +27,10 @@ import numpy as np
 import torch
 
 from flp_base.errors import FLPError
+from flp_base.registry import OWN_PACKAGES
 
 # Covered by the version of this package.
-_OF_THIS_PACKAGE = ("flp_envs", "flp_agents", "flp_datasets")
+_OF_THIS_PACKAGE = OWN_PACKAGES
 _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 # What a class holds beside what its author wrote.
 _NOT_WRITTEN = (

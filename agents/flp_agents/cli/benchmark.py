@@ -24,9 +24,10 @@ from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.report.leaderboard import make_boards
 from flp_agents.benchmark.report.page import write_report
 from flp_agents.benchmark.report.tables import FEW, summary_rows
-from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.benchmark.results import CellResult
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.cli.commands import env_options, typed_command
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import Summary
 
 
@@ -143,7 +144,7 @@ def _print_tables(results: Sequence[CellResult]) -> None:
         table.add_column("learner", no_wrap=True)
         table.add_column("replicates", justify="right", no_wrap=True)
         for name in shown:
-            table.add_column(METRICS[name][0], justify="right")
+            table.add_column(METRICS[name].title, justify="right")
         for standing in board.ranked:
             figures = (_figure(standing.summaries.get(name)) for name in shown)
             table.add_row(Text(standing.name), standing.replicates, *figures)

@@ -20,7 +20,7 @@ import gymnasium as gym
 
 from flp_agents.support.savable import SAVABLE
 from flp_base.errors import FLPError
-from flp_base.registry import Registry
+from flp_base.registry import OWN_PACKAGES, Registry
 
 # Plug-ins as they were named, in this process.
 _LOADED: list[str] = []
@@ -159,7 +159,7 @@ def _may_have_registered(name: str) -> bool:
     """Whether a module that is imported already may be a plug-in: it knows of what things are registered with."""
     known = [getattr(value, "__name__", "") for value in vars(sys.modules[name]).values() if inspect.ismodule(value)]
     known += [str(getattr(value, "__module__", "")) for value in vars(sys.modules[name]).values()]
-    return any(module.partition(".")[0] in ("gymnasium", "flp_agents", "flp_envs") for module in known)
+    return any(module.partition(".")[0] in ("gymnasium", *OWN_PACKAGES) for module in known)
 
 
 def in_words(error: BaseException, path: Path | None = None) -> str:

@@ -23,7 +23,7 @@ from flp_agents.benchmark.report.drawing import (
 from flp_agents.benchmark.report.formats import one_line, plain
 from flp_agents.benchmark.report.leaderboard import Board, Standing
 from flp_agents.benchmark.report.svg import FONT_SIZE, GRID, INK, MUTED, inline_svg
-from flp_agents.benchmark.results import METRICS
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST, Summary
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def draw_scores(board: Board, styles: Mapping[str, Style], name: str, metric: st
         ends += [summary.mean, *summary.means]
     scale_axis(axes, "x", ends)
     axes.set_xlabel(_unit(board), parse_math=False)
-    title, by_mean = METRICS[metric][0], sorted(ranked, key=lambda standing: standing.summaries[metric].mean)
+    title, by_mean = METRICS[metric].title, sorted(ranked, key=lambda standing: standing.summaries[metric].mean)
     least, most = (f"{s.label}, {plain(s.summaries[metric].mean)}" for s in (by_mean[0], by_mean[-1]))
     label = f"{title} of {len(ranked)} learners with 95 % intervals. Least: {least}; most: {most}."
     caption = f"Mean and 95 % interval over episodes, thick. {_REPLICATES}, a thin line is their 95 % interval."

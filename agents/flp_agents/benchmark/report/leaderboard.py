@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from flp_agents.benchmark.entries import is_built_in
-from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.benchmark.results import CellResult
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import (
     FEWEST,
     Comparison,
@@ -57,7 +58,8 @@ class Standing:
         label: as tables show it, such as "FLP (2)"; no other learner of the results has it.
         results: of the cells that came off, by seed.
         failures: of those that did not, by seed.
-        summaries: for each name in :data:`flp_agents.benchmark.results.METRICS` that is known for every episode.
+        summaries: for each name in :data:`flp_agents.evaluation.lifetime_metrics.metric.METRICS` that is known for
+            every episode.
         incomplete: metrics that are known for some episodes only, and so not summarised.
         own: whether somebody brought it, by a plug-in or as a checkpoint's folder: it is what a reader looks for first.
     """
@@ -203,7 +205,7 @@ class Board:
     def best_mean(self, name: str) -> float:
         """The best mean of a metric over learners; NaN where all are alike, and so none stands out."""
         means = {standing.summaries[name].mean for standing in self.standings if name in standing.summaries}
-        return (max if METRICS[name][1] else min)(means) if len(means) > 1 else float("nan")
+        return (max if METRICS[name].higher_is_better else min)(means) if len(means) > 1 else float("nan")
 
 
 def make_boards(results: Iterable[CellResult]) -> list[Board]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from flp_agents.benchmark.report.leaderboard import Board, stamped
 from flp_agents.benchmark.report.tables import seeds_in_words
-from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.benchmark.results import CellResult
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST
 
 # Names that are listed one by one; of more, the number is given.
 MOST_NAMED = 6
 # Metrics that need sub-tasks one after another.
-OF_SUB_TASKS = ("average_final_score", "forgetting", "backward_transfer", "forward_transfer", "interference")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: I
     for board in boards:
         absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
         notes += _notes_of_board(board, absent)
+    unknown = sorted({name for result in results for name in result.scores if name not in METRICS})
+    if unknown:
+        notes.append(f"Left out are metrics that are not known here, as no plug-in registers them: {_named(unknown)}.")
     for key in sorted({key for result in results for key in result.stamp if key.startswith("version_")}):
         values = stamped(results, key)
         if len(values) > 1:
@@ -83,11 +86,9 @@ def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
         notes.append(f"{env}: fewer than {FEWEST} episodes a seed, so no intervals over episodes either.")
     if not board.ranked:
         notes.append(f"{env}: every cell failed, so there is nothing to show but the reasons.")
-    elif not any(name in board.metrics for name in OF_SUB_TASKS):
-        notes.append(
-            f"{env}: its sub-tasks are mixed, so {', '.join(METRICS[name][0] for name in OF_SUB_TASKS)} mean nothing "
-            "there."
-        )
+    elif not any(METRICS[name].of_sub_tasks for name in board.metrics):
+        of_sub_tasks = ", ".join(metric.title for metric in METRICS.values() if metric.of_sub_tasks)
+        notes.append(f"{env}: its sub-tasks are mixed, so {of_sub_tasks} mean nothing there.")
     partial = [
         f"{standing.label} ({len(standing.seeds)} of {len(board.seeds)})"
         for standing in board.ranked
@@ -107,7 +108,7 @@ def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
         notes.append(f"{env}: asked the query at the end only, so without a curve of it: {_named(at_the_end)}.")
     for standing in board.standings:
         if standing.incomplete:
-            names = ", ".join(METRICS[name][0] for name in standing.incomplete)
+            names = ", ".join(METRICS[name].title for name in standing.incomplete)
             notes.append(f"{env}: {standing.label} has no {names} in some episodes, so none is shown.")
     return notes
 

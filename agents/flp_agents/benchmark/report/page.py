@@ -31,7 +31,8 @@ from flp_agents.benchmark.report.tables import (
     state_bytes_of,
     tables_of,
 )
-from flp_agents.benchmark.results import CELLS, METRICS, CellResult
+from flp_agents.benchmark.results import CELLS, CellResult
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST
 from flp_base.errors import FLPError
 from flp_base.files import spelt, write_atomically

@@ -9,7 +9,8 @@ from typing import Any
 
 from flp_agents.benchmark.report.formats import UNKNOWN, Entry, TextTable, plain
 from flp_agents.benchmark.report.leaderboard import Board, Standing, compare_with_best, make_boards
-from flp_agents.benchmark.results import METRICS, CellResult
+from flp_agents.benchmark.results import CellResult
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST, Summary
 from flp_base.machine_memory import readable
 
@@ -31,10 +32,10 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the keys ``env``, ``split``, ``env_options`` (JSON), ``learner``, ``title``, ``metric`` (a name in
-        :data:`flp_agents.benchmark.results.METRICS`), ``unit`` ("mse" or "error_percent"), ``higher_is_better``, and
-        ``replicate`` ("network" of a meta-trained learner, "seed" of any other), and the fields of
-        :class:`flp_agents.evaluation.uncertainty.Summary`, intervals as two numbers, ``..._low`` and ``..._high``. A
-        number that is not known is none.
+        :data:`flp_agents.evaluation.lifetime_metrics.metric.METRICS`), ``unit`` ("mse" or "error_percent"),
+        ``higher_is_better``, and ``replicate`` ("network" of a meta-trained learner, "seed" of any other), and the
+        fields of :class:`flp_agents.evaluation.uncertainty.Summary`, intervals as two numbers, ``..._low`` and
+        ``..._high``. A number that is not known is none.
     """
     return [
         {
@@ -45,7 +46,7 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
             "title": standing.label,
             "metric": metric,
             "unit": board.metric,
-            "higher_is_better": METRICS[metric][1],
+            "higher_is_better": METRICS[metric].higher_is_better,
             "replicate": standing.replicate,
             **_flat(summary),
         }
@@ -162,7 +163,7 @@ def _metric_table(board: Board) -> TextTable | None:
     rows = [(Entry(standing.label), *(_mean(board, standing, name) for name in metrics)) for standing in board.ranked]
     return TextTable(
         f"{caption_of(board)}: over the lifetime, {board.unit}, standard errors over episodes.",
-        ("learner", *(METRICS[name][0] for name in metrics)),
+        ("learner", *(METRICS[name].title for name in metrics)),
         tuple(rows),
         ("Transfer: more is better; everything else: less is better.",),
     )
