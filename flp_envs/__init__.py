@@ -5,10 +5,11 @@
 
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs.episode import Episode
+from flp_envs.families.family import register_family
 from flp_envs.few_shot import FewShotTask
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError, draw_episodes, record_episode, seed_env
-from flp_envs.registration import ENV_IDS, known_ids, make, register
+from flp_envs.registration import ENV_IDS, known_ids, make
 from flp_envs.scoring import InvalidAction
 from flp_envs.sine import SineTask
 from flp_envs.stream import Observation
@@ -33,7 +34,6 @@ __all__ = [
     "known_ids",
     "make",
     "record_episode",
+    "register_family",
     "seed_env",
 ]
-
-register()

@@ -1,13 +1,11 @@
-"""Every environment id, flat: from an id to its file in one hop. Importing this is cheap: no torch, no data."""
+"""Makes environments by their ids, of all families. Importing this registers the ids, cheaply: no torch, no data."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import keyword
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -15,10 +13,9 @@ from gymnasium.vector import AutoresetMode
 
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_choice, in_short
 from flp_base.files import LARGEST_INTEGER
-from flp_envs.few_shot import FewShotTask
+from flp_envs.families.family import FAMILIES
 from flp_envs.online_env import OnlineLearningEnv
 from flp_envs.recording import ProtocolError
-from flp_envs.sine import SineTask
 from flp_envs.task import Task, lifetime_of
 from flp_envs.vector_env import OnlineLearningVectorEnv
 
@@ -27,67 +24,12 @@ class InvalidOption(FLPError, ValueError):
     """A keyword argument that no environment is to be given."""
 
 
-# Every id is a family and a schedule.
-SCHEDULES = {"IID": 1.0, "Continual": 0.0}
-
-
-def make_sine_task(**options: Any) -> SineTask:
-    """``FLPSine-*``: options are those of :class:`flp_envs.sine.SineTask`."""
-    return SineTask(**options)
-
-
-def make_glyph_task(split: str = "meta-train", *, image_size: int = 28, **options: Any) -> FewShotTask:
-    """``FLPGlyph-*``: drawn on the fly; further options are those of :class:`flp_envs.few_shot.FewShotTask`."""
-    from flp_datasets.glyphs import Glyphs
-
-    return FewShotTask(Glyphs(split, image_size), split, **options)
-
-
-def make_omniglot_task(
-    split: str = "meta-train",
-    *,
-    image_size: int = 28,
-    data_root: str | os.PathLike[str] | None = None,
-    rotations: bool = False,
-    **options: Any,
-) -> FewShotTask:
-    """``FLPOmniglot-*``, from a pack that ``flp data prepare omniglot`` made.
-
-    With ``rotations``, a character that is meta-trained on (``split`` "meta-train" or "meta-trainval") is four
-    classes, one for each quarter turn.
-    """
-    from flp_datasets.catalogue import open_classes
-    from flp_datasets.rotated import Rotated
-
-    if not isinstance(rotations, bool):
-        raise InvalidChoice("value of rotations", str(rotations), ("True", "False"))
-    classes = open_classes("omniglot", split, image_size=image_size, data_root=data_root)
-    turned = rotations and split in ("meta-train", "meta-trainval")
-    return FewShotTask(Rotated(classes) if turned else classes, split, **options)
-
-
-def make_mini_imagenet_task(
-    split: str = "meta-train",
-    *,
-    image_size: int = 84,
-    data_root: str | os.PathLike[str] | None = None,
-    **options: Any,
-) -> FewShotTask:
-    """``FLPMiniImageNet-*``, from a pack that ``flp data prepare mini_imagenet`` made."""
-    from flp_datasets.catalogue import open_classes
-
-    return FewShotTask(
-        open_classes("mini_imagenet", split, image_size=image_size, data_root=data_root), split, **options
-    )
-
-
-FAMILIES: dict[str, Callable[..., Task]] = {
-    "FLPSine": make_sine_task,
-    "FLPGlyph": make_glyph_task,
-    "FLPOmniglot": make_omniglot_task,
-    "FLPMiniImageNet": make_mini_imagenet_task,
-}
-ENV_IDS = tuple(f"{family}-{schedule}-v0" for family in FAMILIES for schedule in SCHEDULES)
+# Gymnasium's own ids, and those of packages that were imported earlier.
+_REGISTERED_BEFORE = frozenset(gym.registry)
+FAMILIES.discover()
+FAMILIES.load_all()
+#: The ids of this package.
+ENV_IDS = tuple(env_id for name in FAMILIES.built_in() for env_id in FAMILIES[name].ids)
 
 
 # Keyword arguments that are no options of an environment's own, and what sets each.
@@ -105,13 +47,7 @@ RESERVED_OPTIONS = {
 
 def option_names(family: str) -> list[str]:
     """The keyword arguments of a family's ids, besides ``render_mode``."""
-    return sorted(_parameters(family))
-
-
-def _parameters(family: str) -> dict[str, inspect.Parameter]:
-    makers: list[Callable[..., Any]] = [SineTask if family == "FLPSine" else FewShotTask, FAMILIES[family]]
-    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
-    return {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "classes"}
+    return sorted(FAMILIES[family].parameters)
 
 
 def resolved_options(env: gym.Env[Any, Any]) -> dict[str, Any]:
@@ -121,7 +57,7 @@ def resolved_options(env: gym.Env[Any, Any]) -> dict[str, Any]:
     """
     given = dict(env.spec.kwargs) if env.spec else {}
     family = given.get("family")
-    known = _parameters(family) if isinstance(family, str) and family in FAMILIES else {}
+    known = FAMILIES[family].parameters if isinstance(family, str) and family in FAMILIES else {}
     defaults = {name: p.default for name, p in known.items() if p.default is not p.empty}
     return {name: value for name, value in {**defaults, **given}.items() if name not in ("data_root", "render_mode")}
 
@@ -167,7 +103,7 @@ def make_task(family: str, **options: Any) -> Task:
     """
     for name in options:
         check_choice(f"option of the {family} environments", name, option_names(family))
-    return FAMILIES[family](**options)
+    return FAMILIES[family].make(**options)
 
 
 def make_env(family: str, *, render_mode: str | None = None, **task: Any) -> OnlineLearningEnv:
@@ -192,22 +128,6 @@ def make_vector_env(
             "leave it out, and change the options that say how many steps there are"
         )
     return OnlineLearningVectorEnv(made, num_envs, render_mode=render_mode, autoreset_mode=autoreset_mode)
-
-
-def register() -> None:
-    """Registers all ids with Gymnasium."""
-    for family in FAMILIES:
-        for schedule, interleaving in SCHEDULES.items():
-            gym.register(
-                id=f"{family}-{schedule}-v0",
-                entry_point="flp_envs.registration:make_env",
-                vector_entry_point="flp_envs.registration:make_vector_env",
-                kwargs={"family": family, "interleaving": interleaving},
-            )
-
-
-# Gymnasium's own ids, and those of packages that were imported earlier.
-_REGISTERED_BEFORE = frozenset(gym.registry)
 
 
 def known_ids() -> list[str]:

@@ -9,8 +9,9 @@ import pytest
 from conftest import make_pack
 
 from flp_base.errors import InvalidChoice, InvalidSize, SourceError
-from flp_datasets.catalogue import DATASETS, find_packs, get_dataset, open_classes
+from flp_datasets.catalogue import find_packs, open_classes
 from flp_datasets.pack import PackError
+from flp_datasets.packed.dataset import DATASETS
 from flp_datasets.sources import SPLITS
 
 OMNIGLOT = ("meta-train", "meta-test")
@@ -37,12 +38,11 @@ def refused(name: str = "omniglot", split: str = "meta-train", image_size: int =
 
 
 def test_datasets_are_what_their_readers_yield():
-    assert list(DATASETS) == ["omniglot", "mini_imagenet"]
+    assert set(DATASETS.built_in()) == {"omniglot", "mini_imagenet"}
     for name, dataset in DATASETS.items():
         assert dataset.name == name
         assert set(dataset.splits) <= set(SPLITS)
         assert dataset.pack_name(28) == f"{name}/{name}-28.h5"
-    assert get_dataset("omniglot") is DATASETS["omniglot"]
 
 
 def test_the_argument_comes_before_the_variable_and_the_cache_is_last(cache, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_an_unknown_dataset_gets_the_nearest_name():
     expected = "unknown dataset 'omniglott': did you mean 'omniglot'? valid: mini_imagenet, omniglot"
     assert str(caught.value) == expected
     with pytest.raises(InvalidChoice, match="did you mean 'mini_imagenet'"):
-        get_dataset("miniImageNet")
+        DATASETS["miniImageNet"]
 
 
 def test_an_unknown_split_gets_the_nearest_name_without_looking_for_a_pack():

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 from test_cli import fails
 
 from flp_agents.cli.main import main
-from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.pack import open_pack
+from flp_datasets.packed.dataset import DATASETS, register_dataset
 from flp_datasets.roots import VARIABLE
 
 
@@ -35,8 +35,11 @@ SMALL = Whole({"meta-train": (2, 3), "meta-test": (2, 3)}, dark_on_white=True)
 
 
 @pytest.fixture(autouse=True)
-def small_omniglot(monkeypatch):
-    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], whole=SMALL))
+def small_omniglot():
+    before = DATASETS.snapshot()
+    register_dataset(replace(DATASETS["omniglot"], whole=SMALL))
+    yield
+    DATASETS.restore(before)
 
 
 @pytest.fixture
@@ -199,7 +202,7 @@ def test_a_folder_that_holds_a_second_copy_of_itself_is_refused(root, source, mo
     again = f"{BACKGROUND}/{BACKGROUND}/Alphabet_0/character01/0001_03.png"
     assert f"from {BACKGROUND}/{FIRST} in {source / BACKGROUND} to {again} in" in line
     # Where nothing is known of the sizes, the images themselves tell.
-    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], whole=Whole()))
+    register_dataset(replace(DATASETS["omniglot"], whole=Whole()))
     line = fails(prepare, capsys)
     assert f"{BACKGROUND}/{FIRST} in {source / BACKGROUND} and {BACKGROUND}/{BACKGROUND}/{FIRST} in" in line
     assert "are the same image, which is twice in Alphabet_0/character01: a second copy" in line
@@ -256,9 +259,9 @@ def test_two_processes_that_pack_at_once_both_end_well(root, source):
     code = f"""
 from dataclasses import replace
 from flp_agents.cli.main import run
-from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import Whole
-DATASETS["omniglot"] = replace(DATASETS["omniglot"], whole={SMALL!r})
+from flp_datasets.packed.dataset import DATASETS, register_dataset
+register_dataset(replace(DATASETS["omniglot"], whole={SMALL!r}))
 run()
 """
     command = [sys.executable, "-c", code, "data", "prepare", "omniglot", f"--source={source}"]

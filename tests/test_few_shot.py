@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flp_datasets.catalogue import DATASETS, open_classes
+from flp_datasets.catalogue import open_classes
 from flp_datasets.glyphs import Glyphs
+from flp_datasets.packed.dataset import DATASETS
 from flp_envs import Episode, FewShotTask, InvalidChoice, InvalidSize
 from flp_envs.few_shot import QUERY_FROM
 

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from flp_base.errors import SourceError
-from flp_datasets.catalogue import DATASETS
 from flp_datasets.decoding import as_seen, decode_file
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.omniglot import read_omniglot
 from flp_datasets.pack import open_pack, write_pack
+from flp_datasets.packed.dataset import DATASETS
 from flp_datasets.sources import SourceClass
 
 SIZE = 8

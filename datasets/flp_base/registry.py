@@ -55,7 +55,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         made_by: Callable[[Any], Any] = lambda thing: thing,
     ) -> None:
         self.kind = kind
-        self._package, self._group, self._check, self._made_by = package, entry_points, check, made_by
+        self._package, self._group, self._check, self.made_by = package, entry_points, check, made_by
         self._things: dict[str, Thing] = {}
         self._of_users: set[str] = set()
         Registry.every.append(self)
@@ -190,7 +190,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         self._things.update(things)
 
     def _origin(self, thing: Any) -> tuple[str, str]:
-        return origin(self._made_by(thing))
+        return origin(self.made_by(thing))
 
     def _points(self) -> dict[str, importlib.metadata.EntryPoint]:
         if not self._group:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flp_base.errors import InvalidSize, SourceError, check_at_least
-from flp_datasets.catalogue import Dataset, get_dataset
 from flp_datasets.mini_imagenet import ADVICE as MINI_IMAGENET_ADVICE
 from flp_datasets.pack import PackError, open_pack, packing_lock, write_pack
+from flp_datasets.packed.dataset import DATASETS, Dataset
 from flp_datasets.roots import cache_root, named_root, roots
 
 LARGEST_IMAGE = 512
@@ -45,7 +45,7 @@ def prepare(
         InvalidChoice: for an unknown dataset.
         InvalidSize: for an image size out of range.
     """
-    dataset = get_dataset(name)
+    dataset = DATASETS[name]
     size = check_at_least("image_size", dataset.image_size if image_size is None else image_size, 8)
     if size > LARGEST_IMAGE:
         raise InvalidSize(f"image_size must be at most {LARGEST_IMAGE}, got {size}")

@@ -24,6 +24,7 @@ from flp_agents.support import plugins
 from flp_agents.support.provenance import __version__
 from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
 from flp_base.registry import RegistryError
+from flp_envs.families.family import FAMILIES
 from flp_envs.registration import resolved_options
 from flp_envs.task import data_of
 
@@ -75,6 +76,8 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
     classes += [type(part) for part in (task, getattr(task, "classes", None)) if part is not None]
     classes = [cls for cls in classes if not cls.__module__.startswith("gymnasium.")]
     makers = [entry_point] if callable(entry_point) else []
+    family = getattr(spec, "kwargs", {}).get("family")
+    makers += [FAMILIES[family].make] if isinstance(family, str) and family in FAMILIES.brought() else []
     content = [
         value_digest(resolved_options(env)),
         source_digest(*makers, *classes),

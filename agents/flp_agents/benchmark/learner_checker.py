@@ -23,13 +23,9 @@ from flp_agents.lifetime.running import EpisodeTensors
 from flp_agents.support.plugins import without_module
 from flp_base.errors import FLPError
 from flp_envs.episode import Episode
+from flp_envs.families.family import FAMILIES
 from flp_envs.recording import draw_episodes, seed_env
 
-# Options for short lifetimes, by the beginning of the ids that know them.
-SHORT: dict[str, dict[str, Any]] = {
-    "FLPSine": {"num_functions": 3, "steps_per_function": 4},
-    "FLPGlyph": {"num_classes": 3, "shots": 2, "query_shots": 2},
-}
 # Where a learner is tried if nobody says otherwise: the first of these that it fits, numbers before labels.
 DEFAULT_ENVS = (
     ("FLPSine-Continual-v0", "FLPSine-IID-v0"),
@@ -115,7 +111,8 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
 
 def _fitting_env(name: str, env_id: str) -> gym.Env[Any, Any]:
     """Short lifetimes if the learner fits them, else those that the id has by itself."""
-    short = SHORT.get(without_module(env_id).split("-")[0])
+    family = FAMILIES.get(without_module(env_id).split("-")[0])
+    short = dict(family.short) if family is not None else {}
     for options in ([short] if short else []) + [{}]:
         env = flp_envs.make(env_id, split="meta-test", **options)
         try:

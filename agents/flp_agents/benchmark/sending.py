@@ -21,8 +21,12 @@ from gymnasium.envs.registration import load_env_creator
 
 import flp_envs
 from flp_agents.benchmark import entries
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.learners.registered import LEARNERS
 from flp_base.errors import FLPError
+from flp_base.registry import Registry
+from flp_envs.families.family import FAMILIES
 
 if TYPE_CHECKING:
     from flp_agents.benchmark.plan import BenchmarkPlan
@@ -43,6 +47,7 @@ class Brought:
     """
 
     learners: Mapping[str, bytes] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     envs: Mapping[str, bytes] = field(default_factory=dict)
     by_value: frozenset[str] = frozenset()
 
@@ -58,8 +63,13 @@ def pack(plan: BenchmarkPlan) -> Brought:
     specs = {env: gym.registry[env] for env in plan.envs if env in gym.registry and env not in flp_envs.ENV_IDS}
     by_value = [name for name, made in makers.items() if not _is_importable(made)]
     by_value += [env for env, spec in specs.items() if _is_here_only(spec)]
+    others = {
+        registry.kind: {name: _pickled(name, registry[name]) for name in _only_here(registry, plan.plugins)}
+        for registry in _OTHERS
+    }
     return Brought(
         {name: _pickled(name, made) for name, made in makers.items()},
+        others,
         {env: _pickled(env, _with_creator(spec) if env in by_value else spec) for env, spec in specs.items()},
         frozenset(by_value),
     )
@@ -74,9 +84,22 @@ def unpack(brought: Brought) -> None:
     for name, data in brought.learners.items():
         if name in brought.by_value or name not in LEARNERS:
             LEARNERS.restore({**LEARNERS.snapshot(), name: _unpickled(name, data)})
+    for registry in _OTHERS:
+        for name, data in brought.others.get(registry.kind, {}).items():
+            if name not in registry:
+                registry.add(name, _unpickled(name, data), of_user=True)
     for name, data in brought.envs.items():
         if name in brought.by_value or name not in gym.registry:
             gym.registry[name] = _unpickled(name, data)
+
+
+# What cells use besides their learner and environment.
+_OTHERS: tuple[Registry[Any], ...] = (FAMILIES, RULES, METRICS)
+
+
+def _only_here(registry: Registry[Any], plugins: Collection[str]) -> list[str]:
+    """The names of what no plug-in registers in another process."""
+    return [name for name in registry.brought() if not _of_plugin(registry.made_by(registry[name]), plugins)]
 
 
 def _unpickled(name: str, data: bytes) -> Any:

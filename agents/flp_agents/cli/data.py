@@ -18,10 +18,11 @@ from rich.table import Table
 
 from flp_base.errors import InvalidSize, SourceError, check_at_least, check_choice
 from flp_base.files import write_atomically
-from flp_datasets.catalogue import DATASETS, find_packs, get_dataset, open_classes
+from flp_datasets.catalogue import find_packs, open_classes
 from flp_datasets.classes import ImageClasses
 from flp_datasets.glyphs import SPLIT_OFFSETS, Glyphs
 from flp_datasets.pack import Description, PackError, open_pack
+from flp_datasets.packed.dataset import DATASETS
 from flp_datasets.prepare import prepare
 from flp_datasets.roots import roots
 from flp_envs.few_shot import FewShotTask
@@ -85,7 +86,7 @@ def prepare_data(options: argparse.Namespace) -> int:
 def verify_data(options: argparse.Namespace) -> int:
     """``flp data verify``."""
     if options.dataset is not None:
-        get_dataset(options.dataset)
+        DATASETS[options.dataset]
     packs = [p for p in find_packs(options.data_root) if options.dataset in (None, p.parent.name)]
     if not packs:
         where = " and ".join(map(str, roots(options.data_root)))
@@ -126,7 +127,7 @@ def _open(options: argparse.Namespace) -> ImageClasses:
     if options.dataset == "glyph":
         size = 28 if options.image_size is None else options.image_size
         return Glyphs(check_choice("split", options.split, SPLIT_OFFSETS), size)
-    size = get_dataset(options.dataset).image_size if options.image_size is None else options.image_size
+    size = DATASETS[options.dataset].image_size if options.image_size is None else options.image_size
     return open_classes(options.dataset, options.split, image_size=size, data_root=options.data_root)
 
 
