@@ -19,9 +19,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from flp_agents.learners.feedback import Feedback, Pathway
+from flp_agents.learners.feedback import Feedback
 from flp_agents.learners.flp import FLP
 from flp_agents.learners.network import Network
+from flp_agents.learners.pathways.direct import Direct
 from flp_agents.learners.plasticity.hebb import Hebb
 from flp_agents.learners.plasticity.oja import Oja
 from flp_agents.learners.plasticity.rule import PlasticityRule
@@ -118,7 +119,7 @@ def construct_learner(
         feedback=Feedback(signal="target", hidden_layers=1, hidden_width=len(match_y)),
         initial_strength=0.0,
     )
-    pathways = [cast(Pathway, pathway) for pathway in learner.pathways]
+    pathways = [cast(Direct, pathway) for pathway in learner.pathways]
     with torch.no_grad():
         for i, (weight, bias) in enumerate(layers):
             learner.layers.weights[i].copy_(weight)

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from flp_agents.closed_form.description import ChainTensors, Form, NotCovered
-from flp_agents.learners.feedback import Feedback, Pathway
+from flp_agents.learners.feedback import Feedback
 from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
+from flp_agents.learners.pathways.direct import Direct
+from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.hebb import Hebb
 from flp_agents.learners.plasticity.oja import Oja
 from flp_agents.learners.plasticity.rule import PlasticityRule
@@ -111,12 +113,11 @@ class FLP(NetworkLearner):
         }
         self.rule, self.feedback, self.presynaptic = rule, feedback, presynaptic
         shapes = self.layers.plastic_shapes
-        pathways = [Pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
+        pathway = PATHWAYS[feedback.pathway]
+        pathways = [pathway(feedback, network.outputs, out, generator) for out, _ in shapes]
         self.pathways = nn.ModuleList(pathways)
         if feedback.positive_output:
-            with torch.no_grad():
-                for weight in pathways[-1].weights:
-                    weight.abs_()
+            pathways[-1].make_positive()
         self.coefficients = nn.ParameterList(
             [nn.Parameter(torch.full(coefficient_shape(granularity, *shape), stored)) for shape in shapes]
         )
@@ -143,7 +144,9 @@ class FLP(NetworkLearner):
             )
         if self.feedback.hidden_layers:
             raise NotCovered("the closed form covers feedback of one layer, not of several", surprising=True)
-        pathways = cast("list[Pathway]", list(self.pathways))
+        if not all(type(pathway) is Direct for pathway in self.pathways):
+            raise NotCovered(f"the closed form covers direct feedback, not {self.feedback.pathway}", surprising=True)
+        pathways = cast("list[Direct]", list(self.pathways))
         form = Form(
             decay=isinstance(self.rule, Oja),
             error_signal=self.feedback.signal == "error",

@@ -104,6 +104,7 @@ def _feedback(preset: Preset) -> Feedback:
         hidden_layers=preset.feedback_layers,
         hidden_width=preset.feedback_width,
         positive_output=preset.positive_output_feedback,
+        pathway=preset.feedback_pathway,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from flp_agents.learners.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS
 from flp_agents.learners.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
 from flp_agents.learners.gradient_based import ORDERS
+from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.support.precision import PRECISIONS
@@ -47,6 +48,7 @@ CHOICES: dict[str, Collection[str]] = {
     "presynaptic": PRESYNAPTIC,
     "coefficient_scale": COEFFICIENT_SCALES,
     "signal": SIGNALS,
+    "feedback_pathway": PATHWAYS,
     "output_feedback": OUTPUTS,
     "order": ORDERS,
     "schedule": SCHEDULES,
@@ -77,6 +79,7 @@ class Preset:
     output_feedback: str = option(
         "mixed", "FLP: the output's activity is mixed with feedback, or clamped to the target"
     )
+    feedback_pathway: str = option("direct", "FLP: kind of the feedback pathways")
     feedback_layers: int = option(0, "FLP: hidden layers in each feedback pathway", most=MOST_HIDDEN_LAYERS)
     feedback_width: int = option(64, "FLP: units of those", least=1, most=_LARGEST_SIZE)
     positive_output_feedback: bool = option(False, "FLP: start the output's own feedback weights positive")
