@@ -5,6 +5,7 @@ from .adapters.plain_learner import PlainLearner as PlainLearner
 from .adapters.plain_learner import as_learner as as_learner
 from .adapters.policies import Policy as Policy
 from .adapters.policies import PolicyLearner as PolicyLearner
+from .baselines.building import register_baseline as register_baseline
 from .benchmark.entries import learner_names as learner_names
 from .benchmark.entries import register_learner as register_learner
 from .benchmark.learner_checker import check_learner as check_learner
@@ -13,6 +14,7 @@ from .benchmark.plan import read_plan as read_plan
 from .benchmark.report.page import write_report as write_report
 from .benchmark.running import run_benchmark as run_benchmark
 from .evaluation import metrics as metrics
+from .evaluation.lifetime_metrics.metric import register_metric as register_metric
 from .evaluation.scoring import Evaluation as Evaluation
 from .evaluation.scoring import evaluate as evaluate
 from .learners.feedback import Feedback as Feedback
@@ -22,6 +24,8 @@ from .learners.learner import Learner as Learner
 from .learners.network import FastWeights as FastWeights
 from .learners.network import Network as Network
 from .learners.oml import OML as OML
+from .learners.pathways.pathway import Pathway as Pathway
+from .learners.pathways.pathway import register_pathway as register_pathway
 from .learners.plasticity.hebb import Hebb as Hebb
 from .learners.plasticity.normalised_oja import NormalisedOja as NormalisedOja
 from .learners.plasticity.oja import Oja as Oja

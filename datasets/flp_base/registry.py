@@ -151,8 +151,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
     def is_built_in(self, name: str) -> bool:
         """Whether these packages bring the thing of a name themselves."""
         self.discover()
-        thing = self._things.get(name)
-        return thing is not None and name not in self._of_users and self._origin(thing)[0].split(".")[0] in OWN_PACKAGES
+        return name in self._things and self._is_own(name, self._things[name])
 
     def brought(self) -> list[str]:
         """The names of what users bring."""
@@ -179,15 +178,26 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             self._things.pop(name, None)
             self._of_users.discard(name)
 
+    def of_users(self) -> dict[str, Thing]:
+        """What users have registered so far, entry points that were not asked for left out."""
+        return {name: thing for name, thing in self._things.items() if not self._is_own(name, thing)}
+
     def snapshot(self) -> dict[str, Thing]:
         """What is registered now, for :meth:`restore`."""
         return dict(self._things)
 
     def restore(self, things: Mapping[str, Thing]) -> None:
-        """Forgets what was registered since :meth:`snapshot`."""
+        """Forgets what users registered since :meth:`snapshot`.
+
+        What these packages bring themselves stays: its modules are imported once, whoever needs them first.
+        """
+        kept = {name: thing for name, thing in self._things.items() if self._is_own(name, thing)}
         self._of_users &= things.keys()
         self._things.clear()
-        self._things.update(things)
+        self._things.update({**kept, **things})
+
+    def _is_own(self, name: str, thing: Thing) -> bool:
+        return name not in self._of_users and self._origin(thing)[0].split(".")[0] in OWN_PACKAGES
 
     def _origin(self, thing: Any) -> tuple[str, str]:
         return origin(self.made_by(thing))

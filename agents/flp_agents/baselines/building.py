@@ -33,7 +33,7 @@ class Baseline:
 
     Attributes:
         build: called with an environment and the seed of all that the learner draws, and with its tuned
-            hyperparameters by name.
+            hyperparameters by name; returns a learner, or a plain one.
         starts_from: the learner whose bundled checkpoint of the environment holds its initial weights; empty if these
             are drawn.
     """

@@ -92,13 +92,15 @@ _STANDS_FOR = {"sine": "FLPSine", "images": "FLPGlyph"}
 
 
 def tuned_for(name: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
-    """A learner's settings in an environment, by the environment's id and its spaces."""
-    return dict(TUNED[name][tuned_on(name, env)])
+    """A learner's settings in an environment, by the environment's id and its spaces; none of one that is not tuned."""
+    return dict(TUNED[name][tuned_on(name, env)]) if name in TUNED else {}
 
 
 def tuned_on(name: str, env: gym.Env[Any, Any]) -> str:
-    """Where a learner's settings in an environment were chosen: an id without its version."""
-    known = TUNED[name]
+    """Where a learner's settings in an environment were chosen: an id without its version; empty if they were not."""
+    known = TUNED.get(name)
+    if known is None:
+        return ""
     env_id = env.spec.id.rpartition(":")[2] if env.spec is not None else ""
     schedule = "IID" if "-IID-" in env_id else "Continual"
     wanted = (env_id.removesuffix("-v0"), f"{_STANDS_FOR[kind_of(env)]}-{schedule}", next(iter(known)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from flp_agents.adapters.plain_learner import as_learner
 from flp_agents.baselines.baseline import Alternative
 from flp_agents.baselines.building import BASELINES
 from flp_agents.baselines.tuned import tuned_for
@@ -36,4 +37,4 @@ def build_baseline(
     learner = build(env, seed, **(tuned_for(name, env) if settings is None else settings))
     if isinstance(learner, Alternative):
         learner.made_for = range_of(input_space(env))
-    return learner
+    return learner if isinstance(learner, Learner) else as_learner(learner, env)

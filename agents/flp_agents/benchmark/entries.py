@@ -151,7 +151,8 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
     """
     if name in BASELINES:
         learner = as_learner(build_baseline(name, env, seed), env)
-        tuned, start = {"tuned_on": tuned_on(name, env)}, BASELINES[name].starts_from
+        tuned = {"tuned_on": where} if (where := tuned_on(name, env)) else {}
+        start = BASELINES[name].starts_from
         if not start:
             return Contender(learner, name, f"seed {seed}", origin=tuned)
         # Its own numbers are tuned, its weights are a checkpoint's.

@@ -49,6 +49,11 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_LOADED)
 
 
+def is_loaded(plugin: str) -> bool:
+    """Whether a plug-in was imported here, by its name as others may read it."""
+    return plugin in {shareable(loaded) for loaded in _LOADED} | set(_LOADED)
+
+
 def load_plugins(plugins: Iterable[str]) -> None:
     """Imports files (``mine.py``) or modules (``my_package.learners``) for what they register; each once.
 
@@ -74,10 +79,10 @@ def _load(plugin: str) -> None:
         if not _may_have_registered(name):
             raise PluginError(f"{plugin} {_NOTHING}")
         return
-    before, search = registered(), list(sys.path)
+    before, of_users, search = registered(), _of_users(), list(sys.path)
     try:
         _import(plugin, name, path)
-        if before == registered():
+        if of_users == _of_users():
             raise PluginError(f"{plugin} {_NOTHING}")
     except BaseException as error:
         sys.modules.pop(name, None)
@@ -98,13 +103,17 @@ def restore(registered: tuple[dict[str, Any], ...]) -> None:
     environments, *things = registered
     gym.registry.clear()
     gym.registry.update(environments)
-    for registry, of_registry in zip(Registry.every, things, strict=False):
-        registry.restore(of_registry)
+    for i, registry in enumerate(Registry.every):
+        registry.restore(things[i] if i < len(things) else {})
+
+
+def _of_users() -> tuple[dict[str, Any], ...]:
+    return (dict(gym.registry), *(registry.of_users() for registry in list(Registry.every)))
 
 
 _NOTHING = (
-    "registers no learner, environment or rule: decorate a class with @flp_agents.register_learner(NAME) or "
-    "@flp_agents.register_rule(NAME), or call gymnasium.register(ID, ...)"
+    "registers no learner, environment or rule, nor anything else that can be registered: decorate a class with "
+    "@flp_agents.register_learner(NAME) or another of docs/plugins.md, or call gymnasium.register(ID, ...)"
 )
 
 

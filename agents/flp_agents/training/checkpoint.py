@@ -255,7 +255,9 @@ def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
         given = content["about"].get("plugins") or [error.module]
         raise MissingClass(f"{error}: {plugins.give_again(given)}", error.module) from None
     except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {folder}: {error}") from None
+        absent = [plugin for plugin in content["about"].get("plugins") or () if not plugins.is_loaded(plugin)]
+        hint = f": if a plug-in brings it, {plugins.give_again(absent)}" if absent else ""
+        raise CheckpointError(f"checkpoint {folder}: {error}{hint}") from None
     if not isinstance(learner, Learner):
         raise CheckpointError(f"checkpoint {folder} does not describe a learner: it was altered or is damaged")
     settings = content["about"].get("settings") if isinstance(content["about"], dict) else None

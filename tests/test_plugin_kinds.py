@@ -1,0 +1,143 @@
+"""Each kind of thing that can be registered, from a file of its own, through every command that meets it.
+
+The files are those that docs/plugins.md shows.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flp_agents.cli.main import main
+from flp_agents.support import plugins
+
+FOLDER = Path(__file__).parent.parent / "examples" / "plugins"
+SMALL = ["--env-option=num_functions=2", "--env-option=steps_per_function=3"]
+IMAGES = ["--env-option=num_classes=2", "--env-option=shots=2", "--env-option=query_shots=2"]
+TRAIN = ["--outer-steps=2", "--short-outer-steps=0", "--test-episodes=2", "--threads=1", "--hidden-widths=8,8"]
+pytestmark = pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch, tmp_path):
+    """What a test registers or imports is forgotten after it; it runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    before, modules = plugins.registered(), set(sys.modules)
+    monkeypatch.setattr(plugins, "_LOADED", [])
+    yield
+    plugins.restore(before)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+def run(capsys, kind, *arguments, code=0):
+    """What a command prints that is given the plug-in of a kind."""
+    capsys.readouterr()
+    assert main([*arguments, f"--plugin={FOLDER / f'{kind}.py'}"]) == code
+    return capsys.readouterr().out
+
+
+def trained_saved_loaded_compared(capsys, kind, *flags, options=SMALL, env="FLPSine-Continual-v0"):
+    """Goes through train, export, evaluate, benchmark and report; returns the benchmark's rows."""
+    run(capsys, kind, "train", f"--env={env}", *flags, *options, *TRAIN, "--output=run")
+    run(capsys, kind, "export", "--checkpoint=run", "--output=exported")
+    scores = [
+        json.loads(run(capsys, kind, "evaluate", f"--checkpoint={name}", "--episodes=2", "--json"))["mean"]
+        for name in ("run", "exported")
+    ]
+    assert scores[0] == scores[1]
+    rows = compared(capsys, kind, "exported", options=options, env=env)
+    run(capsys, kind, "report", "benchmark")
+    assert Path("benchmark/report.html").exists()
+    return rows
+
+
+def compared(capsys, kind, *learners, options=SMALL, env="FLPSine-Continual-v0"):
+    """The rows of a benchmark's results."""
+    run(
+        capsys,
+        kind,
+        "benchmark",
+        "--learners",
+        *learners,
+        f"--envs={env}",
+        *options,
+        "--seeds=1",
+        "--episodes=2",
+        "--jobs=1",
+    )
+    with open("benchmark/results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["failure"] for row in rows] == [""] * len(rows)
+    return rows
+
+
+def test_a_rule(capsys):
+    trained_saved_loaded_compared(capsys, "rule", "--learner=flp", "--rule=bcm")
+
+
+def test_a_pathway(capsys):
+    trained_saved_loaded_compared(capsys, "pathway", "--learner=flp", "--feedback-pathway=saturating")
+
+
+def test_what_a_checkpoint_lacks_is_named(capsys, monkeypatch):
+    run(capsys, "pathway", "train", "--feedback-pathway=saturating", *SMALL, *TRAIN, "--output=run")
+    from flp_agents.learners.pathways.pathway import PATHWAYS
+
+    PATHWAYS.forget("saturating")
+    monkeypatch.setattr(plugins, "_LOADED", [])
+    assert main(["evaluate", "--checkpoint=run"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "saturating" in said
+    assert "add --plugin pathway.py" in said
+
+
+def test_a_family(capsys):
+    rows = trained_saved_loaded_compared(capsys, "family", "--learner=flp", env="FLPSquare-Continual-v0")
+    assert {row["env"] for row in rows} == {"FLPSquare-Continual-v0"}
+    assert "FLPSquare-IID-v0" in run(capsys, "family", "list")
+
+
+def test_a_metric(capsys):
+    rows = compared(capsys, "metric", "ridge", "sgd")
+    assert all(float(row["worst_sub_task"]) >= float(row["query_score"]) for row in rows)
+    run(capsys, "metric", "report", "benchmark")
+    assert "worst sub-task" in Path("benchmark/report.html").read_text(encoding="utf-8")
+    # Without the plug-in the results can be read, and the page says what it leaves out.
+    from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+
+    METRICS.forget("worst_sub_task")
+    assert main(["report", "benchmark"]) == 0
+    page = Path("benchmark/report.html").read_text(encoding="utf-8")
+    assert "metrics that are not known here" in page
+    assert "worst_sub_task" in page
+
+
+def test_a_baseline(capsys):
+    rows = compared(capsys, "baseline", "running-mean", "ridge")
+    assert {row["learner"] for row in rows} == {"running-mean", "ridge"}
+    assert "running-mean" in run(capsys, "baseline", "list")
+    run(capsys, "baseline", "check-learner", "running-mean")
+
+
+def test_a_dataset(capsys, monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("meta-train", "meta-val", "meta-test"):
+        for name in ("circle", "square", "star"):
+            place = tmp_path / "source" / split / name
+            place.mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(place / f"{number}.png")
+    monkeypatch.setenv("FLP_DATA_ROOT", str(tmp_path / "root"))
+    (tmp_path / "root").mkdir()
+    run(capsys, "dataset", "data", "prepare", "shapes", f"--source={tmp_path / 'source'}")
+    assert "shapes" in run(capsys, "dataset", "data", "list")
+    run(capsys, "dataset", "data", "verify", "shapes")
+    flags = ["--learner=feature-reuse", "--channels=4"]
+    trained_saved_loaded_compared(capsys, "dataset", *flags, options=IMAGES, env="FLPShapes-IID-v0")
