@@ -18,7 +18,7 @@ from flp_agents.cli import main
 from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.pack import open_pack
-from flp_datasets.roots import VARIABLE
+from flp_datasets.roots import VARIABLE, cache_root
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_prepare_then_list_verify_and_show(root, source, tmp_path, capsys):
     assert "glyph" in listed
     assert "2 meta-train" in listed.replace("\n", " ")
     assert "Mini-ImageNet is not packed: make it with flp data prepare mini_imagenet" in listed
+    assert listed.endswith(f"\nlooked in {root} and {cache_root()}\n")
 
     assert main(["data", "list", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["packs"]

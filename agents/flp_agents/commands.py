@@ -24,6 +24,7 @@ from flp_agents.learner import Learner
 from flp_agents.meta_gradient import describe
 from flp_agents.processes import Processes, choose_threads, join_processes, own_device
 from flp_agents.progress import show_progress
+from flp_agents.provenance import machine
 from flp_agents.training import FINAL_SEED, TrainingRun, finite_or_none
 from flp_agents.training_plan import make_plan
 from flp_agents.watching import render_lifetime
@@ -251,7 +252,7 @@ def demo(options: argparse.Namespace) -> int:
     started = time.monotonic()
     folder = Path(options.output)
     run_demo(folder, episodes=options.episodes, train_seconds=options.train_seconds, seed=options.seed or 0)
-    print(f"done in {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
+    print(f"done in {time.monotonic() - started:.0f} s on {machine()}")
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from flp_agents import plugins
+from flp_agents.alternatives import ALTERNATIVES
 from flp_agents.convolutions import Convolutions
 from flp_agents.feedback import Feedback
 from flp_agents.flp import FLP
@@ -23,7 +24,7 @@ from flp_agents.objective import CrossEntropy, IncompatibleSpaces, Objective, in
 from flp_agents.oml import OML
 from flp_agents.plasticity import RULES
 from flp_agents.presets import OUTER_FIELDS, Preset, get_preset
-from flp_datasets.errors import FLPError, InvalidSize, check_choice
+from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -167,15 +168,22 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
         IncompatibleSpaces: if the env's spaces do not fit.
         FLPError: if it has no meta-parameters.
     """
+    if name in ALTERNATIVES:
+        raise _not_meta_trained(name)
     builder = None if name in LEARNERS else plugins.registered_learner(name)
+    if builder is None and name not in LEARNERS:
+        raise InvalidChoice("learner", name, [*LEARNERS, *plugins.LEARNERS], plugins.ADVICE)
     if builder is None:
-        check_choice("learner", name, [*LEARNERS, *plugins.LEARNERS])
         objective = _objective(env, preset)
         return LEARNERS[name](network_for(env, preset, objective), preset, objective, seed)
     learner = build_registered(name, builder, env, preset, seed)
     if not isinstance(learner, Learner) or next(learner.parameters(), None) is None:
-        raise FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
+        raise _not_meta_trained(name)
     return learner
+
+
+def _not_meta_trained(name: str) -> FLPError:
+    return FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
 
 
 def learner_name(learner: Learner[Any]) -> str:

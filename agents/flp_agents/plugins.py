@@ -23,6 +23,8 @@ from flp_agents.plasticity import RULES
 from flp_datasets.errors import FLPError
 
 ENTRY_POINTS = "flp_envs.learners"
+# To who names what is not registered.
+ADVICE = "what is your own is brought by --plugin FILE"
 Class = TypeVar("Class", bound=type[Any])
 
 # What register_learner was given, by name.

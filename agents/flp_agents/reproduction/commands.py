@@ -12,10 +12,11 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table as ShownTable
 
 from flp_agents.commands import prepare_torch, typed_command
+from flp_agents.printed_tables import print_table
+from flp_agents.processes import usable_cores
 from flp_agents.progress import show_steps
 from flp_agents.reproduction.analysing import AnalysedNetwork, analyse_networks
 from flp_agents.reproduction.claims import HEADINGS, Claim, claims_of, read_findings, write_claims
@@ -49,7 +50,7 @@ def reproduce(options: argparse.Namespace) -> int:
         folder=Path(options.output),
         retrain=options.retrain,
         complete=options.complete,
-        jobs=options.jobs or (1 if options.device.startswith("cuda") else os.cpu_count() or 1),
+        jobs=options.jobs or (1 if options.device.startswith("cuda") else usable_cores()),
         device=prepare_torch(options.device, None),
         stop_after_seconds=None if options.minutes is None else options.minutes * 60,
     )
@@ -210,12 +211,12 @@ def _print_claims(claims: Sequence[Claim], scale: str) -> None:
         shown.add_column(heading)
     for claim in claims:
         shown.add_row(*astuple(claim))
-    Console().print(shown)
+    print_table(shown)
 
 
 def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> None:
     shown = ShownTable(title=f"{table.title}, scale {scale}", box=None, padding=(0, 2, 0, 0), title_justify="left")
-    shown.add_column("method", no_wrap=True)
+    shown.add_column("method", overflow="fold")
     for column in table.columns:
         shown.add_column(column.title, justify="right")
     # Published figures stand below ours: side by side they are wider than a terminal.
@@ -224,7 +225,7 @@ def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> No
         shown.add_row(row["method"], *map(figure, cells))
         if any(published := [published_figure(cell) for cell in cells]):
             shown.add_row("  published", *published, style="dim")
-    Console().print(shown)
+    print_table(shown)
 
 
 WHAT: dict[str, Callable[[argparse.Namespace, How], int]] = {
