@@ -20,8 +20,8 @@ from flp_agents.alternatives import ALTERNATIVES
 from flp_agents.alternatives.alternative import NotMetaTrained
 from flp_agents.alternatives.building import BUILDERS, build_alternative
 from flp_agents.alternatives.tuned import TUNED, tuned_for
+from flp_agents.inner_loop import inner_loop
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.objective import IncompatibleSpaces
 from flp_envs import Episode, FLPError, InvalidChoice, draw_episodes, seed_env
 

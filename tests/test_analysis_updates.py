@@ -9,8 +9,8 @@ from test_analysis import glyphs
 from flp_agents import FLP, OML, GradientBased, Network
 from flp_agents.analysis import updates_over_lifetime
 from flp_agents.gradient_based import loss_gradients
+from flp_agents.inner_loop import inner_loop
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 
 NETWORK = Network((3, 6, 5, 1))
 

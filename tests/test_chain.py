@@ -13,7 +13,7 @@ from flp_agents.chain.build import NotBuilt, load_library
 from flp_agents.chain.gradient import Keep, live
 from flp_agents.chain.native_engine import NativeEngine
 from flp_agents.chain.torch_engine import TorchEngine
-from flp_agents.meta_gradient import inner_loop
+from flp_agents.inner_loop import inner_loop
 
 ENGINES = {"native": NativeEngine, "torch": TorchEngine}
 KEEPS = {

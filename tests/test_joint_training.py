@@ -10,7 +10,7 @@ from flp_agents import Network, run_lifetime
 from flp_agents.alternatives.descent import Adam
 from flp_agents.alternatives.joint_training import JointTraining
 from flp_agents.alternatives.online_gradient import OnlineGradient
-from flp_agents.meta_gradient import inner_loop
+from flp_agents.inner_loop import inner_loop
 from flp_agents.objective import SquaredError
 from flp_envs import InvalidSize
 

@@ -10,7 +10,7 @@ from test_whole_network import image_episodes
 from flp_agents import run_lifetime
 from flp_agents.alternatives import nearest_neighbour
 from flp_agents.alternatives.nearest_neighbour import Kernel, NearestNeighbour
-from flp_agents.meta_gradient import inner_loop
+from flp_agents.inner_loop import inner_loop
 from flp_agents.objective import CrossEntropy
 from flp_envs import InvalidSize
 

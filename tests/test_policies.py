@@ -15,8 +15,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, build_learner, evaluate, get_preset, load_bundled, run_lifetime
 from flp_agents.analysis import answers_over_lifetime
+from flp_agents.inner_loop import inner_loop
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.objective import IncompatibleSpaces
 from flp_agents.policies import FOLDER, PolicyLearner, find_policy, policy_names
 from flp_agents.policy_networks import EpisodeFeatures, MemorylessPolicy, MemoryPolicy

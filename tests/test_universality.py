@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flp_agents import Hebb, Oja, run_lifetime
-from flp_agents.meta_gradient import inner_loop
+from flp_agents.inner_loop import inner_loop
 from flp_agents.universality import construct_learner
 from flp_datasets.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs import Episode

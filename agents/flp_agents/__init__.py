@@ -28,6 +28,7 @@ from flp_agents.meta_gradient import (
 from flp_agents.meta_trainer import MetaTrainer, MetaTrainingDiverged, OuterStep
 from flp_agents.network import FastWeights, Network
 from flp_agents.oml import OML
+from flp_agents.outer_objectives import Mixed, OnlineLoss, OuterObjective, QueryLoss, UnsupportedObjective
 from flp_agents.plain_learner import PlainLearner, as_learner
 from flp_agents.plasticity import Hebb, NormalisedOja, Oja, register_rule
 from flp_agents.plugins import load_plugins, register_class
@@ -61,16 +62,21 @@ __all__ = [
     "MetaGradient",
     "MetaTrainer",
     "MetaTrainingDiverged",
+    "Mixed",
     "Network",
     "NormalisedOja",
     "Oja",
+    "OnlineLoss",
+    "OuterObjective",
     "OuterStep",
     "PlainLearner",
     "Policy",
     "PolicyLearner",
     "Preset",
+    "QueryLoss",
     "Reversible",
     "Truncated",
+    "UnsupportedObjective",
     "UnsupportedStrategy",
     "as_learner",
     "build_learner",

@@ -17,9 +17,9 @@ from torch import Tensor
 import flp_envs
 from flp_agents import registry
 from flp_agents.benchmark.cell import PRECISION
+from flp_agents.inner_loop import inner_loop
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.plugins import without_module
 from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode

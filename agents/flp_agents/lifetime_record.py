@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from flp_agents.inner_loop import inner_loop
 from flp_agents.learner import Learner
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.metrics import LARGEST_LOSS
 from flp_datasets.errors import FLPError
 from flp_envs.episode import Episode

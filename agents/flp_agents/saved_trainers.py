@@ -21,6 +21,7 @@ from flp_agents.meta_gradient import STRATEGIES, MetaGradient, describe
 from flp_agents.meta_trainer import InvalidState, MetaTrainer
 from flp_agents.network import Network
 from flp_agents.objective import CrossEntropy
+from flp_agents.outer_objectives import QueryLoss
 from flp_agents.presets import CHOICES, Preset
 from flp_agents.processes import Processes
 from flp_agents.run_folder import RunFolder
@@ -240,9 +241,14 @@ def plan_of(trainer: MetaTrainer) -> Plan:
     wrapped by more than Gymnasium's own.
 
     Raises:
-        CheckpointError: if its meta-gradient is none that has a name.
+        CheckpointError: if its meta-gradient is none that has a name, or its outer objective not the query's loss.
     """
     learner = trainer.learner
+    if trainer.outer_objective != QueryLoss():
+        raise CheckpointError(
+            f"cannot save a trainer whose outer objective is {trainer.outer_objective}: expected QueryLoss(), with "
+            "which it would be resumed; flp_agents.save_checkpoint saves its learner"
+        )
     env_id, env_options, split = described_env(trainer.env)
     known = {field.name: field.default for field in fields(Preset)}
     strategy, gradient_steps = _strategy(trainer.meta_gradient)

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flp_agents.inner_loop import inner_loop
 from flp_agents.learner import Learner
 from flp_agents.lifetime_record import end_of_each_task
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.metrics import interference
 from flp_agents.objective import Objective, SquaredError
 from flp_datasets.errors import InvalidSize

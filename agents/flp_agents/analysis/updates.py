@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flp_agents.gradient_based import loss_gradients
+from flp_agents.inner_loop import inner_loop
 from flp_agents.lifetime import EpisodeTensors
-from flp_agents.meta_gradient import inner_loop
 from flp_agents.network import FastWeights
 from flp_agents.network_learner import NetworkLearner
 from flp_envs.episode import Episode
