@@ -9,6 +9,7 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ PAGES = tuple(
 )
 EXAMPLES = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples").glob("*.py")))
 SHELLS = ("sh", "bash", "console")
+# What many of them import: torch._dynamo by the first optimiser.
+PRELOADED = ("flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis", "torch._dynamo", "sb3_contrib")
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$(?:\s*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
@@ -86,29 +89,62 @@ def anchors_of(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
-def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> str:
-    """Runs a Python program, or ``flp`` with arguments, in a process and a folder of its own; returns what it prints.
+@dataclass(frozen=True)
+class Ended:
+    """What came of a process.
+
+    Attributes:
+        code: that it ended with.
+        printed: on standard output.
+        errors: on standard error.
+    """
+
+    code: int | None
+    printed: str
+    errors: str
+
+
+def start_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> Callable[[], Ended]:
+    """Starts a Python program, or ``flp`` with arguments, in a process and a folder of its own.
 
     The processes are forked from one that has imported everything already, which takes a second instead of ten.
+
+    Returns:
+        A function that waits for the process to end.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["documentation", "flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis"])
+    context.set_forkserver_preload(["documentation", *PRELOADED])
     out, err = folder / ".printed", folder / ".errors"
-    process = context.Process(target=_run, args=(what, str(folder), str(out), str(err)))
+    process = context.Process(target=_run, args=(what, str(folder), str(out), str(err), dict(os.environ)))
     process.start()
-    process.join(timeout)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    printed, errors = (path.read_text(encoding="utf-8") if path.exists() else "" for path in (out, err))
-    assert process.exitcode == 0, f"{what}\nended with {process.exitcode}\n{printed}\n{errors}"
-    return printed
+
+    def wait() -> Ended:
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        return Ended(process.exitcode, *(p.read_text(encoding="utf-8") if p.exists() else "" for p in (out, err)))
+
+    return wait
 
 
-def _run(what: str | list[str], folder: str, out: str, err: str) -> None:
+def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> str:
+    """What :func:`start_as_a_reader` starts, when it has ended well; returns what it prints."""
+    ended = start_as_a_reader(what, folder, timeout)()
+    assert ended.code == 0, f"{what}\nended with {ended.code}\n{ended.printed}\n{ended.errors}"
+    return ended.printed
+
+
+def as_module(arguments: list[str]) -> str:
+    """A program that does what ``python -m flp_agents`` does with arguments."""
+    return f"import runpy, sys\nsys.argv[1:] = {arguments!r}\nrunpy.run_module('flp_agents', run_name='__main__')\n"
+
+
+def _run(what: str | list[str], folder: str, out: str, err: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    os.environ.update(environment)
     # Threads of small networks that wait for each other on busy cores make seconds minutes.
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
@@ -118,6 +154,7 @@ def _run(what: str | list[str], folder: str, out: str, err: str) -> None:
         program = Path("block.py")
         program.write_text(what, encoding="utf-8")
         sys.argv = [str(program)]
+        sys.path.insert(0, folder)  # as Python does
         runpy.run_path(str(program), run_name="__main__")
         return
     from flp_agents import cli

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flp_agents import FLP, GradientBased, Network, build_learner, get_preset
-from flp_agents.bench import commands, run
+from flp_agents.bench import commands, floor, run
 from flp_agents.bench.floor import operations
 from flp_agents.bench.report import table, write_report
 from flp_agents.cli import main
@@ -34,7 +34,7 @@ def test_operations_are_those_counted_by_hand():
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The benchmark's settings, in a network that takes no time."""
+    """The benchmark's settings, in a network that takes no time, beside a product that takes none either."""
 
     def setting(configuration, lifetimes=1):
         name, _ = run.CONFIGURATIONS[configuration]
@@ -45,6 +45,7 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(run, "setting", setting)
     monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(floor, "_SIZE", 64)
 
 
 def test_every_strategy_is_timed_against_every_peer(tiny, tmp_path):

@@ -3,14 +3,13 @@
 import io
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import make_pack
+from documentation import start_as_a_reader
 from PIL import Image, ImageOps
 from test_cli import fails
 
@@ -253,19 +252,24 @@ def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
     assert "--data-root" in line
 
 
-def test_two_processes_that_pack_at_once_both_end_well(root, source):
+def test_two_processes_that_pack_at_once_both_end_well(root, source, tmp_path):
     code = f"""
+import sys
 from dataclasses import replace
 from flp_agents.cli import run
 from flp_datasets.catalogue import DATASETS
 from flp_datasets.image_checks import Whole
 DATASETS["omniglot"] = replace(DATASETS["omniglot"], whole={SMALL!r})
+sys.argv[1:] = ["data", "prepare", "omniglot", "--source={source}"]
 run()
 """
-    command = [sys.executable, "-c", code, "data", "prepare", "omniglot", f"--source={source}"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    running = [start_as_a_reader(code, folder) for folder in folders]
+    ended = [wait() for wait in running]
+    assert [process.code for process in ended] == [0, 0]
+    said = [process.printed for process in ended]
     assert sorted(text.rstrip().endswith("it was there already") for text in said) == [False, True]
     assert open_pack(root / "omniglot" / "omniglot-28.h5")[0].counts == (3, 3, 3, 3)
 

@@ -103,11 +103,11 @@ def test_rows_and_columns_are_the_papers_and_two_more_forms_of_the_baseline():
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_command_says_what_is_done(table, scale):
     """Read by the command line itself, it comes out as the very plan."""
-    networks = list(table.cells(scale))
+    networks, parser = list(table.cells(scale)), _parser()
     assert len({network.name for network in networks}) == len(networks)
     for network in networks:
         words = network.command.split()
-        options = _parser().parse_args(words[1:])
+        options = parser.parse_args(words[1:])
         assert (words[0], options.env, options.learner) == ("flp", network.column.env, network.method.learner)
         assert (options.preset, options.seed) == (scale, network.seed)
         assert _preset_overrides(options) == network.method.options
