@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import multiprocessing.process
 import os
 import re
 import runpy
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ EXAMPLES = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "example
 SHELLS = ("sh", "bash", "console")
 # What many of them import: torch._dynamo by the first optimiser.
 PRELOADED = ("flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis", "torch._dynamo", "sb3_contrib")
+# Where a process prints, in its folder.
+_PRINTED, _ERRORS = ".printed", ".errors"
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$(?:\s*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
@@ -104,33 +106,38 @@ class Ended:
     errors: str
 
 
-def start_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> Callable[[], Ended]:
+@dataclass(frozen=True)
+class Started:
+    """A process that :func:`start_as_a_reader` has started in a folder."""
+
+    process: multiprocessing.process.BaseProcess
+    folder: Path
+
+    def wait(self, timeout: float = 800) -> Ended:
+        """Until it has ended."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        paths = [self.folder / name for name in (_PRINTED, _ERRORS)]
+        return Ended(self.process.exitcode, *(p.read_text(encoding="utf-8") if p.exists() else "" for p in paths))
+
+
+def start_as_a_reader(what: str | list[str], folder: Path) -> Started:
     """Starts a Python program, or ``flp`` with arguments, in a process and a folder of its own.
 
     The processes are forked from one that has imported everything already, which takes a second instead of ten.
-
-    Returns:
-        A function that waits for the process to end.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["documentation", *PRELOADED])
-    out, err = folder / ".printed", folder / ".errors"
-    process = context.Process(target=_run, args=(what, str(folder), str(out), str(err), dict(os.environ)))
+    process = context.Process(target=_run, args=(what, str(folder), dict(os.environ)))
     process.start()
-
-    def wait() -> Ended:
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        return Ended(process.exitcode, *(p.read_text(encoding="utf-8") if p.exists() else "" for p in (out, err)))
-
-    return wait
+    return Started(process, folder)
 
 
 def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> str:
     """What :func:`start_as_a_reader` starts, when it has ended well; returns what it prints."""
-    ended = start_as_a_reader(what, folder, timeout)()
+    ended = start_as_a_reader(what, folder).wait(timeout)
     assert ended.code == 0, f"{what}\nended with {ended.code}\n{ended.printed}\n{ended.errors}"
     return ended.printed
 
@@ -140,10 +147,10 @@ def as_module(arguments: list[str]) -> str:
     return f"import runpy, sys\nsys.argv[1:] = {arguments!r}\nrunpy.run_module('flp_agents', run_name='__main__')\n"
 
 
-def _run(what: str | list[str], folder: str, out: str, err: str, environment: dict[str, str]) -> None:
+def _run(what: str | list[str], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    for number, name in ((1, _PRINTED), (2, _ERRORS)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     os.environ.update(environment)
     # Threads of small networks that wait for each other on busy cores make seconds minutes.
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -267,7 +267,7 @@ run()
     for folder in folders:
         folder.mkdir()
     running = [start_as_a_reader(code, folder) for folder in folders]
-    ended = [wait() for wait in running]
+    ended = [process.wait() for process in running]
     assert [process.code for process in ended] == [0, 0]
     said = [process.printed for process in ended]
     assert sorted(text.rstrip().endswith("it was there already") for text in said) == [False, True]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documentation import start_as_a_reader
 from PIL import Image
 from test_cli import fails
 
@@ -25,7 +26,7 @@ from flp_agents.bundled import bundled_checkpoints
 from flp_agents.cli import _parser, main
 from flp_agents.commands import _preset_overrides
 from flp_agents.meta_trainer import MetaTrainingDiverged
-from flp_agents.reproduction import running
+from flp_agents.reproduction import learning_curves, running
 from flp_agents.reproduction.analysing import analyse_networks
 from flp_agents.reproduction.files import ReproductionError, read_record, write_record
 from flp_agents.reproduction.judging import part_of, reproduce_table
@@ -279,31 +280,34 @@ def test_a_result_of_another_plan_does_not_count(made, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 @pytest.mark.parametrize(
-    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM))]
+    ("number", "backend"),
+    [
+        (signal.SIGKILL, "multiprocessing"),  # whose processes are forked and import nothing anew
+        *(pytest.param(n, "loky", marks=pytest.mark.slow) for n in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)),
+    ],
 )
-def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number):
+def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number, backend):
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
+        "import joblib\n"
         "import test_reproduction as t\n"
-        "slow = {**t.FAST, 'outer_steps': 100_000}\n"
-        "table = replace(t.TINY, methods=tuple(replace(m, options=slow) for m in t.TINY.methods))\n"
-        "t.reproduce_table(table, 'cpu', t.How(Path(sys.argv[1]), retrain=True, jobs=2))\n"
+        "if __name__ == '__main__':\n"
+        "    slow = {**t.FAST, 'outer_steps': 100_000}\n"
+        "    table = replace(t.TINY, methods=tuple(replace(m, options=slow) for m in t.TINY.methods))\n"
+        f"    with joblib.parallel_config(backend={backend!r}):\n"
+        "        t.reproduce_table(table, 'cpu', t.How(Path('results'), retrain=True, jobs=2))\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True)
-    runs = tmp_path / "cpu" / "runs"
+    started = start_as_a_reader(script, tmp_path)
+    runs = tmp_path / "results" / "cpu" / "runs"
     until = time.time() + 120
     while time.time() < until and not (
         len(found := list(runs.glob("*"))) == 2 and all(last_step(run) > 3 for run in found)
     ):
         time.sleep(0.05)
-    process.send_signal(number)
-    process.wait(60)
-    # Of processes that outlive their parent nothing comes through its pipe any more.
-    with process.stderr:
-        assert number == signal.SIGKILL or "KeyboardInterrupt" in process.stderr.read()
+    os.kill(started.process.pid, number)
+    ended = started.wait(60)
+    assert number == signal.SIGKILL or "KeyboardInterrupt" in ended.errors
     # Another process can go on at once, and nothing is lost.
     until = time.time() + 60
     stopped = {run.name: last_step(run) for run in runs.glob("*")}
@@ -361,7 +365,8 @@ def test_a_curve_counts_without_its_network_until_another_is_meta_trained(made, 
     assert kept_curves(here, [network], episodes=2) == []
 
 
-def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path, capsys):
+def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(learning_curves, "png_of", lambda _: b"")  # drawn, and not painted, which takes a second each
     options = ["--columns=continual", "--episodes=1", "--jobs=1", f"--output={tmp_path}"]
     rows = run(["curves", "--methods=flp-2", "--networks=1", *options], capsys)["rows"]
     bundled = tmp_path / "cpu" / "curves" / "flp-2-sine-continual.json"

@@ -261,7 +261,7 @@ def test_a_full_disk_says_so_in_one_line(tmp_path):
     limit = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
     run = tmp_path / "run"
-    ended = start_as_a_reader(limit + as_module(["train", *flags, f"--output={run}"]), tmp_path)()
+    ended = start_as_a_reader(limit + as_module(["train", *flags, f"--output={run}"]), tmp_path).wait()
     assert ended.code == 1
     assert len(ended.errors.strip().splitlines()) == 1
     assert "flp: error: cannot write metrics to" in ended.errors
