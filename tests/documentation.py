@@ -20,8 +20,11 @@ PAGES = tuple(
 )
 EXAMPLES = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples").glob("*.py")))
 SHELLS = ("sh", "bash", "console")
-# What many of them import: torch._dynamo by the first optimiser.
-PRELOADED = ("flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis", "torch._dynamo", "sb3_contrib")
+# What many of them import: torch._dynamo by the first optimiser, matplotlib's by the first picture.
+PRELOADED = (
+    *("flp_agents.cli", "flp_agents.report.page", "flp_agents.analysis", "torch._dynamo", "sb3_contrib"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+)
 # Where a process prints, in its folder.
 _PRINTED, _ERRORS = ".printed", ".errors"
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$(?:\s*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
@@ -123,14 +126,15 @@ class Started:
         return Ended(self.process.exitcode, *(p.read_text(encoding="utf-8") if p.exists() else "" for p in paths))
 
 
-def start_as_a_reader(what: str | list[str], folder: Path) -> Started:
+def start_as_a_reader(what: str | list[str], folder: Path, **variables: str) -> Started:
     """Starts a Python program, or ``flp`` with arguments, in a process and a folder of its own.
 
-    The processes are forked from one that has imported everything already, which takes a second instead of ten.
+    The processes are forked from one that has imported everything already, which takes a second instead of ten. They
+    see this one's environment as it is now, with some variables more.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["documentation", *PRELOADED])
-    process = context.Process(target=_run, args=(what, str(folder), dict(os.environ)))
+    process = context.Process(target=_run, args=(what, str(folder), {**os.environ, **variables}))
     process.start()
     return Started(process, folder)
 
