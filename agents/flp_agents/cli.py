@@ -289,7 +289,9 @@ def _add_benchmark_commands(commands: Any) -> None:
 
     command = _add(commands, "check-learner", "say what a learner gets wrong", "check_learner", module)
     command.add_argument("learner", help="name, or folder of a checkpoint")
-    command.add_argument("--envs", nargs="+", metavar="ID", help="(default: sine waves and glyphs, if it fits)")
+    command.add_argument(
+        "--envs", nargs="+", metavar="ID", help="(default: sine waves, or glyphs if it fits only those)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 

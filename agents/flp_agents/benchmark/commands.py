@@ -139,7 +139,7 @@ def _print_tables(results: Sequence[CellResult]) -> None:
     shown = ("query_score", "prequential_score", "forgetting", "backward_transfer", "forward_transfer")
     console = Console(soft_wrap=True)
     for board in make_boards(results):
-        title = f"{board.setting.env}, {board.setting.split}, {board.metric}"
+        title = ", ".join(filter(None, (board.setting.env, board.setting.split, board.metric)))
         table = Table(title=Text(title), box=None, padding=(0, 2, 0, 0), title_justify="left")
         table.add_column("learner", overflow="fold")
         table.add_column("replicates", justify="right", no_wrap=True)
@@ -148,9 +148,11 @@ def _print_tables(results: Sequence[CellResult]) -> None:
         for standing in board.ranked:
             figures = (_figure(standing.summaries.get(name)) for name in shown)
             table.add_row(Text(standing.name), standing.replicates, *figures)
-        print_table(table)
         if board.ranked:
+            print_table(table)
             _print_line(console, "In brackets: standard errors over episodes, with these networks and seeds.")
+        else:
+            _print_line(console, title)
         if any(standing.has_few_replicates for standing in board.ranked):
             _print_line(console, FEW)
         for standing in board.standings:
