@@ -154,6 +154,12 @@ class PolicyTraining(ShowsOptions):
         self.model = self._build()
 
     @property
+    def total(self) -> int:
+        """Environment steps in the end: those of the plan, in whole rollouts."""
+        rollout = self._steps * NUM_ENVS
+        return rollout * math.ceil(self.plan.env_steps / rollout)
+
+    @property
     def done(self) -> int:
         """Environment steps so far."""
         return int(self.model.num_timesteps)
