@@ -11,7 +11,7 @@ demo: .venv/installed
 test test-all: export FLP_REQUIRE_NATIVE ?= 1
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --durations=20
 
 # With what runs on clusters, and with the peer of the meta-gradient, whose tests are skipped where they are missing.
 test-all: .venv/installed

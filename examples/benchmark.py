@@ -16,5 +16,5 @@ if __name__ == "__main__":  # each process imports this file
     plan = BenchmarkPlan(learners=("sgd", "ridge", "flp"), envs=("FLPSine-Continual-v0",), seeds=2, episodes=10)
     for result in run_benchmark(plan, FOLDER, jobs=2):
         scores = result.scores["query_score"]
-        print(f"{result.title}, seed {result.cell.seed}: mean squared error {sum(scores) / len(scores):.4f}")
+        print(f"{result.title}, seed {result.cell.seed}: mean squared error {sum(scores) / len(scores):.2g}")
     print(f"a page of it: {write_report(FOLDER)}")

@@ -180,7 +180,7 @@ def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
             reason = f"{type(error).__name__}: {error}"
             raise ProtocolError(f"cannot make {env_id}: importing {module} fails: {reason}") from None
     elif env_id not in gym.registry:
-        raise InvalidChoice("environment", env_id, known_ids())
+        raise InvalidChoice("environment", env_id, known_ids(), "one of your own is named with its module, MODULE:ID")
     try:
         env = gym.make(env_id, **options)
         if module and env.spec is not None:

@@ -1,5 +1,6 @@
 """Fixtures and helpers that several test modules share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def make_pack(root: Path, dataset: str, image_size: int, channels: int, splits: 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_pack(path, dataset, "made for a test", classes, image_size=image_size, channels=channels)
     return path
+
+
+def pytest_collection_finish() -> None:
+    """What imports and tests are made of stays until the end: garbage collections need not go through it every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import multiprocessing.process
 import os
 import re
 import runpy
@@ -19,6 +20,19 @@ PAGES = tuple(
 )
 EXAMPLES = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples").glob("*.py")))
 SHELLS = ("sh", "bash", "console")
+# What many of them import: torch._dynamo by the first optimiser, matplotlib's by the first picture.
+PRELOADED = (
+    *(
+        "flp_agents.cli.main",
+        "flp_agents.benchmark.report.page",
+        "flp_agents.experiments.analysis",
+        "torch._dynamo",
+        "sb3_contrib",
+    ),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+)
+# Where a process prints, in its folder.
+_PRINTED, _ERRORS = ".printed", ".errors"
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$(?:\s*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
@@ -86,31 +100,68 @@ def anchors_of(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
-def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> str:
-    """Runs a Python program, or ``flp`` with arguments, in a process and a folder of its own; returns what it prints.
+@dataclass(frozen=True)
+class Ended:
+    """What came of a process.
 
-    The processes are forked from one that has imported everything already, which takes a second instead of ten.
+    Attributes:
+        code: that it ended with.
+        printed: on standard output.
+        errors: on standard error.
+    """
+
+    code: int | None
+    printed: str
+    errors: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process that :func:`start_as_a_reader` has started in a folder."""
+
+    process: multiprocessing.process.BaseProcess
+    folder: Path
+
+    def wait(self, timeout: float = 800) -> Ended:
+        """Until it has ended."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        paths = [self.folder / name for name in (_PRINTED, _ERRORS)]
+        return Ended(self.process.exitcode, *(p.read_text(encoding="utf-8") if p.exists() else "" for p in paths))
+
+
+def start_as_a_reader(what: str | list[str], folder: Path, **variables: str) -> Started:
+    """Starts a Python program, or ``flp`` with arguments, in a process and a folder of its own.
+
+    The processes are forked from one that has imported everything already, which takes a second instead of ten. They
+    see this one's environment as it is now, with some variables more.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["documentation", "flp_agents.cli.main", "flp_agents.benchmark.report.page", "flp_agents.experiments.analysis"]
-    )
-    out, err = folder / ".printed", folder / ".errors"
-    process = context.Process(target=_run, args=(what, str(folder), str(out), str(err)))
+    context.set_forkserver_preload(["documentation", *PRELOADED])
+    process = context.Process(target=_run, args=(what, str(folder), {**os.environ, **variables}))
     process.start()
-    process.join(timeout)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    printed, errors = (path.read_text(encoding="utf-8") if path.exists() else "" for path in (out, err))
-    assert process.exitcode == 0, f"{what}\nended with {process.exitcode}\n{printed}\n{errors}"
-    return printed
+    return Started(process, folder)
 
 
-def _run(what: str | list[str], folder: str, out: str, err: str) -> None:
+def run_as_a_reader(what: str | list[str], folder: Path, timeout: float = 800) -> str:
+    """What :func:`start_as_a_reader` starts, when it has ended well; returns what it prints."""
+    ended = start_as_a_reader(what, folder).wait(timeout)
+    assert ended.code == 0, f"{what}\nended with {ended.code}\n{ended.printed}\n{ended.errors}"
+    return ended.printed
+
+
+def as_module(arguments: list[str]) -> str:
+    """A program that does what ``python -m flp_agents`` does with arguments."""
+    return f"import runpy, sys\nsys.argv[1:] = {arguments!r}\nrunpy.run_module('flp_agents', run_name='__main__')\n"
+
+
+def _run(what: str | list[str], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    for number, name in ((1, _PRINTED), (2, _ERRORS)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    os.environ.update(environment)
     # Threads of small networks that wait for each other on busy cores make seconds minutes.
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
@@ -120,6 +171,7 @@ def _run(what: str | list[str], folder: str, out: str, err: str) -> None:
         program = Path("block.py")
         program.write_text(what, encoding="utf-8")
         sys.argv = [str(program)]
+        sys.path.insert(0, folder)  # as Python does
         runpy.run_path(str(program), run_name="__main__")
         return
     from flp_agents.cli import main as cli

@@ -21,7 +21,7 @@ from flp_agents.baselines.building import BASELINES
 from flp_agents.baselines.tuned import TUNED, tuned_for
 from flp_agents.baselines.tuned_learners import build_baseline
 from flp_agents.learners.objective import IncompatibleSpaces
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs import Episode, FLPError, InvalidChoice, draw_episodes, seed_env
 

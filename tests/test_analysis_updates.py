@@ -9,7 +9,7 @@ from test_analysis import glyphs
 from flp_agents import FLP, OML, GradientBased, Network
 from flp_agents.experiments.analysis import updates_over_lifetime
 from flp_agents.learners.gradient_based import loss_gradients
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 
 NETWORK = Network((3, 6, 5, 1))

@@ -9,6 +9,7 @@ import torch
 from flp_agents import FLP, GradientBased, Network, build_learner, get_preset
 from flp_agents.cli import profiling as commands
 from flp_agents.cli.main import main
+from flp_agents.experiments.profiling import lower_bound as floor
 from flp_agents.experiments.profiling import run
 from flp_agents.experiments.profiling.lower_bound import operations
 from flp_agents.experiments.profiling.report import table, write_report
@@ -35,7 +36,7 @@ def test_operations_are_those_counted_by_hand():
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The benchmark's settings, in a network that takes no time."""
+    """The benchmark's settings, in a network that takes no time, beside a product that takes none either."""
 
     def setting(configuration, lifetimes=1):
         name, _ = run.CONFIGURATIONS[configuration]
@@ -46,6 +47,7 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(run, "setting", setting)
     monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(floor, "_SIZE", 64)
 
 
 def test_every_strategy_is_timed_against_every_peer(tiny, tmp_path):

@@ -86,10 +86,19 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_check_learner_says_what_is_wrong(capsys):
+def test_an_environment_in_which_all_failed_has_no_empty_table(tmp_path, capsys):
+    assert benchmark(tmp_path, "raises") == 1
+    assert capsys.readouterr().out.startswith("FLPSine-Continual-v0, meta-test\nraises failed (seed 0): Zero")
+
+
+def test_check_learner_says_what_is_wrong(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     short = ["--envs", "FLPSine-IID-v0", "--plugin", PLUGIN]
     assert main(["check-learner", "mean", *short]) == 0
-    assert "mean: 7 checks right, 0 wrong" in capsys.readouterr().out
+    *checks, total = capsys.readouterr().out.splitlines()
+    assert len(checks) == 7
+    assert all(check.startswith("right  FLPSine-IID-v0  ") for check in checks)
+    assert total == "mean: 7 checks right, 0 wrong"
     assert main(["check-learner", "raises", *short]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "raises ZeroDivisionError: cannot [be] learned" in printed

@@ -185,7 +185,7 @@ def test_any_command_line_is_right_or_refused_in_one_line(number, here, capsys, 
     assert codes >= {0, 1, 2}
 
 
-@cases(SHORT, LONG)
+@cases(SHORT // 2, LONG)
 def test_any_result_is_read_or_named_and_never_more_than_itself(number, tmp_path):
     rng, right = random.Random(26), 0
     good = [made_up_result("ridge"), made_up_result("adam", seed=1)]

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import make_pack
+from documentation import as_module, run_as_a_reader
 from synthetic_results import made_up_result
 
 import flp_envs
@@ -41,17 +42,9 @@ class Constant:
 """
 
 
-def flp(folder, *arguments, code=0):
-    """The command in a process of its own, as one types it again after an edit."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flp_agents", *arguments],
-        capture_output=True,
-        cwd=folder,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(folder)])},
-    )
-    assert done.returncode == code, done.stderr
-    return done
+def flp(folder, *arguments):
+    """What the command prints in a process of its own, as one types it again after an edit."""
+    return run_as_a_reader(as_module(list(arguments)), folder)
 
 
 def written(folder, name, value):
@@ -70,7 +63,7 @@ def test_a_learner_that_was_edited_is_run_again(tmp_path):
         typed += ["--env-option", f"{name}={value}"]
 
     def rows():
-        printed = json.loads(flp(tmp_path, *typed).stdout)
+        printed = json.loads(flp(tmp_path, *typed))
         return {row["learner"]: row["mean"] for row in printed["rows"] if row["metric"] == "query_score"}, printed
 
     before, printed = rows()

@@ -13,7 +13,7 @@ from flp_agents.closed_form.build import NotBuilt, load_library
 from flp_agents.closed_form.gradient import Keep, live
 from flp_agents.closed_form.native_engine import NativeEngine
 from flp_agents.closed_form.torch_engine import TorchEngine
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 
 ENGINES = {"native": NativeEngine, "torch": TorchEngine}
 KEEPS = {

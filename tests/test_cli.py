@@ -186,7 +186,10 @@ def test_the_paper_size_network_takes_an_outer_step(learner, tmp_path):
     [
         (["train", "--env=FLPSin-Continual-v0"], "did you mean 'FLPSine-Continual-v0'"),
         (["train", "--env=FLPSine-Continual-v1"], "did you mean 'FLPSine-Continual-v0'"),
+        (["train", "--env=MyLines-v0"], "; one of your own is named with its module, MODULE:ID"),
         (["train", "--learner=fpl"], "unknown learner 'fpl': did you mean 'flp'"),
+        (["train", "--learner=mine"], "; what is your own is brought by --plugin FILE"),
+        (["train", "--learner=ridge"], "ridge has no meta-parameters, so it is not meta-trained: use it in"),
         (["train", "--preset=papre"], "unknown preset 'papre': did you mean 'paper'"),
         (["train", "--rule=oya"], "unknown rule 'oya': did you mean 'oja'"),
         (["train", "--granularity=neurons"], "did you mean 'neuron'"),

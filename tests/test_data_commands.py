@@ -3,14 +3,13 @@
 import io
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import make_pack
+from documentation import start_as_a_reader
 from PIL import Image, ImageOps
 from test_cli import fails
 
@@ -18,7 +17,7 @@ from flp_agents.cli.main import main
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.pack import open_pack
 from flp_datasets.packed.dataset import DATASETS, register_dataset
-from flp_datasets.roots import VARIABLE
+from flp_datasets.roots import VARIABLE, cache_root
 
 
 @pytest.fixture
@@ -80,6 +79,7 @@ def test_prepare_then_list_verify_and_show(root, source, tmp_path, capsys):
     assert "glyph" in listed
     assert "2 meta-train" in listed.replace("\n", " ")
     assert "Mini-ImageNet is not packed: make it with flp data prepare mini_imagenet" in listed
+    assert listed.endswith(f"\nlooked in {root} and {cache_root()}\n")
 
     assert main(["data", "list", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["packs"]
@@ -255,19 +255,24 @@ def test_a_root_that_cannot_be_written_is_said(root, source, capsys):
     assert "--data-root" in line
 
 
-def test_two_processes_that_pack_at_once_both_end_well(root, source):
+def test_two_processes_that_pack_at_once_both_end_well(root, source, tmp_path):
     code = f"""
+import sys
 from dataclasses import replace
 from flp_agents.cli.main import run
 from flp_datasets.image_checks import Whole
 from flp_datasets.packed.dataset import DATASETS, register_dataset
 register_dataset(replace(DATASETS["omniglot"], whole={SMALL!r}))
+sys.argv[1:] = ["data", "prepare", "omniglot", "--source={source}"]
 run()
 """
-    command = [sys.executable, "-c", code, "data", "prepare", "omniglot", f"--source={source}"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    running = [start_as_a_reader(code, folder) for folder in folders]
+    ended = [process.wait() for process in running]
+    assert [process.code for process in ended] == [0, 0]
+    said = [process.printed for process in ended]
     assert sorted(text.rstrip().endswith("it was there already") for text in said) == [False, True]
     assert open_pack(root / "omniglot" / "omniglot-28.h5")[0].counts == (3, 3, 3, 3)
 

@@ -40,8 +40,13 @@ SHORTER = [
     ("examples/meta_train.py", "step % 200", "step % 2"),
     ("examples/benchmark.py", "seeds=2, episodes=10", "seeds=1, episodes=2"),
     ("examples/benchmark.py", "jobs=2", "jobs=1"),
-    ("examples/stable_baselines.py", "policy.learn(1760)", "policy.learn(880)"),
+    ("examples/benchmark.py", 'FLPSine-Continual-v0",)', 'FLPSine-IID-v0",)'),  # half the pictures
+    ("examples/stable_baselines.py", "policy.learn(1760)", "policy.learn(220)"),
+    ("examples/stable_baselines.py", "n_envs=8", "n_envs=2"),
+    ("examples/stable_baselines.py", "batch_size=440", "batch_size=220"),
     ("examples/stable_baselines.py", "episodes=2", "episodes=1"),
+    ("docs/analysis.md", 'split="meta-test"), episodes=2', 'split="meta-test", steps_per_function=2), episodes=2'),
+    ("README.md", "n_eval_episodes=3", "n_eval_episodes=1"),
     ("docs/metrics.md", "range(1000)", "range(2)"),
     ("docs/meta-training.md", "draw_episodes(env, 8)", "draw_episodes(env, 1)"),
 ]

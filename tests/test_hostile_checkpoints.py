@@ -162,7 +162,7 @@ QUIET = {"deadline": None, "derandomize": True, "database": None, "suppress_heal
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=60, **QUIET)
+@settings(max_examples=40, **QUIET)
 @given(how=HOW, choice=st.integers(0, 10**6), value=VALUES)
 def test_descriptions(paused: Path, tmp_path_factory: Any, how: str, choice: int, value: Any) -> None:
     check_description(paused, tmp_path_factory.getbasetemp(), how, choice, value)

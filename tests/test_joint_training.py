@@ -11,7 +11,7 @@ from flp_agents.baselines.descent import Adam
 from flp_agents.baselines.joint_training import JointTraining
 from flp_agents.baselines.online_gradient import OnlineGradient
 from flp_agents.learners.objective import SquaredError
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_envs import InvalidSize
 
 

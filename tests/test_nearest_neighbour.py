@@ -11,7 +11,7 @@ from flp_agents import run_lifetime
 from flp_agents.baselines import nearest_neighbour
 from flp_agents.baselines.nearest_neighbour import Kernel, NearestNeighbour
 from flp_agents.learners.objective import CrossEntropy
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_envs import InvalidSize
 
 SCALE = (1.0, 0.5, 0.2)

@@ -27,7 +27,7 @@ from flp_agents.adapters.saved_policies import (
 )
 from flp_agents.experiments.analysis import answers_over_lifetime
 from flp_agents.learners.objective import IncompatibleSpaces
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs import ENV_IDS, FLPError, InvalidChoice, draw_episodes, seed_env
 

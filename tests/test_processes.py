@@ -1,14 +1,12 @@
 """Meta-training in two processes on this machine: the same as in one, and clear words when it goes wrong."""
 
 import csv
-import os
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from documentation import as_module, start_as_a_reader
 
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
@@ -23,29 +21,29 @@ SMALL = [
 ]
 
 
-def start(world, *arguments, **different):
-    """``world`` processes as torchrun would start them; ``different`` maps a rank to arguments of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = []
-    for rank in range(world):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-m", "flp_agents", "train", *arguments, *different.get(f"rank_{rank}", [])]
-        running.append(
-            subprocess.Popen(
-                command,
-                env={**os.environ, **{k: str(v) for k, v in place.items()}},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        )
-    return running
+@pytest.fixture
+def start(tmp_path_factory):
+    """Starts ``world`` processes as torchrun would; ``different`` maps a rank to arguments of its own."""
+
+    def begin(world, *arguments, **different):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        running = []
+        for rank in range(world):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1"}
+            variables = {name: str(value) for name, value in {**place, "MASTER_PORT": port}.items()}
+            program = as_module(["train", *arguments, *different.get(f"rank_{rank}", [])])
+            running.append(start_as_a_reader(program, tmp_path_factory.mktemp("rank"), **variables))
+        return running
+
+    return begin
 
 
 def finish(running):
-    return [(*process.communicate(timeout=120), process.returncode) for process in running]
+    """What each printed, its errors and its exit code."""
+    ended = [process.wait(120) for process in running]
+    return [(process.printed, process.errors, process.code) for process in ended]
 
 
 def losses(folder):
@@ -54,7 +52,7 @@ def losses(folder):
 
 
 @pytest.mark.parametrize("learner", ["flp", pytest.param("gradient-based", marks=pytest.mark.slow)])
-def test_two_processes_do_what_one_does(tmp_path, learner):
+def test_two_processes_do_what_one_does(tmp_path, start, learner):
     arguments = [*SMALL, f"--learner={learner}", "--outer-steps=6", "--meta-batch=4"]
     if learner == "gradient-based":
         arguments.append("--redraw-output")  # every lifetime draws: the right ones must be taken
@@ -69,7 +67,7 @@ def test_two_processes_do_what_one_does(tmp_path, learner):
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_processes_started_differently_say_so(tmp_path):
+def test_processes_started_differently_say_so(tmp_path, start):
     running = start(2, *SMALL, "--outer-steps=6", "--meta-batch=4", f"--output={tmp_path}", rank_1=["--seed=1"])
     for _, errors, code in finish(running):
         assert code == 1
@@ -77,7 +75,7 @@ def test_processes_started_differently_say_so(tmp_path):
     assert not (tmp_path / "checkpoint.json").exists()
 
 
-def test_a_meta_batch_that_cannot_be_shared_is_refused(tmp_path):
+def test_a_meta_batch_that_cannot_be_shared_is_refused(tmp_path, start):
     for _, errors, code in finish(start(2, *SMALL, "--meta-batch=3", f"--output={tmp_path}")):
         assert code == 1
         assert "2 processes cannot share a meta-batch of 3 evenly" in errors
@@ -88,14 +86,14 @@ def test_a_meta_batch_that_cannot_be_shared_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_run_and_the_run_can_go_on(tmp_path, lost):
+def test_a_lost_process_ends_the_run_and_the_run_can_go_on(tmp_path, start, lost):
     arguments = [*SMALL, "--outer-steps=3000", "--meta-batch=2", "--save-every=0.2"]
     running = start(2, *arguments, f"--output={tmp_path}")
     metrics = tmp_path / "metrics.csv"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size > 2000) and time.monotonic() < deadline:
         time.sleep(0.1)
-    running[lost].kill()
+    running[lost].process.kill()
     (_, errors, code) = finish(running)[1 - lost]
     assert code == 1
     assert "another process of the run was lost" in errors

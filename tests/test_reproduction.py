@@ -1,8 +1,10 @@
 """The paper's tables made anew: each network once, whatever happens on the way, and beside the paper's numbers."""
 
 import csv
+import io
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -12,8 +14,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
+from documentation import run_as_a_reader, start_as_a_reader
 from PIL import Image
 from test_cli import fails
 
@@ -23,7 +27,7 @@ from flp_agents.cli.commands import _preset_overrides
 from flp_agents.cli.main import _parser, main
 from flp_agents.experiments.analysis import analyse
 from flp_agents.experiments.analysis.stored import archive_of, read_analysis
-from flp_agents.experiments.reproduction import running
+from flp_agents.experiments.reproduction import learning_curves, running
 from flp_agents.experiments.reproduction.analysing import analyse_networks
 from flp_agents.experiments.reproduction.evaluating import part_of, reproduce_table
 from flp_agents.experiments.reproduction.files import ReproductionError, read_record, write_record
@@ -104,11 +108,11 @@ def test_rows_and_columns_are_the_papers_and_two_more_forms_of_the_baseline():
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_command_says_what_is_done(table, scale):
     """Read by the command line itself, it comes out as the very plan."""
-    networks = list(table.cells(scale))
+    networks, parser = list(table.cells(scale)), _parser()
     assert len({network.name for network in networks}) == len(networks)
     for network in networks:
         words = network.command.split()
-        options = _parser().parse_args(words[1:])
+        options = parser.parse_args(words[1:])
         assert (words[0], options.env, options.learner) == ("flp", network.column.env, network.method.learner)
         assert (options.preset, options.seed) == (scale, network.seed)
         assert _preset_overrides(options) == network.method.options
@@ -278,33 +282,73 @@ def test_a_result_of_another_plan_does_not_count(made, tmp_path):
     assert reproduce_table(one, "cpu", How(tmp_path)).results == []
 
 
+class Forked:
+    """In place of joblib's Parallel: what is sent is the same, to processes that need not import everything anew."""
+
+    def __init__(self, n_jobs, return_as):
+        self.jobs = n_jobs
+
+    def __call__(self, calls):
+        calls, context = list(calls), multiprocessing.get_context("fork")
+        for first in range(0, len(calls), self.jobs):
+            results = context.SimpleQueue()
+            running = [
+                context.Process(target=self._work, args=(cloudpickle.dumps(call), results))
+                for call in calls[first : first + self.jobs]
+            ]
+            for process in running:
+                process.start()
+            yield from (results.get() for _ in running)
+            for process in running:
+                process.join()
+
+    @staticmethod
+    def _work(call, results):
+        function, arguments, options = cloudpickle.loads(call)
+        results.put(function(*arguments, **options))
+
+
+BEGINNING = "import json\nfrom pathlib import Path\nimport test_reproduction as t\n"
+FORKED = BEGINNING + "t.running.joblib.Parallel = t.Forked\n"
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 @pytest.mark.parametrize(
-    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM))]
+    ("number", "kind"),
+    [
+        (signal.SIGKILL, "forked"),
+        *(pytest.param(n, "loky", marks=pytest.mark.slow) for n in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)),
+    ],
 )
-def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number):
+def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path, number, kind):
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from dataclasses import replace\n"
-        "from pathlib import Path\n"
-        "import test_reproduction as t\n"
         "slow = {**t.FAST, 'outer_steps': 100_000}\n"
-        "table = replace(t.TINY, methods=tuple(replace(m, options=slow) for m in t.TINY.methods))\n"
-        "t.reproduce_table(table, 'cpu', t.How(Path(sys.argv[1]), retrain=True, jobs=2))\n"
+        "table = t.replace(t.TINY, methods=tuple(t.replace(m, options=slow) for m in t.TINY.methods))\n"
+        f"t.reproduce_table(table, 'cpu', t.How(Path({str(tmp_path)!r}), retrain=True, jobs=2))"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True)
+    if kind == "forked":
+        process = start_as_a_reader(FORKED + script, tmp_path).process
+        wait, errors = process.join, io.StringIO()
+    else:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGINNING + script],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        wait, errors = process.wait, process.stderr
     runs = tmp_path / "cpu" / "runs"
     until = time.time() + 120
     while time.time() < until and not (
         len(found := list(runs.glob("*"))) == 2 and all(last_step(run) > 3 for run in found)
     ):
         time.sleep(0.05)
-    process.send_signal(number)
-    process.wait(60)
+    os.kill(process.pid, number)
+    wait(60)
     # Of processes that outlive their parent nothing comes through its pipe any more.
-    with process.stderr:
-        assert number == signal.SIGKILL or "KeyboardInterrupt" in process.stderr.read()
+    with errors:
+        assert number == signal.SIGKILL or "KeyboardInterrupt" in errors.read()
     # Another process can go on at once, and nothing is lost.
     until = time.time() + 60
     stopped = {run.name: last_step(run) for run in runs.glob("*")}
@@ -320,10 +364,19 @@ def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path
     assert stopped == {run.name: last_step(run) for run in runs.glob("*")}
 
 
-def test_in_processes_the_same_comes_out(made, tmp_path):
+@pytest.mark.parametrize("kind", ["forked", pytest.param("loky", marks=pytest.mark.slow)])
+def test_in_processes_the_same_comes_out(made, tmp_path, kind):
     _, found, _ = made
-    parallel = reproduce_table(TINY, "cpu", How(tmp_path, retrain=True, jobs=2))
-    assert [(r.mean, r.weights) for r in parallel.results] == [(r.mean, r.weights) for r in found.results]
+    if kind == "forked":
+        script = (
+            "found = t.reproduce_table(t.TINY, 'cpu', t.How(Path('results'), retrain=True, jobs=2))\n"
+            "print(json.dumps([(r.mean, r.weights) for r in found.results]))"
+        )
+        parallel = json.loads(run_as_a_reader(FORKED + script, tmp_path))
+    else:
+        results = reproduce_table(TINY, "cpu", How(tmp_path, retrain=True, jobs=2)).results
+        parallel = [[r.mean, r.weights] for r in results]
+    assert parallel == [[r.mean, r.weights] for r in found.results]
 
 
 def test_a_result_counts_without_its_network_until_that_is_meta_trained(made, tmp_path):
@@ -362,7 +415,8 @@ def test_a_curve_counts_without_its_network_until_another_is_meta_trained(made, 
     assert kept_curves(here, [network], episodes=2) == []
 
 
-def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path, capsys):
+def test_curves_of_networks_that_are_not_here_are_drawn_with_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(learning_curves, "png_of", lambda _: b"")  # drawn, and not painted, which takes a second each
     options = ["--columns=continual", "--episodes=1", "--jobs=1", f"--output={tmp_path}"]
     rows = run(["curves", "--methods=flp-2", "--networks=1", *options], capsys)["rows"]
     bundled = tmp_path / "cpu" / "curves" / "flp-2-sine-continual.json"

@@ -1,5 +1,6 @@
 """How many processor threads torch uses: the user's choice, and chosen once where the user has made none."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.running import run_benchmark
 from flp_agents.cli.main import main
 from flp_agents.support.processes import choose_threads, one_thread
+from flp_agents.support.provenance import stamp
+from flp_base.errors import FLPError
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -87,3 +90,23 @@ def test_a_resumed_run_has_as_many_as_before(tmp_path, capsys):
     assert torch.get_num_threads() == 1
     assert main(["train", "--resume", str(tmp_path / "none")]) == 1
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="processes cannot be kept to a part of the cores")
+def test_no_more_processes_by_default_than_cores_that_may_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5})
+    asked = []
+
+    def run(*arguments, jobs, **options):
+        asked.append(jobs)
+        raise FLPError("enough")
+
+    monkeypatch.setattr("flp_agents.cli.benchmark.run_benchmark", run)
+    monkeypatch.setattr(
+        "flp_agents.cli.reproduction.reproduce_table", lambda table, scale, how, **_: run(jobs=how.jobs)
+    )
+    assert main(["benchmark", "--output", str(tmp_path / "benchmark")]) == 1
+    assert main(["reproduce", "table1", "--output", str(tmp_path / "reproduction")]) == 1
+    assert asked == [1, 1]
+    assert stamp()["machine"].endswith(" 1 core")

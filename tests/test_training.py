@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import SMALL_IMAGES, make_pack
+from documentation import as_module, start_as_a_reader
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flp_agents import CheckpointError, MetaTrainingDiverged, evaluate, get_preset
@@ -258,14 +259,14 @@ def test_a_full_disk_says_so_in_one_line(tmp_path):
     """With a limit on file sizes in place of a full disk: writing fails in the same way, with another reason."""
     flags = [f"--env-option={k}={v}" for k, v in SMALL.items()]
     flags += ["--hidden-widths=8,8", "--short-outer-steps=0", "--outer-steps=100000", "--threads=1"]
-    command = [sys.executable, "-m", "flp_agents", "train", *flags, f"--output={tmp_path}"]
-    limit = "import resource, signal, os, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); os.execv(sys.argv[1], sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", limit, *command], capture_output=True, encoding="utf-8", timeout=200)
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "flp: error: cannot write metrics to" in done.stderr
-    assert checkpoint.load(tmp_path).progress["step_count"] == len(rows(tmp_path)) > 10
+    limit = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+    run = tmp_path / "run"
+    ended = start_as_a_reader(limit + as_module(["train", *flags, f"--output={run}"]), tmp_path).wait()
+    assert ended.code == 1
+    assert len(ended.errors.strip().splitlines()) == 1
+    assert "flp: error: cannot write metrics to" in ended.errors
+    assert checkpoint.load(run).progress["step_count"] == len(rows(run)) > 10
 
 
 def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flp_agents import Hebb, Oja, run_lifetime
 from flp_agents.experiments.universality import construct_learner
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize
 from flp_envs import Episode
 

@@ -1,14 +1,12 @@
 """Environments of users: trained on by every command's defaults, and by the commands that errors advise."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from documentation import as_module, run_as_a_reader
 
 import flp_envs
 from flp_agents.benchmark import entries
@@ -114,11 +112,5 @@ def test_the_page_about_environments_runs_as_it_stands(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     assert len(blocks) == 2
     (tmp_path / "my_module.py").write_text(blocks[0], encoding="utf-8")
-    (tmp_path / "evaluates.py").write_text(blocks[1], encoding="utf-8")
-    train = ["-m", "flp_agents", "train", "--env", "my_module:MyLines-v0", "--output", "run", *SMALL]
-    search = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-    for command in (["evaluates.py"], train):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=search, capture_output=True, encoding="utf-8", check=False
-        )
-        assert done.returncode == 0, done.stderr
+    run_as_a_reader(blocks[1], tmp_path)
+    run_as_a_reader(as_module(["train", "--env", "my_module:MyLines-v0", "--output", "run", *SMALL]), tmp_path)

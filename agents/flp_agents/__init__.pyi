@@ -40,6 +40,11 @@ from .lifetime.meta_gradient import MetaGradient as MetaGradient
 from .lifetime.meta_gradient import Reversible as Reversible
 from .lifetime.meta_gradient import Truncated as Truncated
 from .lifetime.meta_gradient import UnsupportedStrategy as UnsupportedStrategy
+from .lifetime.outer_objectives import Mixed as Mixed
+from .lifetime.outer_objectives import OnlineLoss as OnlineLoss
+from .lifetime.outer_objectives import OuterObjective as OuterObjective
+from .lifetime.outer_objectives import QueryLoss as QueryLoss
+from .lifetime.outer_objectives import UnsupportedObjective as UnsupportedObjective
 from .lifetime.running import Lifetime as Lifetime
 from .lifetime.running import run_lifetime as run_lifetime
 from .support.plugins import load_plugins as load_plugins

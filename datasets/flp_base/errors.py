@@ -13,6 +13,8 @@ from typing import Any
 LARGEST_WHOLE = 2**53 - 1
 # Gymnasium, where none is given, chooses a seed of 128 bits, which must be one that can be given again.
 LARGEST_ENV_SEED = 2**128 - 1
+# Of more valid names than these, those that are near enough to the one that was given are named alone.
+_MANY = 20
 
 
 class FLPError(Exception):
@@ -24,14 +26,23 @@ class FLPWarning(UserWarning):
 
 
 class InvalidChoice(FLPError, ValueError):
-    """A name that is not among the valid ones."""
+    """A name that is not among the valid ones.
 
-    def __init__(self, kind: str, name: object, valid: Iterable[str]) -> None:
+    Args:
+        kind: of what is named.
+        name: that was given.
+        valid: names.
+        advice: what else may be done, if anything.
+    """
+
+    def __init__(self, kind: str, name: object, valid: Iterable[str], advice: str = "") -> None:
         names = sorted(valid)
         near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=3, cutoff=0.5)
         nearest = sorted((n for n in names if n.lower() in near), key=lambda n: near.index(n.lower()))
-        hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-        super().__init__(f"unknown {kind} {str(name)!r}: {hint}valid: {', '.join(names)}")
+        hints = [f"did you mean {' or '.join(map(repr, nearest))}?"] if nearest else []
+        if not nearest or len(names) <= _MANY:
+            hints.append(f"valid: {', '.join(names)}")
+        super().__init__(f"unknown {kind} {str(name)!r}: {' '.join(hints)}{advice and f'; {advice}'}")
 
 
 class InvalidSize(FLPError, ValueError):

@@ -39,6 +39,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         entry_points: the group by which installed packages bring such things. They are imported when they are asked
             for.
         check: raises :class:`RegistryError` for a thing that is not of this kind; called with its name and it.
+        advice: added to the error for an unknown name.
         made_by: the class or function that says where a thing comes from; none: the thing itself.
     """
 
@@ -52,9 +53,10 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         package: str = "",
         entry_points: str = "",
         check: Callable[[str, Any], None] = lambda name, thing: None,
+        advice: str = "",
         made_by: Callable[[Any], Any] = lambda thing: thing,
     ) -> None:
-        self.kind = kind
+        self.kind, self._advice = kind, advice
         self._package, self._group, self._check, self.made_by = package, entry_points, check, made_by
         self._things: dict[str, Thing] = {}
         self._of_users: set[str] = set()
@@ -210,7 +212,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
     def _load(self, name: str) -> None:
         point = self._points().get(name)
         if point is None:
-            raise InvalidChoice(self.kind, name, self)
+            raise InvalidChoice(self.kind, name, self, self._advice)
         try:
             thing = point.load()
         except KeyboardInterrupt:

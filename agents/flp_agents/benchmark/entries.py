@@ -137,7 +137,11 @@ def check_name(name: str) -> None:
     if spelt(name) != name:
         raise FLPError(f"the learner's name {spelt(name)} is not UTF-8: rename its folder")
     if name not in learner_names() and not os.path.exists(name):
-        raise InvalidChoice("learner", name, learner_names())
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> InvalidChoice:
+    return InvalidChoice("learner", name, learner_names(), plugins.ADVICE)
 
 
 def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contender:
@@ -169,7 +173,7 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
     if name in bundled.bundled_checkpoints() or os.path.exists(name):
         return _of_checkpoint(name, env)
-    raise InvalidChoice("learner", name, learner_names())
+    raise _unknown(name)
 
 
 def described_checkpoints(name: str, env_id: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_agents.support.plugins import without_module
 from flp_base.errors import FLPError

@@ -18,6 +18,7 @@ from flp_agents.experiments.analysis import analyse as analyse_learner
 from flp_agents.experiments.analysis.figures import draw_analyses, png_of
 from flp_agents.experiments.analysis.tables import Analysed, csv_of, summary_of, tables_of
 from flp_agents.learners.learner import Learner
+from flp_agents.support.printed_tables import print_table
 from flp_agents.training import bundled
 from flp_base.errors import FLPError, check_at_least
 from flp_base.files import write_atomically
@@ -97,7 +98,7 @@ def _write(folder: Path, analysed: Sequence[Analysed]) -> list[str]:
 
 def _print_table(summaries: Sequence[dict[str, Any]], title: str) -> None:
     table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
-    table.add_column("learner", no_wrap=True)
+    table.add_column("learner", overflow="fold")
     for heading in ("score", "readout at birth", "interference", "layer", "cosine", "norm of updates"):
         table.add_column(heading, justify="right")
     for row in summaries:
@@ -105,7 +106,7 @@ def _print_table(summaries: Sequence[dict[str, Any]], title: str) -> None:
         numbers = (str(layer) for layer in range(1, row["plastic_layers"] + 1))
         columns = (numbers, *(map(_figure, row[f"{name}_by_layer"]) for name in ("cosine", "magnitude")))
         table.add_row(Text(row["title"]), *singles, *("\n".join(column) for column in columns))
-    Console().print(table)
+    print_table(table)
 
 
 def _figure(value: float | None) -> str:

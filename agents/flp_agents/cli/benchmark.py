@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +28,8 @@ from flp_agents.benchmark.running import run_benchmark
 from flp_agents.cli.commands import env_options, typed_command
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import Summary
+from flp_agents.support.printed_tables import print_table
+from flp_agents.support.processes import usable_cores
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def benchmark(options: argparse.Namespace) -> int:
     }
     # What is empty was not typed: an option that takes several has at least one.
     plan = replace(plan, **{key: value for key, value in given.items() if value not in (None, [], {})})
-    folder, jobs = Path(options.output), (os.cpu_count() or 1) if options.jobs is None else options.jobs
+    folder, jobs = Path(options.output), usable_cores() if options.jobs is None else options.jobs
     plan.check()
     with _show_cells(plan.size) as on_cell:
         results = run_benchmark(
@@ -84,7 +85,7 @@ def check_learner(options: argparse.Namespace) -> int:
         rows = [{"check": f.check, "env": f.env, "passed": f.passed, "words": f.words} for f in findings]
         print(json.dumps({"learner": options.learner, "findings": rows}))
     else:
-        console = Console()
+        console = Console(soft_wrap=True)
         for finding in findings:
             mark = "[green]right[/green]" if finding.passed else "[red]WRONG[/red]"
             console.print(f"{mark}  {escape(f'{finding.env}  {finding.check}')}", highlight=False)
@@ -98,7 +99,7 @@ def check_learner(options: argparse.Namespace) -> int:
 @contextmanager
 def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
     """A bar on a terminal, a line for each cell elsewhere; on standard error, as standard output is for results."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     done = 0
 
     def line(result: CellResult) -> str:
@@ -112,7 +113,7 @@ def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
         def print_line(result: CellResult) -> None:
             nonlocal done
             done += 1
-            console.print(f"{done}/{total}  {line(result)}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{done}/{total}  {line(result)}", markup=False, highlight=False)
 
         yield print_line
         return
@@ -137,20 +138,22 @@ def _show_cells(total: int) -> Iterator[Callable[[CellResult], None]]:
 def _print_tables(results: Sequence[CellResult]) -> None:
     """For each setting, its learners with the most important metrics, best first."""
     shown = ("query_score", "prequential_score", "forgetting", "backward_transfer", "forward_transfer")
-    console = Console()
+    console = Console(soft_wrap=True)
     for board in make_boards(results):
-        title = f"{board.setting.env}, {board.setting.split}, {board.metric}"
+        title = ", ".join(filter(None, (board.setting.env, board.setting.split, board.metric)))
         table = Table(title=Text(title), box=None, padding=(0, 2, 0, 0), title_justify="left")
-        table.add_column("learner", no_wrap=True)
+        table.add_column("learner", overflow="fold")
         table.add_column("replicates", justify="right", no_wrap=True)
         for name in shown:
             table.add_column(METRICS[name].title, justify="right")
         for standing in board.ranked:
             figures = (_figure(standing.summaries.get(name)) for name in shown)
             table.add_row(Text(standing.name), standing.replicates, *figures)
-        console.print(table)
         if board.ranked:
+            print_table(table)
             _print_line(console, "In brackets: standard errors over episodes, with these networks and seeds.")
+        else:
+            _print_line(console, title)
         if any(standing.has_few_replicates for standing in board.ranked):
             _print_line(console, FEW)
         for standing in board.standings:

@@ -17,6 +17,7 @@ import gymnasium as gym
 import torch
 
 import flp_envs
+from flp_agents.baselines.building import BASELINES
 from flp_agents.benchmark import entries
 from flp_agents.evaluation.scoring import evaluate as evaluate_learner
 from flp_agents.experiments.demo import run_demo
@@ -25,6 +26,7 @@ from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes, choose_threads, join_processes, own_device
+from flp_agents.support.provenance import machine
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.plan import make_plan
 from flp_agents.training.progress import show_progress
@@ -113,6 +115,8 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
 
 
 def _begin(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
+    if options.learner in BASELINES:
+        raise factory.not_meta_trained(options.learner)
     plan = make_plan(
         options.env or DEFAULT_ENV,
         options.learner or "flp",
@@ -253,7 +257,7 @@ def demo(options: argparse.Namespace) -> int:
     started = time.monotonic()
     folder = Path(options.output)
     run_demo(folder, episodes=options.episodes, train_seconds=options.train_seconds, seed=options.seed or 0)
-    print(f"done in {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
+    print(f"done in {time.monotonic() - started:.0f} s on {machine()}")
     return 0
 
 

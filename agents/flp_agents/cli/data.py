@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flp_agents.support.printed_tables import print_table
 from flp_base.errors import InvalidSize, SourceError, check_at_least, check_choice
 from flp_base.files import write_atomically
 from flp_datasets.catalogue import find_packs, open_classes
@@ -45,7 +46,6 @@ def list_data(options: argparse.Namespace) -> int:
         looked = [str(root) for root in roots(options.data_root)]
         print(json.dumps({"data_roots": looked, "packs": packs, "sources": sources}, allow_nan=False))
         return 0
-    console = Console()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("dataset", "pixels", "classes", "images", "MB", "pack"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "dataset")
@@ -57,12 +57,13 @@ def list_data(options: argparse.Namespace) -> int:
         splits = ", ".join(f"{count} {split}" for split, count in pack["classes"].items())
         megabytes = f"{pack['bytes'] / 1e6:.0f}"
         table.add_row(pack["dataset"], str(pack["image_size"]), splits, str(pack["images"]), megabytes, pack["path"])
-    console.print(table)
+    print_table(table)
     for dataset in DATASETS.values():
         found = [source["folder"] for source in sources if source["dataset"] == dataset.name]
         if not any(pack["dataset"] == dataset.name for pack in packs):
             where = f"its source seems to be in {found[0]}; " if found else ""
             print(f"{dataset.title} is not packed: {where}make it with flp data prepare {dataset.name}")
+    print(f"looked in {' and '.join(map(str, roots(options.data_root)))}")
     return 0
 
 

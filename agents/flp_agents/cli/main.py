@@ -242,7 +242,7 @@ def _add_reproduce_command(commands: Any) -> None:
     command.add_argument("--columns", nargs="+", metavar="NAME", help="such as continual (default: all)")
     command.add_argument("--networks", type=int, help="meta-trained for each cell (default: the paper's number)")
     command.add_argument("--episodes", type=int, help="meta-test episodes of each network (default: as documented)")
-    command.add_argument("--jobs", type=int, help="processes of one thread (default: all cores)")
+    command.add_argument("--jobs", type=int, help="processes of one thread (default: one for each core)")
     command.add_argument("--minutes", type=float, help="pause after so long; the same command goes on")
     command.add_argument("--overwrite", action="store_true", help="judge networks anew whose results are there")
     command.add_argument("--output", default="reproduction", help="folder of results (default: %(default)s)")
@@ -282,7 +282,7 @@ def _add_benchmark_commands(commands: Any) -> None:
     command.add_argument("--episodes", type=int, help="lifetimes of each learner under each seed (default: 100)")
     command.add_argument("--split", help="whose episodes (default: meta-test)")
     command.add_argument("--output", default="benchmark", help="folder of results (default: %(default)s)")
-    command.add_argument("--jobs", type=int, help="processes (default: all cores)")
+    command.add_argument("--jobs", type=int, help="processes (default: one for each core)")
     command.add_argument("--backend", default="loky", help="of joblib: loky, ray or dask (default: %(default)s)")
     command.add_argument("--cell-minutes", type=float, help="after which a cell has failed (default: 60)")
     command.add_argument("--retry-failed", action="store_true", help="run cells again that have failed")
@@ -296,7 +296,9 @@ def _add_benchmark_commands(commands: Any) -> None:
 
     command = _add(commands, "check-learner", "say what a learner gets wrong", "check_learner", module)
     command.add_argument("learner", help="name, or folder of a checkpoint")
-    command.add_argument("--envs", nargs="+", metavar="ID", help="(default: sine waves and glyphs, if it fits)")
+    command.add_argument(
+        "--envs", nargs="+", metavar="ID", help="(default: sine waves, or glyphs if it fits only those)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table as ShownTable
 
 from flp_agents.cli.commands import prepare_torch, typed_command
@@ -26,6 +25,8 @@ from flp_agents.experiments.reproduction.running import How, OnProgress, missing
 from flp_agents.experiments.reproduction.section_7_1 import PROTOCOLS, reproduce_section_7_1
 from flp_agents.experiments.reproduction.section_7_1_report import rows_of, write_section_7_1
 from flp_agents.experiments.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Network, Table
+from flp_agents.support.printed_tables import print_table
+from flp_agents.support.processes import usable_cores
 from flp_agents.support.progress import show_steps
 from flp_base.errors import FLPError, check_at_least, check_choice, check_number
 from flp_datasets.roots import VARIABLE, named_root
@@ -49,7 +50,7 @@ def reproduce(options: argparse.Namespace) -> int:
         folder=Path(options.output),
         retrain=options.retrain,
         complete=options.complete,
-        jobs=options.jobs or (1 if options.device.startswith("cuda") else os.cpu_count() or 1),
+        jobs=options.jobs or (1 if options.device.startswith("cuda") else usable_cores()),
         device=prepare_torch(options.device, None),
         stop_after_seconds=None if options.minutes is None else options.minutes * 60,
     )
@@ -210,12 +211,12 @@ def _print_claims(claims: Sequence[Claim], scale: str) -> None:
         shown.add_column(heading)
     for claim in claims:
         shown.add_row(*astuple(claim))
-    Console().print(shown)
+    print_table(shown)
 
 
 def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> None:
     shown = ShownTable(title=f"{table.title}, scale {scale}", box=None, padding=(0, 2, 0, 0), title_justify="left")
-    shown.add_column("method", no_wrap=True)
+    shown.add_column("method", overflow="fold")
     for column in table.columns:
         shown.add_column(column.title, justify="right")
     # Published figures stand below ours: side by side they are wider than a terminal.
@@ -224,7 +225,7 @@ def _print_table(table: Table, scale: str, rows: Sequence[dict[str, Any]]) -> No
         shown.add_row(row["method"], *map(figure, cells))
         if any(published := [published_figure(cell) for cell in cells]):
             shown.add_row("  published", *published, style="dim")
-    Console().print(shown)
+    print_table(shown)
 
 
 WHAT: dict[str, Callable[[argparse.Namespace, How], int]] = {

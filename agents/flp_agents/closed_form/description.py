@@ -16,7 +16,12 @@ Backwards, with ``G`` the gradient of the weights after the step, ``q = sum_n b^
     d a      = b (G * alpha)
     G       <- G - G * alpha * q
 
-then through the feedback and the answer as in any network. Oja's step can also be undone, from activities alone::
+then through the feedback and the answer as in any network. Where the loss also depends on the predictions along the
+way, the output's activity of every step gets its share once it has come through the feedback, before the answer::
+
+    d x_N   += d loss / d prediction
+
+Oja's step can also be undone, from activities alone::
 
     W_before = (W_after - alpha * b^T a) / (1 - alpha * q)
 """
@@ -126,7 +131,13 @@ class ChainEngine(Protocol):
         ...
 
     def forward(
-        self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
+        self,
+        weights: Tensor,
+        start: int,
+        stop: int,
+        activity: Tensor | None = None,
+        history: Tensor | None = None,
+        predictions: Tensor | None = None,
     ) -> float:
         """Lives through the steps.
 
@@ -136,6 +147,7 @@ class ChainEngine(Protocol):
             stop: one after the last.
             activity: ``(steps, activity_size)`` to keep activities in.
             history: ``(steps, weight_size)`` to keep the weights before every step in.
+            predictions: ``(E, T, B, n_y)`` to put those of the steps into.
 
         Returns:
             An upper bound on how much an error may grow when these steps are walked back, huge if one of them cannot be
@@ -148,7 +160,14 @@ class ChainEngine(Protocol):
         ...
 
     def backward(
-        self, grad: Tensor, weights: Tensor | None, start: int, stop: int, activity: Tensor, history: Tensor | None
+        self,
+        grad: Tensor,
+        weights: Tensor | None,
+        start: int,
+        stop: int,
+        activity: Tensor,
+        history: Tensor | None,
+        of_predictions: Tensor | None = None,
     ) -> None:
         """Carries the gradient of the weights after the steps to those before them, in place.
 
@@ -159,6 +178,7 @@ class ChainEngine(Protocol):
             stop: one after the last.
             activity: as kept by :meth:`forward`.
             history: as kept by :meth:`forward` or made by :meth:`replay`.
+            of_predictions: ``(E, T, B, n_y)`` gradient of the predictions along the way, contiguous; none: 0.
         """
         ...
 

@@ -18,7 +18,7 @@ from flp_agents.closed_form.torch_engine import TorchEngine
 from flp_agents.support.memory import OutOfMemory, free_bytes
 from flp_base.machine_memory import readable
 
-__all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine"]
+__all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine", "predict"]
 
 # Walking back may magnify rounding errors this much in one segment; beyond, the segment is replayed.
 MOST_MAGNIFIED = 100.0
@@ -88,33 +88,60 @@ def live(form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, k
     Returns:
         For every layer ``(E, out, in)``.
     """
+    return _lived(form, tensors, features, targets, keep, online=False)
+
+
+def predict(
+    form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same, and before it the predictions along the way ``(E, T, B, n_y)``, which are as differentiable."""
+    predictions, *weights = _lived(form, tensors, features, targets, keep, online=True)
+    return predictions, tuple(weights)
+
+
+def _lived(
+    form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep, *, online: bool
+) -> tuple[Tensor, ...]:
+    """The final weights, after the predictions if these are wanted."""
     if not torch.is_grad_enabled():
         engine = make_engine(form, tensors, features, targets)
-        weights = engine.pack(tensors.weights)
-        engine.forward(weights, 0, features.shape[1])
-        return engine.unpack(weights)
-    result: tuple[Tensor, ...] = _Lived.apply(form, keep, features, targets, *tensors.flat())  # type: ignore[no-untyped-call]
+        weights, predictions = engine.pack(tensors.weights), _room_for_predictions(features, targets, online)
+        engine.forward(weights, 0, features.shape[1], predictions=predictions)
+        return (*_given(predictions), *engine.unpack(weights))
+    result: tuple[Tensor, ...] = _Lived.apply(form, keep, online, features, targets, *tensors.flat())  # type: ignore[no-untyped-call]
     return result
+
+
+def _room_for_predictions(features: Tensor, targets: Tensor, online: bool) -> Tensor | None:
+    return features.new_empty(targets.shape) if online else None
+
+
+def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
+    return () if tensor is None else (tensor,)
 
 
 class _Lived(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, form: Form, keep: Keep, features: Tensor, targets: Tensor, *flat: Tensor) -> Any:
+    def forward(
+        ctx: Any, form: Form, keep: Keep, online: bool, features: Tensor, targets: Tensor, *flat: Tensor
+    ) -> Any:
         tensors = ChainTensors.from_flat(flat)
         engine = make_engine(form, tensors, features, targets)
-        weights = engine.pack(tensors.weights)
+        weights, predictions = engine.pack(tensors.weights), _room_for_predictions(features, targets, online)
+        ctx.online = online
         ctx.walk = _Walk(engine, keep, weights, features.shape[1])
-        ctx.walk.forth(weights)
-        return engine.unpack(weights)
+        ctx.walk.forth(weights, predictions)
+        return (*_given(predictions), *engine.unpack(weights))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *output_grads: Tensor) -> Any:
         engine: ChainEngine = ctx.walk.engine
-        grad = engine.pack(output_grads)
-        ctx.walk.back(grad)
+        of_predictions = output_grads[0].contiguous() if ctx.online else None
+        grad = engine.pack(output_grads[ctx.online :])
+        ctx.walk.back(grad, of_predictions)
         features, grads = engine.take_gradients()
-        return (None, None, features, None, *engine.unpack(grad), *grads.flat())
+        return (None, None, None, features, None, *engine.unpack(grad), *grads.flat())
 
 
 class _Walk:
@@ -130,15 +157,15 @@ class _Walk:
         self.ends: list[Tensor] = []  # the weights before the first segment, then after each
         self.magnified: list[float] = []
 
-    def forth(self, weights: Tensor) -> None:
+    def forth(self, weights: Tensor, predictions: Tensor | None) -> None:
         for start, stop in self.segments:
             if self.history is None:
                 self.ends.append(self.engine.copy(weights))
             activity, history = _part(self.activity, start, stop), _part(self.history, start, stop)
-            self.magnified.append(self.engine.forward(weights, start, stop, activity, history))
+            self.magnified.append(self.engine.forward(weights, start, stop, activity, history, predictions))
         self.ends.append(self.engine.copy(weights))
 
-    def back(self, grad: Tensor) -> None:
+    def back(self, grad: Tensor, of_predictions: Tensor | None) -> None:
         longest = max(stop - start for start, stop in self.segments)
 
         @functools.cache
@@ -159,7 +186,7 @@ class _Walk:
                 self.engine.replay(self.engine.copy(self.ends[number]), start, stop, activity, history)
             elif history is None:
                 weights = self.engine.copy(self.ends[number + 1])
-            self.engine.backward(grad, weights, start, stop, activity, history)
+            self.engine.backward(grad, weights, start, stop, activity, history, of_predictions)
 
 
 def _part(kept: Tensor | None, start: int, stop: int) -> Tensor | None:

@@ -39,6 +39,8 @@ class _Chain(ctypes.Structure):
         ("grad_features", ctypes.c_void_p),
         ("grad_coefficients", ctypes.c_void_p),
         ("grad_strengths", ctypes.c_void_p),
+        ("predictions", ctypes.c_void_p),
+        ("grad_predictions", ctypes.c_void_p),
     ]
 
 
@@ -110,21 +112,34 @@ class NativeEngine:
         return copied
 
     def forward(
-        self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
+        self,
+        weights: Tensor,
+        start: int,
+        stop: int,
+        activity: Tensor | None = None,
+        history: Tensor | None = None,
+        predictions: Tensor | None = None,
     ) -> float:
         magnified = torch.zeros(self.threads, dtype=torch.float64)
-        self._call("flp_forward", weights, start, stop, activity, history, magnified)
+        self._call("flp_forward", weights, start, stop, activity, history, magnified, predictions=predictions)
         return math.exp(min(float(magnified.max()), 700.0))
 
     def replay(self, weights: Tensor, start: int, stop: int, activity: Tensor, history: Tensor) -> None:
         self._call("flp_replay", weights, start, stop, activity, history)
 
     def backward(
-        self, grad: Tensor, weights: Tensor | None, start: int, stop: int, activity: Tensor, history: Tensor | None
+        self,
+        grad: Tensor,
+        weights: Tensor | None,
+        start: int,
+        stop: int,
+        activity: Tensor,
+        history: Tensor | None,
+        of_predictions: Tensor | None = None,
     ) -> None:
         if self._grads is None:
             self._begin_gradients()
-        self._call("flp_backward", grad, weights, start, stop, activity, history)
+        self._call("flp_backward", grad, weights, start, stop, activity, history, grad_predictions=of_predictions)
 
     def take_gradients(self) -> tuple[Tensor, ChainTensors]:
         grads, self._grads = self._grads, None
@@ -164,8 +179,10 @@ class NativeEngine:
             "feedback_biases": [new(teams, out) for out, _ in self.shapes],
         }
 
-    def _call(self, name: str, *arguments: Tensor | int | None) -> None:
+    def _call(self, name: str, *arguments: Tensor | int | None, **of_steps: Tensor | None) -> None:
         chain = self._describe()
+        for field, tensor in of_steps.items():
+            setattr(chain, field, None if tensor is None else tensor.data_ptr())
         values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
         failure = getattr(self._engine, name)(ctypes.byref(chain), *values)
         if failure:

@@ -176,6 +176,8 @@ struct FlpChain {
   void* grad_features;     // (E, steps, B, in)
   void* grad_coefficients; // (teams, weight size)
   double* grad_strengths;  // (threads, layers)
+  void* predictions;       // (E, steps, B, outputs) or none: where forward() puts them
+  const void* grad_predictions; // (E, steps, B, outputs) or none: what backward() adds
 };
 
 }  // extern "C"
@@ -286,6 +288,7 @@ class Member {
         if (i + 1 < c.layers) flatten(i, activity, parity);
         team.barrier.meet();
       }
+      if (c.predictions) write_predictions(e, t, activity);
       see_signal(e, t, activity);
       feed_back(activity, parity);
       double most = 0;
@@ -323,6 +326,8 @@ class Member {
       }
       unfeed(activity);
       team.barrier.meet();
+      unsignal();
+      if (c.grad_predictions) add_prediction_gradients(e, t);
       unanswer(e, t, grad, before, activity, parity);
     }
   }
@@ -577,13 +582,36 @@ class Member {
     }
   }
 
-  // Through the answer, from the output down to the features.
-  void unanswer(long e, long t, T* grad, const T* weights, const T* activity, int parity) {
+  // Through s = y - x_N, of which all members found a share: d x_N -= d s.
+  void unsignal() {
     const long lanes = s.lanes, top = c.layers - 1;
     for (long m = 0; c.error_signal && m < s.members(); ++m) {
       const T* share = team.signal[m] + first_row[top] * lanes;
       for (long k = 0; k < rows[top] * lanes; ++k) grad_activity[top][k] -= share[k];
     }
+  }
+
+  // The same place in what has the shape of the targets, from the first of own rows of the output.
+  long at_output(long e, long t) const { return (e * c.steps + t) * c.batch * c.outputs + first_row[c.layers - 1]; }
+
+  // prediction = x_N, own rows.
+  void write_predictions(long e, long t, const T* activity) const {
+    const long top = c.layers - 1;
+    transpose(activity + s.activity_at[top] + first_row[top] * s.lanes, s.lanes, rows[top], c.batch,
+              out(c.predictions) + at_output(e, t), c.outputs);
+  }
+
+  // d x_N += d loss / d prediction, own rows.
+  void add_prediction_gradients(long e, long t) {
+    const T* grad = in(c.grad_predictions) + at_output(e, t);
+    std::vector<T>& to = grad_activity[c.layers - 1];
+    for (long n = 0; n < c.batch; ++n)
+      for (long r = 0; r < rows[c.layers - 1]; ++r) to[r * s.lanes + n] += grad[n * c.outputs + r];
+  }
+
+  // Through the answer, from the output down to the features.
+  void unanswer(long e, long t, T* grad, const T* weights, const T* activity, int parity) {
+    const long lanes = s.lanes, top = c.layers - 1;
     for (long i = top; i >= 0; --i) {
       const FlpLayer& layer = c.layer[i];
       const long at = first_row[i], stride = s.stride[i], offset = s.weight_at[i] + at * stride;
@@ -713,7 +741,8 @@ struct Trial {
   bool replayed, walked_back;
 };
 
-// Walks a small chain there and back; whether all gradients are finite, and not all 0.
+// Walks a small chain there and back, with a gradient of its predictions too; whether all gradients are finite, and not
+// all 0.
 bool walks(const Trial& trial) {
   using T = FLP_VALUE;
   constexpr long layers = 2, steps = 4, batch = 5, inputs = 3, outputs = 2;
@@ -734,7 +763,7 @@ bool walks(const Trial& trial) {
   FlpChain chain = {layers, E, steps, batch, outputs, trial.threads, trial.decay, trial.error_signal, trial.rectified,
                     trial.clamped, trial.after, layer, filled(E * steps * batch * inputs, 0.3),
                     filled(E * steps * batch * outputs, 0.7), filled(E * steps * batch * inputs, 0), nullptr,
-                    strengths.data()};
+                    strengths.data(), filled(E * steps * batch * outputs, 0), filled(E * steps * batch * outputs, 0.4)};
   const Shape<T> shape(chain);
   chain.grad_coefficients = filled(trial.threads * shape.weight_size, 0);
   T* weights = filled(E * shape.weight_size, 0.2);

@@ -58,7 +58,13 @@ class TorchEngine:
         return flat.clone()
 
     def forward(
-        self, weights: Tensor, start: int, stop: int, activity: Tensor | None = None, history: Tensor | None = None
+        self,
+        weights: Tensor,
+        start: int,
+        stop: int,
+        activity: Tensor | None = None,
+        history: Tensor | None = None,
+        predictions: Tensor | None = None,
     ) -> float:
         layers = self.unpack(weights)
         walked_back = activity is not None and history is None
@@ -68,6 +74,8 @@ class TorchEngine:
                 history[t - start].copy_(weights)
             kept = self._activity(self.scratch_activity if activity is None else activity[t - start])
             self._answer(layers, t, kept)
+            if predictions is not None:
+                predictions[:, t].copy_(kept[-1])
             self._feed_back(t, kept)
             self._learn(layers, t, kept)
             if walked_back:
@@ -84,7 +92,14 @@ class TorchEngine:
             self._learn(layers, t, kept)
 
     def backward(
-        self, grad: Tensor, weights: Tensor | None, start: int, stop: int, activity: Tensor, history: Tensor | None
+        self,
+        grad: Tensor,
+        weights: Tensor | None,
+        start: int,
+        stop: int,
+        activity: Tensor,
+        history: Tensor | None,
+        of_predictions: Tensor | None = None,
     ) -> None:
         self._grads = sums = self._grads or self._begin_gradients()
         grads = self.unpack(grad)
@@ -108,6 +123,8 @@ class TorchEngine:
             if not self.form.after:
                 for i in range(self.last):
                     activity_grads[i] += pre_grads[i + 1]
+            if of_predictions is not None:
+                activity_grads[-1] += of_predictions[:, t]
             self._unanswer(sums, t, grads, layers, kept, activity_grads)
             self.grad_features[:, t] += pre_grads[0]
 

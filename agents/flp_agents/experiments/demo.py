@@ -22,6 +22,7 @@ from flp_agents.experiments.analysis import (
 )
 from flp_agents.experiments.analysis.figures import Curve, draw_curves, png_of, styles_of
 from flp_agents.learners.learner import Learner
+from flp_agents.support.printed_tables import print_table
 from flp_agents.training import bundled, checkpoint
 from flp_agents.training.plan import Plan
 from flp_agents.training.presets import get_preset
@@ -64,7 +65,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FLPError(f"cannot create {folder}: {error.strerror}: choose another --output") from None
-    console = Console()
+    console = Console(soft_wrap=True)
     console.print(f"[bold]1. Bundled meta-trained learners[/bold] on {ENV}")
     env = flp_envs.make(ENV, split="meta-test")
     rows, curves = [], []
@@ -73,7 +74,7 @@ def run_demo(folder: Path, *, episodes: int, train_seconds: float, seed: int) ->
         rows.append((bundled.title(saved.about), result.mean, result.standard_error, float(np.median(result.scores))))
         console.print(f"   {rows[-1][0]}: {result.mean:.5f}")
         curves.append((saved.about, *_curves(saved.learner, env, seed)))
-    _show_table(console, rows, episodes)
+    _show_table(rows, episodes)
     _draw(folder / "lifetime.png", curves)
     glyphs = _glyphs(console, episodes, seed)
     _write_table(folder, rows, glyphs, episodes, seed)
@@ -114,11 +115,11 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
     return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(0)
 
 
-def _show_table(console: Console, rows: list[Row], episodes: int) -> None:
+def _show_table(rows: list[Row], episodes: int) -> None:
     table = Table("learner", "mean squared error", "standard error", "median", title=f"meta-test, {episodes} episodes")
     for name, *values in rows:
         table.add_row(name, *(f"{value:.5f}" for value in values))
-    console.print(table)
+    print_table(table)
 
 
 def _write_table(folder: Path, rows: list[Row], glyphs: list[Row], episodes: int, seed: int) -> None:

@@ -6,11 +6,12 @@ layers follow the gradient of the squared error, each parameter with a meta-lear
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from flp_agents.learners.network import FastWeights, Network, answer
 from flp_agents.learners.network_learner import NetworkLearner
@@ -49,16 +50,20 @@ def loss_gradients(state: FastWeights, y: Tensor, objective: Objective) -> tuple
     Returns:
         For every plastic layer ``(E, out, in)`` and ``(E, out)``.
     """
-    delta = objective.gradient(state.activity[-1], y)
     weights: list[Tensor] = []
     biases: list[Tensor] = []
-    for i in reversed(range(len(state.weights))):
-        pre = state.activity[i]
-        weights.insert(0, delta.transpose(1, 2) @ pre)
+    for i, delta in _deltas(state, objective.gradient(state.activity[-1], y)):
+        weights.insert(0, delta.transpose(1, 2) @ state.activity[i])
         biases.insert(0, delta.sum(1))
-        if i:
-            delta = (delta @ state.weights[i]) * (pre > 0)
     return weights, biases
+
+
+def _deltas(state: FastWeights, delta: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Of every layer, the last one first, its number and the gradient of its output before the ReLU ``(E, B, out)``."""
+    for i in reversed(range(len(state.weights))):
+        yield i, delta
+        if i:
+            delta = (delta @ state.weights[i]) * (state.activity[i] > 0)
 
 
 def descend(
@@ -116,6 +121,103 @@ def descend_to_first_order(
                 torch._foreach_add_(of_kind, gradients_of_kind)
             lived = _moved(lived, gradients, rates)
     return _moved(state, sums, rates)
+
+
+def predict_to_first_order(
+    state: FastWeights,
+    features: Tensor,
+    targets: Tensor,
+    rates: InnerRates,
+    *,
+    objective: Objective = SquaredError(),
+) -> tuple[Tensor, FastWeights]:
+    """The same, with the predictions along the way ``(E, T, B, n_y)``, each differentiable in what made it.
+
+    The weights at a step are ``W_t = W_0 - rate * S_t``, and the sum ``S_t`` of the gradients so far is a constant. So
+    with ``g_t`` the gradient of the outer loss in ``W_t``, through the prediction of that step alone::
+
+        d W_0  += g_t
+        d rate -= S_t * g_t
+
+    No step's gradient depends on a later one: the way back is walked forwards, from the initial weights.
+    """
+    predictions, *sums = _Predicted.apply(  # type: ignore[no-untyped-call]
+        objective, rates.unit, features, targets, *state.weights, *state.biases, *rates.weights, *rates.biases
+    )
+    layers = len(state.weights)
+    return predictions, _moved(state, (sums[:layers], sums[layers:]), rates)
+
+
+class _Predicted(torch.autograd.Function):
+    """Predictions along the way, and the sums of all gradients, which are constants."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, objective: Objective, unit: float, features: Tensor, targets: Tensor, *flat: Tensor
+    ) -> tuple[Tensor, ...]:
+        born, rates = _state_and_rates(flat, unit)
+        now, sums, predictions = born, _zeros_like(born), []
+        # Of every step what it takes to descend once more: activity, and gradients before each ReLU. Not the weights.
+        ctx.born, ctx.rates, ctx.steps = born, rates, []
+        for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
+            answers, now = answer(now, x)
+            deltas = dict(_deltas(now, objective.gradient(answers, y)))
+            predictions.append(answers)
+            ctx.steps.append((now.activity, deltas))
+            now = _descended(born, sums, now.activity, deltas, rates)
+        flat_sums = [*sums[0], *sums[1]]
+        ctx.mark_non_differentiable(*flat_sums)
+        return torch.stack(predictions, 1), *flat_sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_predictions: Tensor, *_: Tensor) -> Any:
+        born, rates = ctx.born, ctx.rates
+        now, sums, of_state, of_rates = born, _zeros_like(born), _zeros_like(born), _zeros_like(born)
+        rates_count = any(ctx.needs_input_grad[4 + 2 * len(born.weights) :])
+        of_features = []
+        for (activity, deltas), of_answers in zip(ctx.steps, of_predictions.unbind(1), strict=True):
+            now = now._replace(activity=activity)
+            for i, delta in _deltas(now, of_answers):
+                gradients = delta.transpose(1, 2) @ activity[i], delta.sum(1)
+                for to, of_rate, total, gradient in zip(of_state, of_rates, sums, gradients, strict=True):
+                    to[i].add_(gradient)
+                    if rates_count:
+                        of_rate[i].addcmul_(total[i], gradient, value=-rates.unit)
+            of_features.append(delta @ now.weights[0])
+            now = _descended(born, sums, activity, deltas, rates)
+        pairs = zip([*of_rates[0], *of_rates[1]], [*rates.weights, *rates.biases], strict=True)
+        return (
+            *(None, None, torch.stack(of_features, 1), None),
+            *(*of_state[0], *of_state[1]),
+            *(gradient.sum_to_size(rate.shape) if rates_count else None for gradient, rate in pairs),
+        )
+
+
+def _descended(
+    born: FastWeights,
+    sums: tuple[list[Tensor], list[Tensor]],
+    activity: tuple[Tensor, ...],
+    deltas: Mapping[int, Tensor],
+    rates: InnerRates,
+) -> FastWeights:
+    """The state after one more step, whose gradients are added to the sums of those before it, in place."""
+    for i, delta in deltas.items():
+        sums[0][i].baddbmm_(delta.transpose(1, 2), activity[i])
+        sums[1][i].add_(delta.sum(1))
+    return _moved(born, sums, rates)
+
+
+def _state_and_rates(flat: Sequence[Tensor], unit: float) -> tuple[FastWeights, InnerRates]:
+    """From weights, biases, and the rates of both."""
+    layers = len(flat) // 4
+    weights, biases, of_weights, of_biases = (tuple(flat[k * layers : (k + 1) * layers]) for k in range(4))
+    return FastWeights(weights, biases), InnerRates(of_weights, of_biases, unit)
+
+
+def _zeros_like(state: FastWeights) -> tuple[list[Tensor], list[Tensor]]:
+    """Like its weights, and like its biases; those of the state may be one and the same for all lifetimes."""
+    return [w.new_zeros(w.shape) for w in state.weights], [b.new_zeros(b.shape) for b in state.biases]
 
 
 def _moved(state: FastWeights, gradients: tuple[list[Tensor], list[Tensor]], rates: InnerRates) -> FastWeights:
@@ -195,6 +297,11 @@ class GradientBased(NetworkLearner):
 
     def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
         return descend_to_first_order(state, features, targets, self._rates(), objective=self.objective)
+
+    def predict_to_first_order(
+        self, state: FastWeights, features: Tensor, targets: Tensor
+    ) -> tuple[Tensor, FastWeights]:
+        return predict_to_first_order(state, features, targets, self._rates(), objective=self.objective)
 
     def _rates(self) -> InnerRates:
         return InnerRates(list(self.weight_rates), list(self.bias_rates), self.rate_unit)

@@ -172,6 +172,15 @@ class Learner(nn.Module, Generic[State]):
         """
         raise NotImplementedError
 
+    def predict_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> tuple[Tensor, State]:
+        """The predictions along the way ``(E, T, B, n_y)`` and what :meth:`live_to_first_order` returns.
+
+        Each prediction is differentiable in the weights that made it, whose updates so far count as constants. Learners
+        that are :attr:`first_order` write it so that no graph of the lifetime is needed; without it autograd does the
+        same with one.
+        """
+        raise NotImplementedError
+
     def with_weights(self, state: State, weights: tuple[Tensor, ...]) -> State:
         """The state with other weights in its plastic chain, for learners that are one."""
         raise NotImplementedError

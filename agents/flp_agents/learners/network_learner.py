@@ -60,8 +60,8 @@ class NetworkLearner(Learner[FastWeights]):
             kind = "labels" if isinstance(self.objective, CrossEntropy) else "numbers"
             raise IncompatibleSpaces(
                 f"the learner answers inputs of shape {network.input_shape} with {network.outputs} {kind}, the "
-                f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: use the env options "
-                "that it was meta-trained with"
+                f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: use the "
+                "environment that it was meta-trained on, and there use the env options that it was meta-trained with"
             )
         self.check_inputs(env)
         return self if wanted == self.objective else self._with_objective(cast("CrossEntropy", wanted))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flp_agents.learners.gradient_based import InnerRates, descend, descend_to_first_order
+from flp_agents.learners.gradient_based import InnerRates, descend, descend_to_first_order, predict_to_first_order
 from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
@@ -65,6 +65,11 @@ class OML(NetworkLearner):
 
     def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
         return descend_to_first_order(state, features, targets, self._rates(), objective=self.objective)
+
+    def predict_to_first_order(
+        self, state: FastWeights, features: Tensor, targets: Tensor
+    ) -> tuple[Tensor, FastWeights]:
+        return predict_to_first_order(state, features, targets, self._rates(), objective=self.objective)
 
     def _rates(self) -> InnerRates:
         one_for_all = [self.inner_rate] * len(self.layers.plastic_shapes)

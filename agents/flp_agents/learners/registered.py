@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flp_agents.support.plugins import ADVICE
 from flp_base.registry import Registry, RegistryError
 
 
@@ -16,5 +17,5 @@ def _check(name: str, builder: Any) -> None:
 #: Classes, or functions, that make a learner. They are called with those arguments that they have parameters for, see
 #: :func:`flp_agents.training.factory.build_learner`.
 LEARNERS: Registry[Callable[..., Any]] = Registry(
-    "learner", package="flp_agents.learners", entry_points="flp_envs.learners", check=_check
+    "learner", package="flp_agents.learners", entry_points="flp_envs.learners", check=_check, advice=ADVICE
 )

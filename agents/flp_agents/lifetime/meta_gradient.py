@@ -1,6 +1,7 @@
-"""How the query loss is differentiated through a lifetime: swappable strategies.
+"""How the outer loss is differentiated through a lifetime: swappable strategies.
 
 A strategy lives through the support steps. What it keeps of them decides what the gradient costs in memory and time.
+The outer loss may depend on the state after the last step and on the predictions along the way.
 Learners whose plastic tail is a plain chain (see ``closed_form/description.py``) are differentiated in closed form; all
 others by automatic differentiation.
 """
@@ -22,6 +23,7 @@ from flp_agents.closed_form import gradient as chain_gradient
 from flp_agents.closed_form.description import ChainTensors, Form
 from flp_agents.closed_form.gradient import Keep, NotCovered
 from flp_agents.learners.learner import Learner
+from flp_agents.lifetime.inner_loop import Lived, step_by_step, with_constant_updates
 from flp_base.errors import FLPError, InvalidSize, check_at_least
 
 
@@ -33,40 +35,11 @@ class ByAutograd(UserWarning):
     """A learner that the closed form does not cover is differentiated by autograd: the same gradient, more slowly."""
 
 
-def inner_loop(
-    learner: Learner[Any],
-    state: Any,
-    features: Tensor,
-    targets: Tensor,
-    on_answer: Callable[[Tensor], None] | None = None,
-    on_update: Callable[[Any, Tensor, Any], None] | None = None,
-) -> Any:
-    """Answers and learns, step after step.
-
-    Args:
-        learner: who learns.
-        state: of ``E`` lifetimes.
-        features: ``(E, T, B, ...)`` encoded inputs.
-        targets: ``(E, T, B, n_y)``.
-        on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
-        on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
-
-    Returns:
-        The state after the last step.
-    """
-    for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
-        answers, state = learner.predict(state, x)
-        if on_answer is not None:
-            on_answer(answers)
-        learned = learner.update(state, y)
-        if on_update is not None:
-            on_update(state, y, learned)
-        state = learned
-    return learner.settle(state)
-
-
 class MetaGradient(Protocol):
-    """A way to live through a lifetime so that what comes out can be differentiated."""
+    """A way to live through a lifetime so that what comes out can be differentiated.
+
+    ``online`` says whether predictions along the way are wanted, and will be differentiated as well.
+    """
 
     def check(self, learner: Learner[Any], steps: int) -> None:
         """Makes sure that it can be used on lifetimes of so many inner steps.
@@ -77,12 +50,14 @@ class MetaGradient(Protocol):
         """
         ...
 
-    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded."""
+    def encode(
+        self, learner: Learner[Any], support: Tensor, query: Tensor | None, *, online: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded; without a query nothing for it."""
         ...
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        """The arguments and the result of :func:`inner_loop`; checks first."""
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+        """Lives through the support steps, as :func:`inner_loop` does with the same arguments; checks first."""
         ...
 
 
@@ -90,40 +65,46 @@ class _Encodes:
     def check(self, learner: Learner[Any], steps: int) -> None:
         """Fits always."""
 
-    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        return _encoded(learner, support, query, learner.encode)
+    def encode(
+        self, learner: Learner[Any], support: Tensor, query: Tensor | None, *, online: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        return _encoded(learner, support, query, learner.encode, online)
 
 
 class _EncodesTwice:
     """Forgets what the trunk did between input and features, and does it once more on the way back."""
 
-    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, learner: Learner[Any], support: Tensor, query: Tensor | None, *, online: bool
+    ) -> tuple[Tensor, Tensor | None]:
         def encode(x: Tensor) -> Tensor:
             if not torch.is_grad_enabled():
                 return learner.encode(x)
             features: Tensor = checkpoint(learner.encode, x, use_reentrant=False, preserve_rng_state=False)
             return features
 
-        return _encoded(learner, support, query, encode)
+        return _encoded(learner, support, query, encode, online)
 
 
 @dataclass(frozen=True)
 class Autograd(_Encodes):
     """The exact gradient, by automatic differentiation even of learners that are known a shorter way."""
 
-    def encode(self, learner: Learner[Any], support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, learner: Learner[Any], support: Tensor, query: Tensor | None, *, online: bool
+    ) -> tuple[Tensor, Tensor | None]:
         return _encoded_together(support, query, learner.encode)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        return inner_loop(learner, state, features, targets)
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+        return step_by_step(learner, state, features, targets, online)
 
 
 @dataclass(frozen=True)
 class Full(_Encodes):
     """The exact gradient; weights and activities of every inner step are kept."""
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
-        return _in_closed_form(learner, state, features, targets, Keep(), inner_loop)
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+        return _in_closed_form(learner, state, features, targets, Keep(), step_by_step, online)
 
 
 @dataclass(frozen=True)
@@ -141,22 +122,24 @@ class Checkpointed(_EncodesTwice):
     def check(self, learner: Learner[Any], steps: int) -> None:
         _segment(self, steps)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
         keep = Keep(_segment(self, features.shape[1]), activity=False, weights=False)
-        return _in_closed_form(learner, state, features, targets, keep, self._by_autograd)
+        return _in_closed_form(learner, state, features, targets, keep, self._by_autograd, online)
 
-    def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+    def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool) -> Lived:
         if not torch.is_grad_enabled():
-            return inner_loop(learner, state, features, targets)
+            return step_by_step(learner, state, features, targets, online)
         every = _segment(self, features.shape[1])
+        predictions = []
         for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
             leaves, structure = pytree.tree_flatten(state)
 
-            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Any:
-                return inner_loop(learner, pytree.tree_unflatten(list(leaves), structure), x, y)
+            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Lived:
+                return step_by_step(learner, pytree.tree_unflatten(list(leaves), structure), x, y, online)
 
-            state = checkpoint(segment, x, y, *leaves, use_reentrant=False, preserve_rng_state=False)
-        return state
+            state, made = checkpoint(segment, x, y, *leaves, use_reentrant=False, preserve_rng_state=False)
+            predictions.append(made)
+        return Lived(state, torch.cat(predictions, 1) if online else None)
 
 
 @dataclass(frozen=True)
@@ -178,10 +161,10 @@ class Reversible(_Encodes):
         if reason is not None:
             raise UnsupportedStrategy(f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
         self.check(learner, features.shape[1])
         keep = Keep(_segment(self, features.shape[1]), activity=True, weights=False)
-        return _in_closed_form(learner, state, features, targets, keep, inner_loop)
+        return _in_closed_form(learner, state, features, targets, keep, step_by_step, online)
 
 
 @dataclass(frozen=True)
@@ -189,7 +172,8 @@ class Truncated(_Encodes):
     """An approximate gradient: through the last inner steps only.
 
     What happened before them is taken for a shift of the initial weights that depends on nothing, so that with 0 steps
-    it is first-order MAML (Finn et al., 2017) and with all of them exact.
+    it is first-order MAML (Finn et al., 2017) and with all of them exact. Predictions made before them are
+    differentiated like that too: in the weights that made them, and through these in the initial ones.
 
     Attributes:
         steps: how many of the last inner steps.
@@ -201,16 +185,24 @@ class Truncated(_Encodes):
         if check_at_least("steps of Truncated", self.steps, 0) > steps:
             raise InvalidSize(f"{self}: a lifetime has {steps} inner steps: choose at most as many")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Any:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
         self.check(learner, features.shape[1])
         cut = features.shape[1] - self.steps
-        if cut:
+        if online and not torch.is_grad_enabled():
+            return Full().live(learner, state, features, targets, online=True)
+        early = None
+        if cut and online:
+            state, early = with_constant_updates(learner, state, features[:, :cut], targets[:, :cut])
+        elif cut:
             with torch.no_grad():
-                lived = Full().live(learner, state, features[:, :cut], targets[:, :cut])
+                lived = Full().live(learner, state, features[:, :cut], targets[:, :cut], online=False).state
             state = pytree.tree_map(lambda born, now: born + (now - born).detach(), learner.settle(state), lived)
         if cut == features.shape[1]:
-            return state
-        return Full().live(learner, state, features[:, cut:], targets[:, cut:])
+            return Lived(state, early)
+        late = Full().live(learner, state, features[:, cut:], targets[:, cut:], online=online)
+        if early is None or late.predictions is None:
+            return late
+        return Lived(late.state, torch.cat([early, late.predictions], 1))
 
 
 STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
@@ -274,18 +266,22 @@ def _to_first_order(learner: Learner[Any]) -> bool:
 
 
 def _encoded(
-    learner: Learner[Any], support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Nothing comes back to the support's features of what learns to first order."""
-    if not _to_first_order(learner) or not torch.is_grad_enabled():
+    learner: Learner[Any], support: Tensor, query: Tensor | None, encode: Callable[[Tensor], Tensor], online: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Nothing but predictions along the way comes back to the support's features of what learns to first order."""
+    if online or query is None or not _to_first_order(learner) or not torch.is_grad_enabled():
         return _encoded_together(support, query, encode)
     with torch.no_grad():
         features = learner.encode(support)
     return features, encode(query)
 
 
-def _encoded_together(support: Tensor, query: Tensor, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def _encoded_together(
+    support: Tensor, query: Tensor | None, encode: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor | None]:
     """In one pass through the trunk."""
+    if query is None:
+        return encode(support), None
     features = encode(torch.cat([support, query], 1))
     return features[:, : support.shape[1]], features[:, support.shape[1] :]
 
@@ -304,15 +300,23 @@ def _in_closed_form(
     features: Tensor,
     targets: Tensor,
     keep: Keep,
-    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor], Any],
-) -> Any:
+    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor, bool], Lived],
+    online: bool,
+) -> Lived:
     """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
     if _to_first_order(learner) and torch.is_grad_enabled():
-        return learner.live_to_first_order(state, features, targets)
+        if not online:
+            return Lived(learner.live_to_first_order(state, features, targets), None)
+        if _overridden(learner, "predict_to_first_order") is None:
+            predictions, state = learner.predict_to_first_order(state, features, targets)
+            return Lived(state, predictions)
     try:
         form, tensors = _plastic_chain(learner, state)
     except NotCovered as reason:
         if reason.surprising and torch.is_grad_enabled():
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
-        return otherwise(learner, state, features, targets)
-    return learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep))
+        return otherwise(learner, state, features, targets, online)
+    if not online:
+        return Lived(learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep)), None)
+    predictions, weights = chain_gradient.predict(form, tensors, features, targets, keep)
+    return Lived(learner.with_weights(state, weights), predictions)

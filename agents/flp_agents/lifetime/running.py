@@ -10,6 +10,14 @@ from torch import Tensor
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import Full, MetaGradient
+from flp_agents.lifetime.outer_objectives import (
+    Outcome,
+    OuterObjective,
+    Predictions,
+    QueryLoss,
+    UnsupportedObjective,
+    check_outer_objective,
+)
 from flp_base.errors import FLPError
 from flp_envs.episode import Episode
 
@@ -20,15 +28,39 @@ class Lifetime:
 
     Attributes:
         state: the learner's state after the last support step.
-        query_answers: ``(E, Q, B, n_y)``.
-        query_loss: ``(E,)`` the objective's loss on the query, differentiable in the meta-parameters.
-        query_score: ``(E,)`` its metric.
+        outer_loss: ``(E,)`` what the outer objective makes of the predictions, differentiable in the meta-parameters.
+        outcome: the predictions that the outer objective needs.
     """
 
     state: Any
-    query_answers: Tensor
-    query_loss: Tensor
-    query_score: Tensor
+    outer_loss: Tensor
+    outcome: Outcome
+
+    @property
+    def support_predictions(self) -> Tensor | None:
+        """``(E, T, B, n_y)`` made along the way, each before its target was seen; none: the outer objective does not
+        need them."""
+        return None if self.outcome.kept_support is None else self.outcome.kept_support.values
+
+    @property
+    def query_answers(self) -> Tensor:
+        """``(E, Q, B, n_y)``.
+
+        Raises:
+            UnsupportedObjective: if the query was not run, as the outer objective does not need it.
+        """
+        return self.outcome.query.values
+
+    @property
+    def query_loss(self) -> Tensor:
+        """``(E,)`` the learner's objective's loss on the query, differentiable in the meta-parameters; raises like
+        :attr:`query_answers`."""
+        return self.outcome.query.losses
+
+    @property
+    def query_score(self) -> Tensor:
+        """``(E,)`` its metric; raises like :attr:`query_answers`."""
+        return self.outcome.query.scores
 
 
 class EpisodeTensors(NamedTuple):
@@ -60,9 +92,14 @@ class EpisodeTensors(NamedTuple):
 
 
 def run_lifetime(
-    learner: Learner[Any], episode: Episode | EpisodeTensors, state: Any = None, *, meta_gradient: MetaGradient = Full()
+    learner: Learner[Any],
+    episode: Episode | EpisodeTensors,
+    state: Any = None,
+    *,
+    meta_gradient: MetaGradient = Full(),
+    outer_objective: OuterObjective = QueryLoss(),
 ) -> Lifetime:
-    """Lives through a batch of episodes at once and answers the query at the end.
+    """Lives through a batch of episodes at once, and answers the query at the end if the outer objective needs it.
 
     The trunk never enters the inner loop, and the query is answered once, after the last support step.
 
@@ -71,21 +108,43 @@ def run_lifetime(
         episode: ``E`` episodes.
         state: of ``E`` lifetimes before the first step; none: newborn.
         meta_gradient: how the loop is differentiated.
+        outer_objective: what is asked of the lifetimes. What it does not need is not computed.
 
     Returns:
-        The final state, the answers to the query, and their loss for each lifetime.
+        The final state, the predictions that the outer objective needs, and its loss for each lifetime.
 
     Raises:
-        FLPError: if the answers have another shape than the targets.
+        FLPError: if the predictions have another shape than the targets.
+        UnsupportedObjective: if ``outer_objective`` is none, or the strategy does not provide what it needs.
     """
+    wanted = check_outer_objective(outer_objective)
     tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(learner, episode)
-    support, query = meta_gradient.encode(learner, tensors.support_x, tensors.query_x)
+    support, query = meta_gradient.encode(
+        learner, tensors.support_x, tensors.query_x if wanted.needs_query else None, online=wanted.needs_support
+    )
     born = learner.init(len(tensors.support_x)) if state is None else state
-    state = meta_gradient.live(learner, born, support, tensors.support_y)
-    answers = learner.answer_all(state, query)
-    if answers.shape != tensors.query_y.shape:
-        raise FLPError(f"expected answers of shape {tuple(tensors.query_y.shape)}, got {tuple(answers.shape)}")
-    loss = learner.objective.losses(answers, tensors.query_y)
-    with torch.no_grad():
-        score = learner.objective.scores(answers, tensors.query_y)
-    return Lifetime(state, answers, loss, score)
+    lived = meta_gradient.live(learner, born, support, tensors.support_y, online=wanted.needs_support)
+    if wanted.needs_support and lived.predictions is None:
+        raise UnsupportedObjective(
+            f"{wanted} needs the predictions along the way, which {meta_gradient} does not provide: use another "
+            "strategy, such as Full()"
+        )
+    outcome = Outcome(
+        _predictions(learner, lived.predictions, tensors.support_y),
+        None if query is None else _predictions(learner, learner.answer_all(lived.state, query), tensors.query_y),
+    )
+    losses = wanted.losses(outcome)
+    if losses.shape != (len(tensors.support_x),):
+        raise UnsupportedObjective(
+            f"expected of {wanted} one loss for each of {len(tensors.support_x)} lifetimes, got losses of shape "
+            f"{tuple(losses.shape)}"
+        )
+    return Lifetime(lived.state, losses, outcome)
+
+
+def _predictions(learner: Learner[Any], values: Tensor | None, targets: Tensor) -> Predictions | None:
+    if values is None:
+        return None
+    if values.shape != targets.shape:
+        raise FLPError(f"expected answers of shape {tuple(targets.shape)}, got {tuple(values.shape)}")
+    return Predictions(values, targets, learner.objective)

@@ -22,6 +22,8 @@ from flp_agents.support.savable import SAVABLE
 from flp_base.errors import FLPError
 from flp_base.registry import OWN_PACKAGES, Registry
 
+# To who names what is not registered.
+ADVICE = "what is your own is brought by --plugin FILE"
 # Plug-ins as they were named, in this process.
 _LOADED: list[str] = []
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor, distributed
 
@@ -30,6 +31,11 @@ _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 def set_threads(count: int) -> None:
     """Sets how many processor threads torch uses in this process: here and nowhere else, and before there is work."""
     torch.set_num_threads(count)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: a container, a batch system or ``taskset`` may leave it a part of them."""
+    return int(joblib.cpu_count())
 
 
 def choose_threads(asked: int | None, *, large: bool = False) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
+
+from flp_agents.support.processes import usable_cores
 
 __version__ = metadata.version("flp-envs")
 
 # Whose versions a result depends on.
 _DISTRIBUTIONS = ("flp-envs", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+
+
+def machine() -> str:
+    """``Linux x86_64, 2 cores``: what kind of machine this is, without its name, and how many cores may be used."""
+    cores = usable_cores()
+    return f"{platform.system()} {platform.machine()}, {cores} core{'s' if cores != 1 else ''}"
 
 
 def stamp() -> dict[str, str]:
@@ -24,6 +31,6 @@ def stamp() -> dict[str, str]:
     return {
         **versions,
         "version_python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

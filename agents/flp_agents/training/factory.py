@@ -120,8 +120,13 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
     """
     learner = build_registered(name, LEARNERS[name], env, preset, seed)
     if not isinstance(learner, Learner) or next(learner.parameters(), None) is None:
-        raise FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
+        raise not_meta_trained(name)
     return learner
+
+
+def not_meta_trained(name: str) -> FLPError:
+    """What is said of a learner that cannot be meta-trained."""
+    return FLPError(f"{name} has no meta-parameters, so it is not meta-trained: use it in flp benchmark")
 
 
 def learner_name(learner: Learner[Any]) -> str:

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import Full, MetaGradient
+from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss, UnsupportedObjective, check_outer_objective
 from flp_agents.lifetime.running import EpisodeTensors, run_lifetime
 from flp_agents.support.memory import explaining_out_of_memory
 from flp_agents.support.processes import Processes
@@ -50,17 +51,22 @@ class OuterStep:
 
     Attributes:
         step: how many outer steps are done, this one included.
-        query_loss: mean over the meta-batch.
+        outer_loss: what the outer objective makes of the lifetimes, mean over the meta-batch.
         gradient_norm: of all meta-parameters together, before clipping.
         skipped: whether the step was skipped because loss or gradient was not finite.
         skipped_total: how many were skipped so far.
     """
 
     step: int
-    query_loss: float
+    outer_loss: float
     gradient_norm: float
     skipped: bool
     skipped_total: int
+
+    @property
+    def query_loss(self) -> float:
+        """The outer loss as it is called where it is the query's, with :class:`QueryLoss`, the default."""
+        return self.outer_loss
 
 
 class MetaTrainer(SavedTrainer, ShowsOptions):
@@ -77,7 +83,8 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         warm_up: outer steps over which the rates rise from 0.
         restart_adam_every: outer steps after which Adam forgets its moments, as the released code's sine script does;
             0: never.
-        meta_gradient: how the query loss is differentiated through the lifetime.
+        meta_gradient: how the outer loss is differentiated through the lifetime.
+        outer_objective: what the outer loss is: of the query, of the predictions along the way, or of both.
         processes: with whom the meta-batch is shared; all must be given the same of everything else.
         device_data: draw lifetimes on the learner's device, see :mod:`flp_agents.training.sines_on_device`; sine waves
             only.
@@ -92,6 +99,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
             two.
         InvalidChoice: for a rate of a kind of meta-parameter that the learner has not, or an unknown schedule.
         InvalidSize: for sizes out of range.
+        UnsupportedObjective: if ``outer_objective`` is none.
     """
 
     def __init__(
@@ -107,6 +115,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         warm_up: int = 0,
         restart_adam_every: int = 0,
         meta_gradient: MetaGradient = Full(),
+        outer_objective: OuterObjective = QueryLoss(),
         processes: Processes = Processes(),
         device_data: bool = False,
         draw_ahead: bool = False,
@@ -115,6 +124,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         patience: int = 20,
     ) -> None:
         self.learner, self.meta_gradient = learner, meta_gradient
+        self.outer_objective = check_outer_objective(outer_objective)
         self.processes, self._draw_ahead = processes, draw_ahead
         self._ahead: DrawingAhead | None = None
         self.live_in(env, meta_batch)
@@ -180,6 +190,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
 
         Raises:
             MetaTrainingDiverged: when ``patience`` outer steps in a row were not finite.
+            UnsupportedObjective: if the outer loss depends on none of the meta-parameters.
         """
         if self.device_data:
             sampler = SineOnDevice.of(self.env, self._parameters[0].device)
@@ -212,14 +223,14 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.seconds += time.monotonic() - began
         if self._skipped_in_a_row >= self.patience:
             raise MetaTrainingDiverged(
-                f"the query loss or its gradient was not finite in {self._skipped_in_a_row} outer steps in a row, "
+                f"the outer loss or its gradient was not finite in {self._skipped_in_a_row} outer steps in a row, "
                 f"the last of them step {self.step_count}: lower the initial plasticity coefficient or inner learning "
                 "rate, or the outer learning rates"
             )
         return OuterStep(self.step_count, float(loss), float(norm), not finite, self.skipped_total)
 
     def _differentiate(self, episode: Episode | EpisodeTensors) -> Tensor:
-        """The mean query loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""
+        """The mean outer loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""
         tensors = episode if isinstance(episode, EpisodeTensors) else EpisodeTensors.of(self.learner, episode)
         with explaining_out_of_memory(self.meta_gradient):
             if self._graphed is not None:
@@ -239,7 +250,15 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         state = self.learner.init(len(episode.support_x))
         if self.processes.world > 1:
             episode, state = episode.part(self._share), pytree.tree_map(lambda t: t[self._share], state)
-        loss = run_lifetime(self.learner, episode, state, meta_gradient=self.meta_gradient).query_loss.mean()
+        lifetime = run_lifetime(
+            self.learner, episode, state, meta_gradient=self.meta_gradient, outer_objective=self.outer_objective
+        )
+        loss = lifetime.outer_loss.mean()
+        if not loss.requires_grad:
+            raise UnsupportedObjective(
+                f"{self.outer_objective} of {type(self.learner).__name__} depends on none of its meta-parameters: use "
+                "another outer objective, or a learner whose predictions are differentiable"
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -40,5 +40,5 @@ class _Average:
             self._value = old + (result.query_loss - old) / 50
 
     def text(self, result: OuterStep) -> str:
-        skipped = f"  skipped {result.skipped_total}" if result.skipped_total else ""
+        skipped = f"  {result.skipped_total} skipped, not finite" if result.skipped_total else ""
         return f"query loss {self._value:.4f}{skipped}"

@@ -16,6 +16,7 @@ from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
+from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
@@ -50,6 +51,7 @@ class SavedTrainer(ABC):
         learner: whose meta-parameters are trained.
         env: that the lifetimes are drawn from.
         meta_gradient: how the loss is differentiated through a lifetime.
+        outer_objective: what the loss is.
         rates: outer learning rate of every kind of meta-parameter.
         processes: with whom the meta-batch is shared.
         seed: of the stream of lifetimes.
@@ -64,6 +66,7 @@ class SavedTrainer(ABC):
     learner: Learner[Any]
     env: gym.Env[Any, Any]
     meta_gradient: MetaGradient
+    outer_objective: OuterObjective
     rates: dict[str, float]
     processes: Processes
     seed: int
@@ -275,9 +278,14 @@ def plan_of(trainer: SavedTrainer) -> Plan:
     wrapped by more than Gymnasium's own.
 
     Raises:
-        CheckpointError: if its meta-gradient is none that has a name.
+        CheckpointError: if its meta-gradient is none that has a name, or its outer objective not the query's loss.
     """
     learner = trainer.learner
+    if trainer.outer_objective != QueryLoss():
+        raise CheckpointError(
+            f"cannot save a trainer whose outer objective is {trainer.outer_objective}: expected QueryLoss(), with "
+            "which it would be resumed; flp_agents.save_checkpoint saves its learner"
+        )
     env_id, env_options, split = described_env(trainer.env)
     known = {field.name: field.default for field in fields(Preset)}
     strategy, gradient_steps = _strategy(trainer.meta_gradient)

@@ -16,7 +16,7 @@ from torch import Tensor
 from flp_agents.evaluation.metrics import interference
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import Objective, SquaredError
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.recording import end_of_each_task
 from flp_base.errors import InvalidSize
 from flp_envs.episode import Episode

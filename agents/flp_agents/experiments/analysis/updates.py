@@ -15,7 +15,7 @@ from torch import Tensor
 from flp_agents.learners.gradient_based import loss_gradients
 from flp_agents.learners.network import FastWeights
 from flp_agents.learners.network_learner import NetworkLearner
-from flp_agents.lifetime.meta_gradient import inner_loop
+from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_envs.episode import Episode
 

@@ -1,0 +1,98 @@
+"""The inner loop, step after step, in operations that autograd can differentiate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from flp_agents.learners.learner import Learner
+
+
+class Lived(NamedTuple):
+    """What remains of a lifetime's support steps.
+
+    Attributes:
+        state: after the last of them.
+        predictions: ``(E, T, B, n_y)`` made along the way, each before its target was seen; none: not wanted.
+    """
+
+    state: Any
+    predictions: Tensor | None
+
+
+def inner_loop(
+    learner: Learner[Any],
+    state: Any,
+    features: Tensor,
+    targets: Tensor,
+    on_answer: Callable[[Tensor], None] | None = None,
+    on_update: Callable[[Any, Tensor, Any], None] | None = None,
+) -> Any:
+    """Answers and learns, step after step.
+
+    Args:
+        learner: who learns.
+        state: of ``E`` lifetimes.
+        features: ``(E, T, B, ...)`` encoded inputs.
+        targets: ``(E, T, B, n_y)``.
+        on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
+        on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
+
+    Returns:
+        The state after the last step.
+    """
+    for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
+        answers, state = learner.predict(state, x)
+        if on_answer is not None:
+            on_answer(answers)
+        learned = learner.update(state, y)
+        if on_update is not None:
+            on_update(state, y, learned)
+        state = learned
+    return learner.settle(state)
+
+
+def step_by_step(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool) -> Lived:
+    """By automatic differentiation."""
+    predictions: list[Tensor] = []
+    state = inner_loop(learner, state, features, targets, predictions.append if online else None)
+    return Lived(state, torch.stack(predictions, 1) if online else None)
+
+
+def with_constant_updates(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Lived:
+    """A lifetime in which every update counts as a shift of the initial state that depends on nothing.
+
+    Every prediction has a graph of one step, from the initial state. Few of them are there at once: each segment of a
+    square root of the lifetime is lived once more on the way back.
+    """
+    every = max(1, math.isqrt(features.shape[1]))
+    born = learner.settle(state)
+    leaves, structure = pytree.tree_flatten(born)
+
+    def segment(x: Tensor, y: Tensor, now: Any, *leaves: Tensor) -> Lived:
+        born = pytree.tree_unflatten(list(leaves), structure)
+        predictions = []
+        for x_t, y_t in zip(x.unbind(1), y.unbind(1), strict=True):
+            made, answered = learner.predict(pytree.tree_map(shifted, born, now), x_t)
+            predictions.append(made)
+            with torch.no_grad():  # which what an update leaves as it was does not heed
+                now = pytree.tree_map(Tensor.detach, learner.settle(learner.update(answered, y_t)))
+        return Lived(now, torch.stack(predictions, 1))
+
+    now = pytree.tree_map(Tensor.detach, born)
+    predictions = []
+    for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
+        now, made = checkpoint(segment, x, y, now, *leaves, use_reentrant=False, preserve_rng_state=False)
+        predictions.append(made)
+    return Lived(pytree.tree_map(shifted, born, now), torch.cat(predictions, 1))
+
+
+def shifted(born: Tensor, now: Tensor) -> Tensor:
+    """The value of ``now``, which has no graph, with the gradient of ``born``."""
+    return now + (born - born.detach()) if born.is_floating_point() else now
