@@ -53,7 +53,7 @@ def test_the_command_trains_saves_and_judges(algorithm, env_id, tmp_path, capsys
     out = capsys.readouterr().out
     saved = load_policy(folder)
     about = saved.about
-    assert f"environment step {ROLLOUT}/200  mean return " in out
+    assert f"environment step {ROLLOUT}/{ROLLOUT}  mean return " in out  # whole lifetimes of all environments
     assert about.env_steps == saved.model.num_timesteps == ROLLOUT
     assert (about.algorithm, about.env, about.seed, about.split) == (algorithm, env_id, 3, "meta-train")
     assert about.env_options == small_options(env_id)

@@ -21,7 +21,7 @@ from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.support import plugins
-from flp_agents.support.provenance import __version__
+from flp_agents.support.provenance import version_of
 from flp_base.files import UnreadableContent, parse_json, read_bytes, write_atomically
 from flp_base.registry import RegistryError
 from flp_envs.families.family import FAMILIES
@@ -63,8 +63,9 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
         env: made as its cells make it.
 
     Returns:
-        ``version`` of this package, ``env`` (SHA-256 of the environment's options, all of them, and of its source
-        where it is a user's) and ``data`` (SHA-256 of the data pack; empty where none is read).
+        ``version`` of this package (empty if it is not installed), ``env`` (SHA-256 of the environment's options, all
+        of them, and of its source where it is a user's) and ``data`` (SHA-256 of the data pack; empty where none is
+        read).
 
     Raises:
         EditedSource: if its source was edited after this process imported it.
@@ -85,7 +86,7 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
         [cls.__qualname__ for cls in classes],
     ]
     return {
-        "version": __version__,
+        "version": version_of("flp-envs"),
         "env": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "data": data_of(env).get("sha256", ""),
     }

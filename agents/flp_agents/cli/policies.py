@@ -35,7 +35,7 @@ def train_sb3(options: argparse.Namespace) -> int:
     print(f"training {plan.algorithm} on {plan.env}, seed {plan.seed}, into {training.folder}")
     # Until the evaluation is written as well.
     with training.held():
-        with show_steps("environment step", plan.env_steps) as show:
+        with show_steps("environment step", training.total) as show:
             interrupted = training.run(lambda step, returned: show(step, f"mean return {returned:.4f}"))
         result = None if interrupted else training.judge(episodes=options.test_episodes, seed=FINAL_SEED)
     if result is None:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from flp_agents.adapters.saved_policies import (
 )
 from flp_agents.evaluation.scoring import evaluate
 from flp_agents.learners.objective import IncompatibleSpaces, objective_of
+from flp_agents.support import provenance
 from flp_agents.support.plugins import shareable
 from flp_agents.training.run import finite_or_none, interruptions
 from flp_agents.training.run_folder import HeldFolder
@@ -47,7 +47,6 @@ from flp_base.errors import check_at_least, check_choice
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes
 
-_DISTRIBUTIONS = ("flp-envs", "gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
 # Found on the meta-train split of the sine environments, see docs/policies.md. Learning rates fall to 0; what is not
 # named is the library's default.
 NUM_ENVS = 16
@@ -145,6 +144,12 @@ class PolicyTraining(ShowsOptions):
         self.model = self._build()
 
     @property
+    def total(self) -> int:
+        """Environment steps in the end: those of the plan, in whole rollouts."""
+        rollout = self._steps * NUM_ENVS
+        return rollout * math.ceil(self.plan.env_steps / rollout)
+
+    @property
     def done(self) -> int:
         """Environment steps so far."""
         return int(self.model.num_timesteps)
@@ -231,7 +236,7 @@ class PolicyTraining(ShowsOptions):
             command=plan.command,
             cost_seconds=round(self.seconds, 1),
             threads=torch.get_num_threads(),
-            versions={"python": platform.python_version(), **{d: metadata.version(d) for d in _DISTRIBUTIONS}},
+            versions={"python": platform.python_version(), **provenance.versions()},
             result=result,
             plugins=[shareable(plugin) for plugin in plan.plugins],
         )
