@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import gymnasium as gym
@@ -292,6 +293,24 @@ def test_what_changes_while_a_benchmark_runs_fails(tmp_path, monkeypatch):
     assert run_cell(cell).failure == "the environment's data changed after the benchmark began: run it again"
     other = replace(cell, depends_on={**cell.depends_on, "learner": "ab", "data": ""})
     assert "data changed" in run_cell(other).failure
+
+
+def test_sources_that_are_on_the_path_and_not_installed_have_no_version(tmp_path, monkeypatch):
+    """As with PYTHONPATH=.:agents:datasets, where Python knows of no distribution flp-envs."""
+    find = metadata.version
+
+    def version(name):
+        if name == "flp-envs":
+            raise metadata.PackageNotFoundError(name)
+        return find(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    plan = BenchmarkPlan(("ridge",), ("FLPSine-IID-v0",), 1, 2, env_options=SMALL)
+    (result,) = run_benchmark(plan, tmp_path)
+    assert result.failure is None
+    assert result.cell.depends_on["version"] == ""
+    assert "version_flp_envs" not in result.stamp
+    assert result.stamp["version_torch"] == find("torch")
 
 
 def test_cells_are_repeated_on_request(tmp_path):

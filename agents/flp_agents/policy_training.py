@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import flp_envs
+from flp_agents import provenance
 from flp_agents.evaluation import evaluate
 from flp_agents.objective import IncompatibleSpaces, objective_of
 from flp_agents.plugins import shareable
@@ -46,7 +46,6 @@ from flp_datasets.errors import check_at_least, check_choice
 from flp_datasets.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes
 
-_DISTRIBUTIONS = ("flp-envs", "gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
 # Found on the meta-train split of the sine environments, see docs/policies.md. Learning rates fall to 0; what is not
 # named is the library's default.
 NUM_ENVS = 16
@@ -246,7 +245,7 @@ class PolicyTraining(ShowsOptions):
             command=plan.command,
             cost_seconds=round(self.seconds, 1),
             threads=torch.get_num_threads(),
-            versions={"python": platform.python_version(), **{d: metadata.version(d) for d in _DISTRIBUTIONS}},
+            versions={"python": platform.python_version(), **provenance.versions()},
             result=result,
             plugins=[shareable(plugin) for plugin in plan.plugins],
         )

@@ -18,16 +18,23 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {cores} core{'s' if cores != 1 else ''}"
 
 
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution; empty where it is not installed, as with sources on the path alone."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a result depends on, by distribution; those that are not installed are left out."""
+    return {name: version for name in _DISTRIBUTIONS if (version := version_of(name))}
+
+
 def stamp() -> dict[str, str]:
     """Versions, time, and kind of machine, without its name."""
-    versions = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            versions[f"version_{name.replace('-', '_')}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
-        **versions,
+        **{f"version_{name.replace('-', '_')}": version for name, version in versions().items()},
         "version_python": platform.python_version(),
         "machine": machine(),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +19,7 @@ import gymnasium as gym
 from flp_agents import plugins, registry
 from flp_agents.benchmark.results import Cell, CellResult
 from flp_agents.benchmark.source import source_digest, value_digest
+from flp_agents.provenance import version_of
 from flp_datasets.files import UnreadableContent, parse_json, read_bytes, write_atomically
 from flp_envs.registration import resolved_options
 from flp_envs.task import data_of
@@ -58,8 +58,9 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
         env: made as its cells make it.
 
     Returns:
-        ``version`` of this package, ``env`` (SHA-256 of the environment's options, all of them, and of its source
-        where it is a user's) and ``data`` (SHA-256 of the data pack; empty where none is read).
+        ``version`` of this package (empty if it is not installed), ``env`` (SHA-256 of the environment's options, all
+        of them, and of its source where it is a user's) and ``data`` (SHA-256 of the data pack; empty where none is
+        read).
 
     Raises:
         EditedSource: if its source was edited after this process imported it.
@@ -78,7 +79,7 @@ def identity_of_env(env: gym.Env[Any, Any]) -> dict[str, str]:
         [cls.__qualname__ for cls in classes],
     ]
     return {
-        "version": metadata.version("flp-envs"),
+        "version": version_of("flp-envs"),
         "env": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "data": data_of(env).get("sha256", ""),
     }
