@@ -8,6 +8,7 @@ import os
 import pytest
 import safetensors.torch
 import torch
+from conftest import needs_complex
 
 import flp_envs
 from flp_agents import (
@@ -309,7 +310,11 @@ def write_weights(folder, tensors):
         (lambda t: t.update({"strengths.0": torch.ones((), dtype=torch.int64)}), r"'strengths.0' \(\) int64, expected"),
         (lambda t: t.update({"strengths.0": torch.ones((), dtype=torch.float64)}), "got torch.float32, torch.float64"),
         (lambda t: t.update({k: v.bool() for k, v in t.items()}), "bool, expected"),
-        (lambda t: t.update({k: v.to(torch.complex64) for k, v in t.items()}), "complex64, expected"),
+        pytest.param(
+            lambda t: t.update({k: v.to(torch.complex64) for k, v in t.items()}),
+            "complex64, expected",
+            marks=needs_complex,
+        ),
         (lambda t: t.update({k: v.to(torch.float8_e5m2) for k, v in t.items()}), "got torch.float8_e5m2"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from conftest import needs_complex
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -156,7 +157,8 @@ def check_tensors(paused: Path, place: Path, kind: str, choice: int, how: str) -
 
 
 HOW = st.sampled_from(["replace", "replace", "replace", "remove", "add"])
-TENSORS = ("remove", "rename", "shape", "scalar", "empty", "double", "whole", "truth", "complex", "half", "nan", "more")
+COMPLEX = pytest.param("complex", marks=needs_complex)
+TENSORS = ("remove", "rename", "shape", "scalar", "empty", "double", "whole", "truth", COMPLEX, "half", "nan", "more")
 QUIET = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
