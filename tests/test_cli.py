@@ -4,12 +4,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import fields
 
 import pytest
+from documentation import start_as_a_reader
 
 from flp_agents import LEARNERS, PRESETS, Preset, checkpoint, plugins
 from flp_agents.bundled import bundled_checkpoints, bundled_for
@@ -302,21 +301,16 @@ def test_a_pause_can_be_resumed(tmp_path, capsys):
 def test_ctrl_c_saves_and_says_how_to_resume(number, tmp_path):
     folder = tmp_path / "run"
     flags = [*QUICK[:-2], "--outer-steps=100000", f"--output={folder}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flp_agents", "train", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    started = start_as_a_reader(["train", *flags], tmp_path)
     while not (folder / "metrics.csv").exists():
         time.sleep(0.05)
-        assert process.poll() is None
+        assert started.process.exitcode is None
     time.sleep(1.0)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"go on with: flp train --resume {folder}" in out
-    assert not err
+    os.kill(started.process.pid, number)
+    ended = started.wait(60)
+    assert ended.code == 130
+    assert f"go on with: flp train --resume {folder}" in ended.printed
+    assert not ended.errors
     assert checkpoint.load(folder).progress["step_count"] > 0
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -61,17 +62,25 @@ def browser(folder):
     browser.quit()
 
 
-@pytest.fixture
-def page(browser, folder):
-    """The page as it is when it is opened for the first time."""
-    browser.get((folder / "results" / "report.html").as_uri())
-    browser.execute_script("localStorage.clear(); document.documentElement.style.scrollBehavior = 'auto'")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+@contextmanager
+def opened(browser, path):
+    """A page as it is when it is opened for the first time. Once for each test: it takes seconds of a processor."""
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.get_log("performance")
-    browser.get((folder / "results" / "report.html").as_uri())
-    yield browser
+    browser.get(path.as_uri())
+    assert browser.execute_script("return localStorage.length") == 0
+    try:
+        yield browser
+    finally:
+        browser.execute_script("localStorage.clear()")
     assert browser.get_log("browser") == []
+
+
+@pytest.fixture
+def page(browser, folder):
+    with opened(browser, folder / "results" / "report.html") as page:
+        yield page
 
 
 def find(page, selector):
@@ -272,7 +281,9 @@ def test_a_figure_as_png(page, folder):
         assert len(pixels.getcolors(1 << 24)) > 50
 
 
-@pytest.mark.parametrize(("suffix", "words"), [("tex", r"\toprule"), ("md", "| --- |")])
+@pytest.mark.parametrize(
+    ("suffix", "words"), [("tex", r"\toprule"), pytest.param("md", "| --- |", marks=pytest.mark.slow)]
+)
 def test_tables_to_download(page, folder, suffix, words):
     click(page, "#flpsine-continual-v0 .take summary")
     click(page, f"[data-name='flpsine-continual-v0.{suffix}'] [data-download]")
@@ -291,7 +302,7 @@ def test_tables_to_copy(page):
     assert copied == find(page, "[data-name='flpsine-continual-v0.tex'] pre").get_property("textContent")
 
 
-@pytest.mark.parametrize("width", [390, 320, 768])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.slow) for width in (390, 768))])
 def test_no_horizontal_overflow(page, width):
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -317,10 +328,10 @@ def test_everything_can_be_reached_by_keyboard(page):
 
 
 @pytest.fixture
-def own_page(page, folder):
+def own_page(browser, folder):
     """Of nine learners and one that somebody brought, which is the worst."""
-    page.get((folder / "own" / "report.html").as_uri())
-    return page
+    with opened(browser, folder / "own" / "report.html") as page:
+        yield page
 
 
 def test_what_somebody_brought_is_switched_on_and_unfolded(own_page):
