@@ -171,23 +171,25 @@ class _Predicted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_predictions: Tensor, *_: Tensor) -> Any:
         born, rates = ctx.born, ctx.rates
-        now, sums, of_state, of_rates = born, _zeros_like(born), _zeros_like(born), _zeros_like(born)
+        now, sums, of_rates = born, _zeros_like(born), _zeros_like(born)
         rates_count = any(ctx.needs_input_grad[4 + 2 * len(born.weights) :])
-        of_features = []
+        outer_deltas, of_features = [], []
         for (activity, deltas), of_answers in zip(ctx.steps, of_predictions.unbind(1), strict=True):
             now = now._replace(activity=activity)
-            for i, delta in _deltas(now, of_answers):
-                gradients = delta.transpose(1, 2) @ activity[i], delta.sum(1)
-                for to, of_rate, total, gradient in zip(of_state, of_rates, sums, gradients, strict=True):
-                    to[i].add_(gradient)
-                    if rates_count:
-                        of_rate[i].addcmul_(total[i], gradient, value=-rates.unit)
-            of_features.append(delta @ now.weights[0])
+            outer_deltas.append(dict(_deltas(now, of_answers)))
+            for i, delta in outer_deltas[-1].items() if rates_count else ():
+                of_rates[0][i].addcmul_(sums[0][i], delta.transpose(1, 2) @ activity[i], value=-rates.unit)
+                of_rates[1][i].addcmul_(sums[1][i], delta.sum(1), value=-rates.unit)
+            of_features.append(outer_deltas[-1][0] @ now.weights[0])
             now = _descended(born, sums, activity, deltas, rates)
+        # The sum over the steps is that over all of their inputs, in one product.
+        of_all = [torch.cat([deltas[i] for deltas in outer_deltas], 1) for i in range(len(born.weights))]
+        seen = [torch.cat([activity[i] for activity, _ in ctx.steps], 1) for i in range(len(born.weights))]
         pairs = zip([*of_rates[0], *of_rates[1]], [*rates.weights, *rates.biases], strict=True)
         return (
             *(None, None, torch.stack(of_features, 1), None),
-            *(*of_state[0], *of_state[1]),
+            *(delta.transpose(1, 2) @ x for delta, x in zip(of_all, seen, strict=True)),
+            *(delta.sum(1) for delta in of_all),
             *(gradient.sum_to_size(rate.shape) if rates_count else None for gradient, rate in pairs),
         )
 
