@@ -34,7 +34,7 @@ from flp_agents import (
 )
 from flp_agents.chain import gradient
 from flp_agents.chain.gradient import Keep, predict
-from flp_agents.inner_loop import Lived, inner_loop
+from flp_agents.inner_loop import Rollout, inner_loop
 from flp_agents.lifetime import EpisodeTensors
 from flp_agents.objective import CrossEntropy
 from flp_datasets.errors import FLPError, InvalidSize
@@ -460,7 +460,7 @@ class WithoutThem(Full):
     """A strategy that keeps no predictions."""
 
     def live(self, learner, state, features, targets, *, online):
-        return Lived(super().live(learner, state, features, targets, online=False).state, None)
+        return Rollout(super().live(learner, state, features, targets, online=False).state, None)
 
 
 @pytest.mark.parametrize(
