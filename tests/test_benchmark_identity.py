@@ -150,7 +150,7 @@ def test_an_environment_is_known_by_its_options_its_source_and_its_data(register
     monkeypatch.setattr(Task, "data", {"name": "mine", "sha256": "ab"}, raising=False)
     assert of(mine) == {**before, "data": "ab"}
     assert flp_envs.task.data_of(task) == {"name": "mine", "sha256": "ab"}
-    monkeypatch.setattr(identity.metadata, "version", lambda _: "9.9")
+    monkeypatch.setattr(identity, "version_of", lambda _: "9.9")
     assert of("FLPSine-IID-v0") == {**sine, "version": "9.9"}
 
 
