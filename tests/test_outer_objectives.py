@@ -35,7 +35,7 @@ from flp_agents import (
 from flp_agents.closed_form import gradient
 from flp_agents.closed_form.gradient import Keep, predict
 from flp_agents.learners.objective import CrossEntropy
-from flp_agents.lifetime.inner_loop import Lived, inner_loop
+from flp_agents.lifetime.inner_loop import Rollout, inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_base.errors import FLPError, InvalidSize
 from flp_envs import Episode, make
@@ -460,7 +460,7 @@ class WithoutThem(Full):
     """A strategy that keeps no predictions."""
 
     def live(self, learner, state, features, targets, *, online):
-        return Lived(super().live(learner, state, features, targets, online=False).state, None)
+        return Rollout(super().live(learner, state, features, targets, online=False).state, None)
 
 
 @pytest.mark.parametrize(

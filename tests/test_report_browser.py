@@ -34,12 +34,12 @@ def folder(tmp_path_factory):
     """Holds results/report.html, and what the browser downloads."""
     folder = tmp_path_factory.mktemp("report")
     for name in NAMES:
-        write_result(folder / "results", made_up_result(name, tasks=3))
+        write_result(folder / "results", made_up_result(name, tasks=2))
     write_result(folder / "results", made_up_result("ridge", seed=1, failure="answered NaN"))
     write_result(folder / "results", made_up_result("mine", failure=REASON))
-    write_result(folder / "results", made_up_result("flp", env="FLPSine-IID-v0", tasks=3))
+    write_result(folder / "results", made_up_result("flp", env="FLPSine-IID-v0", tasks=2))
     write_report(folder / "results")
-    for result in [made_up_result(name, tasks=3) for name in [*NAMES, "mine"]]:
+    for result in [made_up_result(name, tasks=2) for name in [*NAMES, "mine"]]:
         # On a made-up environment, where nothing was tuned; mine is the worst of all.
         worse = {name: [value * 1e3 for value in values] for name, values in result.scores.items()}
         result = replace(result, scores=worse) if result.cell.learner == "mine" else result

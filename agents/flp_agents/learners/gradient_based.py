@@ -139,7 +139,7 @@ def predict_to_first_order(
         d W_0  += g_t
         d rate -= S_t * g_t
 
-    No step's gradient depends on a later one: the way back is walked forwards, from the initial weights.
+    No step's gradient depends on a later one, so the backward pass begins at the first step and the initial weights.
     """
     predictions, *sums = _Predicted.apply(  # type: ignore[no-untyped-call]
         objective, rates.unit, features, targets, *state.weights, *state.biases, *rates.weights, *rates.biases
@@ -155,16 +155,16 @@ class _Predicted(torch.autograd.Function):
     def forward(
         ctx: Any, objective: Objective, unit: float, features: Tensor, targets: Tensor, *flat: Tensor
     ) -> tuple[Tensor, ...]:
-        born, rates = _state_and_rates(flat, unit)
-        now, sums, predictions = born, _zeros_like(born), []
+        initial, rates = _state_and_rates(flat, unit)
+        now, sums, predictions = initial, _zeros_like(initial), []
         # Of every step what it takes to descend once more: activity, and gradients before each ReLU. Not the weights.
-        ctx.born, ctx.rates, ctx.steps = born, rates, []
+        ctx.initial, ctx.rates, ctx.steps = initial, rates, []
         for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
             answers, now = answer(now, x)
             deltas = dict(_deltas(now, objective.gradient(answers, y)))
             predictions.append(answers)
             ctx.steps.append((now.activity, deltas))
-            now = _descended(born, sums, now.activity, deltas, rates)
+            now = _descended(initial, sums, now.activity, deltas, rates)
         flat_sums = [*sums[0], *sums[1]]
         ctx.mark_non_differentiable(*flat_sums)
         return torch.stack(predictions, 1), *flat_sums
@@ -172,9 +172,9 @@ class _Predicted(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_predictions: Tensor, *_: Tensor) -> Any:
-        born, rates = ctx.born, ctx.rates
-        now, sums, of_rates = born, _zeros_like(born), _zeros_like(born)
-        rates_count = any(ctx.needs_input_grad[4 + 2 * len(born.weights) :])
+        initial, rates = ctx.initial, ctx.rates
+        now, sums, of_rates = initial, _zeros_like(initial), _zeros_like(initial)
+        rates_count = any(ctx.needs_input_grad[4 + 2 * len(initial.weights) :])
         outer_deltas, of_features = [], []
         for (activity, deltas), of_answers in zip(ctx.steps, of_predictions.unbind(1), strict=True):
             now = now._replace(activity=activity)
@@ -183,10 +183,10 @@ class _Predicted(torch.autograd.Function):
                 of_rates[0][i].addcmul_(sums[0][i], delta.transpose(1, 2) @ activity[i], value=-rates.unit)
                 of_rates[1][i].addcmul_(sums[1][i], delta.sum(1), value=-rates.unit)
             of_features.append(outer_deltas[-1][0] @ now.weights[0])
-            now = _descended(born, sums, activity, deltas, rates)
+            now = _descended(initial, sums, activity, deltas, rates)
         # The sum over the steps is that over all of their inputs, in one product.
-        of_all = [torch.cat([deltas[i] for deltas in outer_deltas], 1) for i in range(len(born.weights))]
-        seen = [torch.cat([activity[i] for activity, _ in ctx.steps], 1) for i in range(len(born.weights))]
+        of_all = [torch.cat([deltas[i] for deltas in outer_deltas], 1) for i in range(len(initial.weights))]
+        seen = [torch.cat([activity[i] for activity, _ in ctx.steps], 1) for i in range(len(initial.weights))]
         pairs = zip([*of_rates[0], *of_rates[1]], [*rates.weights, *rates.biases], strict=True)
         return (
             *(None, None, torch.stack(of_features, 1), None),
@@ -197,7 +197,7 @@ class _Predicted(torch.autograd.Function):
 
 
 def _descended(
-    born: FastWeights,
+    initial: FastWeights,
     sums: tuple[list[Tensor], list[Tensor]],
     activity: tuple[Tensor, ...],
     deltas: Mapping[int, Tensor],
@@ -207,7 +207,7 @@ def _descended(
     for i, delta in deltas.items():
         sums[0][i].baddbmm_(delta.transpose(1, 2), activity[i])
         sums[1][i].add_(delta.sum(1))
-    return _moved(born, sums, rates)
+    return _moved(initial, sums, rates)
 
 
 def _state_and_rates(flat: Sequence[Tensor], unit: float) -> tuple[FastWeights, InnerRates]:

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from flp_agents.learners.learner import Learner
 
 
-class Lived(NamedTuple):
-    """What remains of a lifetime's support steps.
+class Rollout(NamedTuple):
+    """What a pass through a lifetime's support steps leaves.
 
     Attributes:
         state: after the last of them.
@@ -58,41 +58,42 @@ def inner_loop(
     return learner.settle(state)
 
 
-def step_by_step(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool) -> Lived:
+def step_by_step(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool) -> Rollout:
     """By automatic differentiation."""
     predictions: list[Tensor] = []
     state = inner_loop(learner, state, features, targets, predictions.append if online else None)
-    return Lived(state, torch.stack(predictions, 1) if online else None)
+    return Rollout(state, torch.stack(predictions, 1) if online else None)
 
 
-def with_constant_updates(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Lived:
+def with_constant_updates(learner: Learner[Any], state: Any, features: Tensor, targets: Tensor) -> Rollout:
     """A lifetime in which every update counts as a shift of the initial state that depends on nothing.
 
     Every prediction has a graph of one step, from the initial state. Few of them are there at once: each segment of a
-    square root of the lifetime is lived once more on the way back.
+    square root of the lifetime is run once more in the backward pass.
     """
     every = max(1, math.isqrt(features.shape[1]))
-    born = learner.settle(state)
-    leaves, structure = pytree.tree_flatten(born)
+    initial = learner.settle(state)
+    leaves, structure = pytree.tree_flatten(initial)
 
-    def segment(x: Tensor, y: Tensor, now: Any, *leaves: Tensor) -> Lived:
-        born = pytree.tree_unflatten(list(leaves), structure)
+    def segment(x: Tensor, y: Tensor, now: Any, *leaves: Tensor) -> Rollout:
+        initial = pytree.tree_unflatten(list(leaves), structure)
         predictions = []
         for x_t, y_t in zip(x.unbind(1), y.unbind(1), strict=True):
-            made, answered = learner.predict(pytree.tree_map(shifted, born, now), x_t)
+            made, answered = learner.predict(pytree.tree_map(shifted, initial, now), x_t)
             predictions.append(made)
-            with torch.no_grad():  # which what an update leaves as it was does not heed
+            with torch.no_grad():
+                # Detached as well: what an update leaves as it was still has its graph.
                 now = pytree.tree_map(Tensor.detach, learner.settle(learner.update(answered, y_t)))
-        return Lived(now, torch.stack(predictions, 1))
+        return Rollout(now, torch.stack(predictions, 1))
 
-    now = pytree.tree_map(Tensor.detach, born)
+    now = pytree.tree_map(Tensor.detach, initial)
     predictions = []
     for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
         now, made = checkpoint(segment, x, y, now, *leaves, use_reentrant=False, preserve_rng_state=False)
         predictions.append(made)
-    return Lived(pytree.tree_map(shifted, born, now), torch.cat(predictions, 1))
+    return Rollout(pytree.tree_map(shifted, initial, now), torch.cat(predictions, 1))
 
 
-def shifted(born: Tensor, now: Tensor) -> Tensor:
-    """The value of ``now``, which has no graph, with the gradient of ``born``."""
-    return now + (born - born.detach()) if born.is_floating_point() else now
+def shifted(initial: Tensor, now: Tensor) -> Tensor:
+    """The value of ``now``, which has no graph, with the gradient of ``initial``."""
+    return now + (initial - initial.detach()) if initial.is_floating_point() else now

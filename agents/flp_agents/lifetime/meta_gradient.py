@@ -23,7 +23,7 @@ from flp_agents.closed_form import gradient as chain_gradient
 from flp_agents.closed_form.description import ChainTensors, Form
 from flp_agents.closed_form.gradient import Keep, NotCovered
 from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.inner_loop import Lived, step_by_step, with_constant_updates
+from flp_agents.lifetime.inner_loop import Rollout, step_by_step, with_constant_updates
 from flp_base.errors import FLPError, InvalidSize, check_at_least
 
 
@@ -56,7 +56,7 @@ class MetaGradient(Protocol):
         """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded; without a query nothing for it."""
         ...
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         """Lives through the support steps, as :func:`inner_loop` does with the same arguments; checks first."""
         ...
 
@@ -95,7 +95,7 @@ class Autograd(_Encodes):
     ) -> tuple[Tensor, Tensor | None]:
         return _encoded_together(support, query, learner.encode)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         return step_by_step(learner, state, features, targets, online)
 
 
@@ -103,7 +103,7 @@ class Autograd(_Encodes):
 class Full(_Encodes):
     """The exact gradient; weights and activities of every inner step are kept."""
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         return _in_closed_form(learner, state, features, targets, Keep(), step_by_step, online)
 
 
@@ -122,11 +122,13 @@ class Checkpointed(_EncodesTwice):
     def check(self, learner: Learner[Any], steps: int) -> None:
         _segment(self, steps)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         keep = Keep(_segment(self, features.shape[1]), activity=False, weights=False)
         return _in_closed_form(learner, state, features, targets, keep, self._by_autograd, online)
 
-    def _by_autograd(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool) -> Lived:
+    def _by_autograd(
+        self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, online: bool
+    ) -> Rollout:
         if not torch.is_grad_enabled():
             return step_by_step(learner, state, features, targets, online)
         every = _segment(self, features.shape[1])
@@ -134,12 +136,12 @@ class Checkpointed(_EncodesTwice):
         for x, y in zip(torch.split(features, every, 1), torch.split(targets, every, 1), strict=True):
             leaves, structure = pytree.tree_flatten(state)
 
-            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Lived:
+            def segment(x: Tensor, y: Tensor, *leaves: Tensor, structure: Any = structure) -> Rollout:
                 return step_by_step(learner, pytree.tree_unflatten(list(leaves), structure), x, y, online)
 
             state, made = checkpoint(segment, x, y, *leaves, use_reentrant=False, preserve_rng_state=False)
             predictions.append(made)
-        return Lived(state, torch.cat(predictions, 1) if online else None)
+        return Rollout(state, torch.cat(predictions, 1) if online else None)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Reversible(_Encodes):
         if reason is not None:
             raise UnsupportedStrategy(f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         self.check(learner, features.shape[1])
         keep = Keep(_segment(self, features.shape[1]), activity=True, weights=False)
         return _in_closed_form(learner, state, features, targets, keep, step_by_step, online)
@@ -185,7 +187,7 @@ class Truncated(_Encodes):
         if check_at_least("steps of Truncated", self.steps, 0) > steps:
             raise InvalidSize(f"{self}: a lifetime has {steps} inner steps: choose at most as many")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Lived:
+    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         self.check(learner, features.shape[1])
         cut = features.shape[1] - self.steps
         if online and not torch.is_grad_enabled():
@@ -198,11 +200,11 @@ class Truncated(_Encodes):
                 lived = Full().live(learner, state, features[:, :cut], targets[:, :cut], online=False).state
             state = pytree.tree_map(lambda born, now: born + (now - born).detach(), learner.settle(state), lived)
         if cut == features.shape[1]:
-            return Lived(state, early)
+            return Rollout(state, early)
         late = Full().live(learner, state, features[:, cut:], targets[:, cut:], online=online)
         if early is None or late.predictions is None:
             return late
-        return Lived(late.state, torch.cat([early, late.predictions], 1))
+        return Rollout(late.state, torch.cat([early, late.predictions], 1))
 
 
 STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
@@ -300,16 +302,16 @@ def _in_closed_form(
     features: Tensor,
     targets: Tensor,
     keep: Keep,
-    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor, bool], Lived],
+    otherwise: Callable[[Learner[Any], Any, Tensor, Tensor, bool], Rollout],
     online: bool,
-) -> Lived:
+) -> Rollout:
     """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
     if _to_first_order(learner) and torch.is_grad_enabled():
         if not online:
-            return Lived(learner.live_to_first_order(state, features, targets), None)
+            return Rollout(learner.live_to_first_order(state, features, targets), None)
         if _overridden(learner, "predict_to_first_order") is None:
             predictions, state = learner.predict_to_first_order(state, features, targets)
-            return Lived(state, predictions)
+            return Rollout(state, predictions)
     try:
         form, tensors = _plastic_chain(learner, state)
     except NotCovered as reason:
@@ -317,6 +319,6 @@ def _in_closed_form(
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
         return otherwise(learner, state, features, targets, online)
     if not online:
-        return Lived(learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep)), None)
+        return Rollout(learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep)), None)
     predictions, weights = chain_gradient.predict(form, tensors, features, targets, keep)
-    return Lived(learner.with_weights(state, weights), predictions)
+    return Rollout(learner.with_weights(state, weights), predictions)

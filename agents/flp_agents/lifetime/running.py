@@ -123,15 +123,15 @@ def run_lifetime(
         learner, tensors.support_x, tensors.query_x if wanted.needs_query else None, online=wanted.needs_support
     )
     born = learner.init(len(tensors.support_x)) if state is None else state
-    lived = meta_gradient.live(learner, born, support, tensors.support_y, online=wanted.needs_support)
-    if wanted.needs_support and lived.predictions is None:
+    rollout = meta_gradient.live(learner, born, support, tensors.support_y, online=wanted.needs_support)
+    if wanted.needs_support and rollout.predictions is None:
         raise UnsupportedObjective(
             f"{wanted} needs the predictions along the way, which {meta_gradient} does not provide: use another "
             "strategy, such as Full()"
         )
     outcome = Outcome(
-        _predictions(learner, lived.predictions, tensors.support_y),
-        None if query is None else _predictions(learner, learner.answer_all(lived.state, query), tensors.query_y),
+        _predictions(learner, rollout.predictions, tensors.support_y),
+        None if query is None else _predictions(learner, learner.answer_all(rollout.state, query), tensors.query_y),
     )
     losses = wanted.losses(outcome)
     if losses.shape != (len(tensors.support_x),):
@@ -139,7 +139,7 @@ def run_lifetime(
             f"expected of {wanted} one loss for each of {len(tensors.support_x)} lifetimes, got losses of shape "
             f"{tuple(losses.shape)}"
         )
-    return Lifetime(lived.state, losses, outcome)
+    return Lifetime(rollout.state, losses, outcome)
 
 
 def _predictions(learner: Learner[Any], values: Tensor | None, targets: Tensor) -> Predictions | None:
