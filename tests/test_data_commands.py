@@ -124,13 +124,14 @@ def test_the_data_root_can_be_named(root, source, tmp_path, capsys):
     assert main(["data", "verify", f"--data-root={other}"]) == 0
 
 
-def test_training_finds_data_in_a_named_root_and_keeps_it_to_itself(root, tmp_path, capsys):
+def test_training_finds_data_in_a_named_root_and_keeps_it_to_itself(root, tmp_path, capsys, monkeypatch):
     other = tmp_path / "other"
     make_pack(other, "omniglot", 28, 1, ("meta-train", "meta-test"), 10)
     run = tmp_path / "run"
     arguments = ["train", "--env=FLPOmniglot-IID-v0", "--channels=4", "--hidden-widths=8", "--outer-steps=2"]
     arguments += ["--test-episodes=2", f"--output={run}"]
     assert "make it with flp data prepare omniglot --image-size 28" in fails(arguments, capsys)
+    monkeypatch.delenv("FLP_CACHE")  # where the C++ engine is, which would be compiled anew
     assert main([*arguments, f"--data-root={other}"]) == 0
     assert str(tmp_path) not in (run / "checkpoint.json").read_text(encoding="utf-8")
     refused = fails([*arguments, f"--env-option=data_root={other}", "--overwrite"], capsys)
