@@ -86,7 +86,7 @@ def test_a_learner_that_is_no_checkpoint_is_sent_to_the_benchmark(command, capsy
         assert ("flp-2-sine-continual" in line) == (name == "flp")
 
 
-def test_train_then_evaluate(trained, capsys):
+def test_train_then_evaluate(trained, capsys, monkeypatch):
     assert main(["evaluate", f"--checkpoint={trained}", "--episodes=5", "--seed=3", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["env"] == "FLPSine-Continual-v0"
@@ -99,8 +99,11 @@ def test_train_then_evaluate(trained, capsys):
     assert content["metric"] == "mse"
     assert content["mean"] > 0
     assert content["standard_error"] > 0
+    monkeypatch.setattr("flp_agents.support.progress._LINE_EVERY_SECONDS", 0.0)
     assert main(["evaluate", f"--checkpoint={trained}", "--episodes=5", "--seed=3"]) == 0
-    assert f"{content['mean']:.5f}" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"{content['mean']:.5f}" in said.out
+    assert said.err == "episode 1/5\nepisode 5/5\n"
 
 
 def test_a_checkpoint_that_does_not_say_its_env_is_refused(trained, tmp_path, capsys):
@@ -314,6 +317,12 @@ def test_ctrl_c_saves_and_says_how_to_resume(number, tmp_path):
     assert f"go on with: flp train --resume {folder}" in ended.printed
     assert not ended.errors
     assert checkpoint.load(folder).progress["step_count"] > 0
+
+
+def test_render_says_how_far_it_is(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("flp_agents.support.progress._LINE_EVERY_SECONDS", 0.0)
+    assert main(["render", f"--checkpoint={trained}", f"--output={tmp_path / 'end.png'}"]) == 0
+    assert capsys.readouterr().err.splitlines()[2:] == [f"inner step {step}/8" for step in range(3, 9)]
 
 
 def test_render_writes_an_animation_and_a_picture(trained, tmp_path, capsys):

@@ -7,11 +7,12 @@ from rich.text import Text
 from flp_agents.support.printed_tables import print_table
 
 HEADINGS = ("query score", "prequential score", "forgetting", "backward transfer", "forward transfer")
+TITLE = "a title that is longer than its table, " + "as that of few columns " * 9
 LEARNERS = ("ridge", "direct-feedback-alignment", "Gradient-based (3), as released")
 
 
 def lines_of(capsys):
-    table = Table(title=Text("a title"), box=None, padding=(0, 2, 0, 0), title_justify="left")
+    table = Table(title=Text(TITLE), box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("learner", overflow="fold")
     for heading in ("replicates", *HEADINGS):
         table.add_column(heading, justify="right")
@@ -24,7 +25,7 @@ def lines_of(capsys):
 def test_in_a_pipe_each_row_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     title, headings, *rows = (line.split() for line in lines_of(capsys))
-    assert title == ["a", "title"]
+    assert title == TITLE.split()
     assert headings == " ".join(("learner", "replicates", *HEADINGS)).split()
     assert [" ".join(row).startswith(learner) for row, learner in zip(rows, LEARNERS, strict=True)] == [True] * 3
 
@@ -34,7 +35,8 @@ def test_on_a_terminal_figures_and_headings_are_broken_between_words_only(monkey
     for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("rich.style.Style.render", lambda self, text, **_: text)
-    lines = lines_of(capsys)
+    title, *lines = lines_of(capsys)
+    assert title == TITLE
     words = " ".join(lines).split()
     for heading in ("learner", *HEADINGS):
         assert set(heading.split()) <= set(words)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -26,6 +27,7 @@ from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes, choose_threads, join_processes, own_device
+from flp_agents.support.progress import show_steps
 from flp_agents.support.provenance import machine
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.plan import make_plan
@@ -194,7 +196,10 @@ def evaluate(options: argparse.Namespace) -> int:
     device = prepare_torch(options.device, options.threads)
     learner, about = load_for_use(options.checkpoint, device)
     env_id, env = env_for(learner, about, options, split=options.split)
-    result = evaluate_learner(learner, env, episodes=options.episodes, seed=options.seed or 0)
+    with show_steps("episode", options.episodes, stream=sys.stderr, at_once=False) as show:
+        result = evaluate_learner(
+            learner, env, episodes=options.episodes, seed=options.seed or 0, on_episodes=lambda done: show(done, "")
+        )
     content = {
         "env": env_id,
         "learner": about["learner"],
@@ -244,7 +249,11 @@ def render(options: argparse.Namespace) -> int:
         settings = presets.get_preset("cpu", options.learner, kind=factory.kind_of(env), env_id=env_id)
         learner = factory.build_learner(options.learner, env, settings, seed)
     path = Path(options.output)
-    score = render_lifetime(learner.to(device), env, path, seed=seed, every=options.every)
+    steps = env.spec.max_episode_steps if env.spec else None
+    with show_steps("inner step", steps, stream=sys.stderr, at_once=False) as show:
+        score = render_lifetime(
+            learner.to(device), env, path, seed=seed, every=options.every, on_step=lambda step: show(step, "")
+        )
     print(f"{path}: one lifetime on {env_id}, seed {seed}, query {learner.objective.metric} {score:.4f}")
     return 0
 

@@ -58,6 +58,7 @@ def evaluate(
     *,
     episodes: int = 100,
     seed: int = 0,
+    on_episodes: Callable[[int], object] = lambda done: None,
 ) -> Evaluation:
     """Lives through ``episodes`` episodes of ``env``, the first ones of that seed.
 
@@ -67,6 +68,7 @@ def evaluate(
         env: any that speaks the episode protocol.
         episodes: how many.
         seed: of the stream of episodes: the same seed gives the same episodes to every learner.
+        on_episodes: told how many are done, now and then.
 
     Returns:
         Their query scores.
@@ -74,11 +76,11 @@ def evaluate(
     learner = as_learner(learner, env)
     training = learner.training
     learner.eval()
+    scores: list[NDArray[np.float64]] = []
     try:
-        scores = [
-            run_lifetime(learner, batch).query_score.cpu().double().numpy()
-            for batch in batches_of_episodes(env, episodes, seed)
-        ]
+        for batch in batches_of_episodes(env, episodes, seed):
+            scores.append(run_lifetime(learner, batch).query_score.cpu().double().numpy())
+            on_episodes(sum(map(len, scores)))
     finally:
         learner.train(training)
     return Evaluation(learner.objective.metric, np.concatenate(scores))

@@ -28,7 +28,13 @@ LAST_FRAME_MILLISECONDS = 3000
 
 
 def render_lifetime(
-    learner: Learner[Any], env: gym.Env[Any, Any], path: Path, *, seed: int = 0, every: int = 10
+    learner: Learner[Any],
+    env: gym.Env[Any, Any],
+    path: Path,
+    *,
+    seed: int = 0,
+    every: int = 10,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> float:
     """Writes one lifetime as a video (``.mp4``) or an animation (``.gif``), or its end as a picture (``.png``).
 
@@ -38,6 +44,7 @@ def render_lifetime(
         path: where to.
         seed: of the episode.
         every: inner steps between frames.
+        on_step: told the number of steps, query included, after each of them.
 
     Returns:
         The lifetime's score, in the learner's metric.
@@ -78,6 +85,7 @@ def render_lifetime(
         observation, reward, done, _, _ = env.step(action)
         returned += float(reward)
         step += 1
+        on_step(step)
     frames.append(_frame_of(env))
     _write(path, frames)
     return max(0.0, learner.objective.score_of_return(returned))  # rounding may leave it just below

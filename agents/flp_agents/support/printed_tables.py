@@ -20,6 +20,10 @@ def print_table(table: Table) -> None:
     line.
     """
     console = Console()
+    if table.title is not None:
+        # As a part of the table it would be broken at the table's width.
+        console.print(table.title, style="italic", soft_wrap=True, highlight=False)
+        table.title = None
     endless = console.options.update(max_width=_ENDLESS)
     if not console.is_terminal:
         console = Console(width=console.measure(table, options=endless).maximum)

@@ -16,7 +16,7 @@ _LINE_EVERY_SECONDS = 10.0
 
 @contextmanager
 def show_steps(
-    name: str, total: int | None, done: int = 0, stream: TextIO | None = None
+    name: str, total: int | None, done: int = 0, stream: TextIO | None = None, *, at_once: bool = True
 ) -> Iterator[Callable[[int, str], None]]:
     """Yields what to call after every step, with its number and a few words.
 
@@ -25,6 +25,7 @@ def show_steps(
         total: number of the last one, if that is known.
         done: how many are done already.
         stream: where to; standard output, unless that is for results.
+        at_once: whether something is shown even of what takes no time, or is not begun because of bad input.
     """
     stream = stream or sys.stdout
     console = Console(file=stream)
@@ -33,9 +34,9 @@ def show_steps(
 
         def print_line(step: int, status: str) -> None:
             nonlocal last
-            if time.monotonic() - last >= _LINE_EVERY_SECONDS or (total is not None and step >= total):
+            if time.monotonic() - last >= _LINE_EVERY_SECONDS or (at_once and total is not None and step >= total):
                 last = time.monotonic()
-                print(f"{name} {step}{f'/{total}' if total else ''}  {status}", file=stream, flush=True)
+                print(f"{name} {step}{f'/{total}' if total else ''}  {status}".rstrip(), file=stream, flush=True)
 
         yield print_line
         return
@@ -49,6 +50,17 @@ def show_steps(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total, completed=done, status="")
-        yield lambda step, status: progress.update(task, completed=step, status=status)
+    progress = Progress(*columns, console=console)
+    task = progress.add_task("", total=total, completed=done, status="")
+
+    def update(step: int, status: str) -> None:
+        progress.start()  # where it is started already, nothing happens
+        progress.update(task, completed=step, status=status)
+
+    if at_once:
+        progress.start()
+    try:
+        yield update
+    finally:
+        if progress.live.is_started:
+            progress.stop()
