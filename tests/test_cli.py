@@ -12,7 +12,6 @@ from documentation import start_as_a_reader
 
 from flp_agents import LEARNERS, PRESETS, Preset
 from flp_agents.cli.main import main
-from flp_agents.support import plugins
 from flp_agents.training import checkpoint
 from flp_agents.training.bundled import bundled_checkpoints, bundled_for
 from flp_envs import ENV_IDS
@@ -46,8 +45,7 @@ def fails(arguments, capsys, code=1):
     return lines[0]
 
 
-def test_list_as_json(capsys, monkeypatch):
-    monkeypatch.setattr(plugins, "LEARNERS", {})  # what other tests brought
+def test_list_as_json(capsys):
     assert main(["list", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["environments"][: len(ENV_IDS)] == list(ENV_IDS)  # then what other tests registered
@@ -131,7 +129,7 @@ def test_export_leaves_the_training_state_out(trained, tmp_path, capsys):
 
 
 def test_the_recorded_command_does_not_say_where(monkeypatch):
-    from flp_agents.cli.commands import typed_command
+    from flp_agents.cli.given import typed_command
 
     assert typed_command(["train", "--output", "here", "--seed=3", "--output=there"]) == "flp train --seed=3"
 
@@ -142,7 +140,7 @@ def test_one_episode_has_no_standard_error(trained, capsys):
 
 
 def test_every_preset_field_can_be_overridden():
-    from flp_agents.cli.main import _parser
+    from flp_agents.cli.parser import make_parser
 
     flags = ["train"]
     for field in fields(Preset):
@@ -153,7 +151,7 @@ def test_every_preset_field_can_be_overridden():
             flags.append(f"{flag}=7,8")
         else:
             flags.append(f"{flag}={'x' if isinstance(field.default, str) else 7}")
-    options = vars(_parser().parse_args(flags))
+    options = vars(make_parser().parse_args(flags))
     for field in fields(Preset):
         assert options[field.name] not in (None, field.default)
 

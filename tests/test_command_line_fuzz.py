@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from flp_agents.cli.main import _parser, main
+from flp_agents.cli.main import main
+from flp_agents.cli.parser import make_parser
 
 # What a command needs besides the option under test; small, for where that is not refused.
 SINE = ["--env=FLPSine-IID-v0", "--env-option=num_functions=2", "--env-option=steps_per_function=2"]
@@ -58,7 +59,7 @@ def commands(parser: argparse.ArgumentParser, way: tuple[str, ...] = ()) -> Iter
     yield way, parser
 
 
-COMMANDS = dict(commands(_parser()))
+COMMANDS = dict(commands(make_parser()))
 NUMERIC = [
     (way, action.option_strings[0], action.type)
     for way, parser in COMMANDS.items()

@@ -28,7 +28,7 @@ from documentation import (
 )
 
 from flp_agents.benchmark.plan import read_plan
-from flp_agents.cli.main import _parser
+from flp_agents.cli.parser import make_parser
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PROGRAMS = [block for block in BLOCKS if block.language == "python"] + [
@@ -139,7 +139,7 @@ def test_what_is_made_shorter_is_there():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_parses(page):
-    parser = _parser()
+    parser = make_parser()
     for words in [words for block in blocks_of(page) if block.language in SHELLS for words in block.commands]:
         arguments = arguments_of_flp(words)
         assert arguments is None or options_of(parser, arguments) is not None, shlex.join(words)

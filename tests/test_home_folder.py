@@ -6,8 +6,9 @@ import pytest
 from test_cli import fails
 
 from flp_agents.benchmark.plan import BenchmarkPlan
-from flp_agents.cli import main as cli
+from flp_agents.cli import parser as parser_of_flp
 from flp_agents.cli.main import main
+from flp_agents.cli.parser import make_parser
 from flp_base.errors import FLPError
 
 
@@ -45,14 +46,14 @@ def texts(parser):
 
 @pytest.mark.parametrize(
     ("typed", "parser"),
-    list(commands(cli._parser())),
+    list(commands(make_parser())),
     ids=lambda v: " ".join(v) or "flp" if isinstance(v, tuple) else "",
 )
 def test_no_command_keeps_a_tilde(monkeypatch, home, typed, parser):
     given = [(name, words) for name, words in texts(parser)]
     held = []
     monkeypatch.setattr(
-        cli.importlib,
+        parser_of_flp.importlib,
         "import_module",
         lambda name: type("Any", (), {"__getattr__": lambda *_: lambda *given: held.extend(given) or 0})(),
     )

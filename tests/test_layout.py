@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flp_agents.cli.main import _parser
+from flp_agents.cli.parser import make_parser
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +34,7 @@ def default_outputs(parser: argparse.ArgumentParser) -> set[str]:
 
 def test_no_command_writes_into_tracked_folders_unless_it_is_told_to():
     """Nobody's trial of a command changes the results that the documentation reports."""
-    outputs = default_outputs(_parser())
+    outputs = default_outputs(make_parser())
     assert {"benchmark", "reproduction", "analysis", "demo", "lifetime.gif", "samples.png"} <= outputs
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     for output in outputs | {"runs"}:

@@ -153,9 +153,9 @@ def test_rules_are_checked_when_they_are_registered():
 def test_every_command_takes_plugins_and_a_failing_one_is_one_line(capsys, tmp_path, monkeypatch):
     """Before it does anything else: no other option matters."""
     monkeypatch.chdir(tmp_path)
-    from flp_agents.cli.main import _parser
+    from flp_agents.cli.parser import make_parser
 
-    commands = next(a for a in _parser()._actions if a.dest == "command").choices
+    commands = next(a for a in make_parser()._actions if a.dest == "command").choices
     needed = {
         "evaluate": ["--checkpoint=x"],
         "export": ["--checkpoint=x", "--output=y"],

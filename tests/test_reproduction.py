@@ -23,8 +23,9 @@ from test_cli import fails
 
 import flp_envs
 from flp_agents import load_bundled
-from flp_agents.cli.commands import _preset_overrides
-from flp_agents.cli.main import _parser, main
+from flp_agents.cli.main import main
+from flp_agents.cli.parser import make_parser
+from flp_agents.cli.preset_options import preset_overrides
 from flp_agents.experiments.analysis import analyse
 from flp_agents.experiments.analysis.stored import archive_of, read_analysis
 from flp_agents.experiments.reproduction import learning_curves, running
@@ -108,14 +109,14 @@ def test_rows_and_columns_are_the_papers_and_two_more_forms_of_the_baseline():
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_command_says_what_is_done(table, scale):
     """Read by the command line itself, it comes out as the very plan."""
-    networks, parser = list(table.cells(scale)), _parser()
+    networks, parser = list(table.cells(scale)), make_parser()
     assert len({network.name for network in networks}) == len(networks)
     for network in networks:
         words = network.command.split()
         options = parser.parse_args(words[1:])
         assert (words[0], options.env, options.learner) == ("flp", network.column.env, network.method.learner)
         assert (options.preset, options.seed) == (scale, network.seed)
-        assert _preset_overrides(options) == network.method.options
+        assert preset_overrides(options) == network.method.options
 
 
 def test_forms_of_the_baseline_differ_in_what_they_say():

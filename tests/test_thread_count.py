@@ -29,7 +29,7 @@ def three_threads(monkeypatch):
 
 
 def test_importing_changes_nothing():
-    code = "import torch; n = torch.get_num_threads(); import flp_envs, flp_agents.cli.main, flp_agents.cli.commands\n"
+    code = "import torch; n = torch.get_num_threads(); import flp_envs, flp_agents.cli.main, flp_agents.cli.training\n"
     code += "assert torch.get_num_threads() == n"
     path = [str(p) for p in (Path.cwd(), Path.cwd() / "agents", Path.cwd() / "datasets")]
     program = f"import sys; sys.path[:0] = {path}; {code}"

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flp_agents.cli.commands import env_for, env_of, load_for_use, prepare_torch
+from flp_agents.cli.evaluating import env_for, env_of, load_for_use
+from flp_agents.cli.given import prepare_torch
 from flp_agents.experiments.analysis import analyse as analyse_learner
 from flp_agents.experiments.analysis.figures import draw_analyses, png_of
 from flp_agents.experiments.analysis.tables import Analysed, csv_of, summary_of, tables_of

@@ -25,7 +25,7 @@ from flp_agents.benchmark.report.page import write_report
 from flp_agents.benchmark.report.tables import FEW, summary_rows
 from flp_agents.benchmark.results import CellResult
 from flp_agents.benchmark.running import run_benchmark
-from flp_agents.cli.commands import env_options, typed_command
+from flp_agents.cli.given import env_options, typed_command
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import Summary
 from flp_agents.support.printed_tables import print_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flp_agents.cli.commands import env_options, named_values, prepare_torch, result_in_words, typed_command
+from flp_agents.cli.given import env_options, named_values, prepare_torch, result_in_words, typed_command
 from flp_agents.support.plugins import without_module
 from flp_agents.support.progress import show_steps
 from flp_agents.training.plan import split_to_evaluate_on

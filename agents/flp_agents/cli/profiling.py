@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flp_agents.cli.commands import prepare_torch, typed_command
+from flp_agents.cli.given import prepare_torch, typed_command
 from flp_agents.experiments.profiling.report import table, write_report
 from flp_agents.experiments.profiling.run import CONFIGURATIONS, QUICK_SECONDS, strategies
 from flp_agents.experiments.profiling.run import bench as run_bench

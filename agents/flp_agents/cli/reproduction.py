@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table as ShownTable
 
-from flp_agents.cli.commands import prepare_torch, typed_command
+from flp_agents.cli.given import prepare_torch, typed_command
 from flp_agents.experiments.reproduction.analysing import AnalysedNetwork, analyse_networks
 from flp_agents.experiments.reproduction.claims import HEADINGS, Claim, claims_of, read_findings, write_claims
 from flp_agents.experiments.reproduction.evaluating import part_of, reproduce_table
