@@ -13,7 +13,7 @@ from synthetic_results import made_up_result
 
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
 from flp_agents.benchmark.reading import read_results
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 from flp_agents.benchmark.report.notes import facts_of, notes_of
 from flp_agents.benchmark.report.page import render_page
 from flp_agents.benchmark.report.tables import summary_rows
@@ -209,11 +209,11 @@ def test_any_result_is_read_or_named_and_never_more_than_itself(number, tmp_path
         if not left_out or all(line.startswith(CELLS) for line in left_out):
             assert {"ridge", "adam"} <= learners
         right += len(results) == 3
-        boards = make_boards(results)
+        leaderboards = make_leaderboards(results)
         json.dumps(summary_rows(results), allow_nan=False)
         write_tables(tmp_path, results)
-        assert facts_of(results, boards)
-        assert notes_of(results, boards, left_out) is not None
+        assert facts_of(results, leaderboards)
+        assert notes_of(results, leaderboards, left_out) is not None
         if number == LONG and len(results) == 3 and rng.random() < 0.1:
             assert render_page(results, left_out).encode()
     assert right > 0

@@ -183,7 +183,7 @@ def test_what_a_learner_is_made_with_counts():
     assert digests == [source_digest(thing) for thing in things]
     assert "" not in digests
     assert len(set(digests)) == len(digests)
-    assert source_digest(entries.build_contender, functools.partial) == ""
+    assert source_digest(entries.build_entry, functools.partial) == ""
 
 
 def in_a_notebook(code, **names):

@@ -9,7 +9,7 @@ import pytest
 
 import flp_envs
 from flp_agents.benchmark import entries
-from flp_agents.benchmark.entries import SplitLeak, build_contender, register_learner
+from flp_agents.benchmark.entries import SplitLeak, build_entry, register_learner
 from flp_agents.evaluation.scoring import evaluate
 from flp_agents.support import plugins
 from flp_agents.support.plugins import PluginError, load_plugins
@@ -48,9 +48,9 @@ class Zero:
 
 def test_a_decorated_class_is_known_by_its_name(env):
     assert register_learner("zero")(Zero) is Zero
-    contender = build_contender("zero", env, seed=3)
-    assert (contender.title, contender.network, contender.meta_trained_on) == ("zero", "seed 3", {})
-    assert evaluate(contender.learner, env, episodes=2).mean > 0.1
+    entry = build_entry("zero", env, seed=3)
+    assert (entry.title, entry.network, entry.meta_trained_on) == ("zero", "seed 3", {})
+    assert evaluate(entry.learner, env, episodes=2).mean > 0.1
     assert "zero" in entries.learner_names()
 
 
@@ -62,7 +62,7 @@ def test_a_builder_gets_what_it_has_parameters_for(env):
         got.update(seed=seed, env=env)
         return Zero()
 
-    build_contender("asks", env, seed=7)
+    build_entry("asks", env, seed=7)
     assert got == {"seed": 7, "env": env}
 
     @register_learner("asks-more")
@@ -70,7 +70,7 @@ def test_a_builder_gets_what_it_has_parameters_for(env):
         got.update(arguments, all=True)
         return Zero()
 
-    build_contender("asks-more", env, seed=8)
+    build_entry("asks-more", env, seed=8)
     assert (got["seed"], got["all"]) == (8, True)
 
 
@@ -86,12 +86,12 @@ def test_a_name_cannot_be_taken_twice():
 def test_plugins_are_files_or_modules(tmp_path, monkeypatch, env):
     load_plugins([str(PLUGIN)])
     load_plugins([str(PLUGIN)])
-    assert build_contender("mean", env).title == "mean"
+    assert build_entry("mean", env).title == "mean"
     source = "from flp_agents import register_learner\nfrom test_registry import Zero\nregister_learner('{}')(Zero)\n"
     (tmp_path / "my_learners.py").write_text(source.format("of-a-module"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     load_plugins(["my_learners"])
-    assert build_contender("of-a-module", env).title == "of-a-module"
+    assert build_entry("of-a-module", env).title == "of-a-module"
     sys.modules.pop("my_learners")
 
 
@@ -126,15 +126,15 @@ def test_entry_points_of_installed_packages(tmp_path, monkeypatch, env):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     assert {"theirs", "broken"} <= set(entries.learner_names())
-    assert build_contender("theirs", env).title == "theirs"
+    assert build_entry("theirs", env).title == "theirs"
     with pytest.raises(RegistryError, match="entry point broken = their_package:missing fails: AttributeError"):
-        build_contender("broken", env)
+        build_entry("broken", env)
 
 
 def test_a_meta_trained_learner_is_the_bundled_one_of_the_environment():
     env = flp_envs.make("FLPSine-Continual-v0", split="meta-test")
-    by_name, by_checkpoint = (build_contender(name, env) for name in ("flp", "flp-2-sine-continual"))
-    by_folder = build_contender(str(bundled_checkpoints()["flp-2-sine-continual"]), env)
+    by_name, by_checkpoint = (build_entry(name, env) for name in ("flp", "flp-2-sine-continual"))
+    by_folder = build_entry(str(bundled_checkpoints()["flp-2-sine-continual"]), env)
     assert by_name.title == by_checkpoint.title == by_folder.title == "FLP (2)"
     assert by_name.network == by_checkpoint.network == by_folder.network
     assert len(by_name.network) == 64
@@ -145,15 +145,15 @@ def test_a_meta_trained_learner_is_the_bundled_one_of_the_environment():
 def test_what_was_not_meta_trained_is_said(env):
     glyphs = flp_envs.make("FLPGlyph-IID-v0", split="meta-test")
     with pytest.raises(FLPError, match="no bundled checkpoint of oml for FLPGlyph-IID-v0: meta-train one"):
-        build_contender("oml", glyphs)
+        build_entry("oml", glyphs)
     with pytest.raises(FLPError, match="env options"):
-        build_contender("flp", env)
+        build_entry("flp", env)
     with pytest.raises(InvalidChoice, match="did you mean 'sgd'") as caught:
-        build_contender("sgf", env)
+        build_entry("sgf", env)
     # Of fifty names the nearest are enough.
     assert len(str(caught.value)) < 200
     with pytest.raises(InvalidChoice, match=r"unknown learner 'polynomials': valid: adam, .* by --plugin FILE$"):
-        build_contender("polynomials", env)
+        build_entry("polynomials", env)
 
 
 def test_weights_are_told_apart_by_their_digest():
@@ -166,7 +166,7 @@ def test_weights_are_told_apart_by_their_digest():
 
 def test_a_meta_trained_start_says_whose_weights_it_has():
     env = flp_envs.make("FLPSine-Continual-v0", split="meta-test")
-    start, whole = (build_contender(name, env) for name in ("adam-meta-trained", "gradient-based"))
+    start, whole = (build_entry(name, env) for name in ("adam-meta-trained", "gradient-based"))
     assert (start.title, start.network) == ("adam-meta-trained", whole.network)
     assert start.meta_trained_on == whole.meta_trained_on
     assert start.origin["checkpoint"] == "gradient-based-3-sine-continual"

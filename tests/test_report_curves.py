@@ -14,11 +14,11 @@ from flp_agents.benchmark.report.curves import (
     running_mean,
     task_ends,
 )
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 
 
-def standing_of(*results):
-    return make_boards(results)[0].standings[0]
+def row_of(*results):
+    return make_leaderboards(results)[0].rows[0]
 
 
 def with_curves(seed, network="one", **curves):
@@ -32,7 +32,7 @@ def test_every_network_counts_the_same():
         with_curves(1, prequential=[3.0], prequential_error=[0.4]),
     ]
     cells.append(with_curves(2, "two", prequential=[6.0], prequential_error=[0.6]))
-    curve = loss_at_each_step(standing_of(*cells))
+    curve = loss_at_each_step(row_of(*cells))
     assert curve.at.tolist() == [1]
     assert curve.mean.tolist() == [4.0]
     # Weights 1/4, 1/4, 1/2: sqrt(0.1^2 + 0.1^2 + 0.3^2).
@@ -40,13 +40,13 @@ def test_every_network_counts_the_same():
 
 
 def test_an_error_that_is_not_known_stays_so():
-    curve = loss_at_each_step(standing_of(with_curves(0, prequential=[1.0, 2.0])))
+    curve = loss_at_each_step(row_of(with_curves(0, prequential=[1.0, 2.0])))
     assert np.isnan(curve.error).all()
 
 
 def test_the_running_mean_ends_at_the_prequential_score():
     result = made_up_result()
-    curve = running_mean(standing_of(result))
+    curve = running_mean(row_of(result))
     assert curve.mean[-1] == pytest.approx(np.mean(result.scores["prequential_score"]))
     assert curve.mean[1] == pytest.approx(np.mean(result.curves["prequential"][:2]))
     assert curve.at[[0, -1]].tolist() == [1, 20]
@@ -54,8 +54,8 @@ def test_the_running_mean_ends_at_the_prequential_score():
 
 def test_long_curves_keep_their_mean_with_fewer_points():
     losses = np.arange(5 * MOST_POINTS + 1.0)
-    standing = standing_of(with_curves(0, prequential=losses.tolist()))
-    steps, running = loss_at_each_step(standing), running_mean(standing)
+    entry = row_of(with_curves(0, prequential=losses.tolist()))
+    steps, running = loss_at_each_step(entry), running_mean(entry)
     assert len(steps.at) <= MOST_POINTS
     assert steps.mean[:2].tolist() == [2.5, 8.5]
     assert steps.at[:2].tolist() == [3.5, 9.5]
@@ -66,31 +66,31 @@ def test_long_curves_keep_their_mean_with_fewer_points():
 
 def test_query_curves_and_r_matrix():
     result = made_up_result(tasks=3, steps=2)
-    standing = standing_of(result)
-    assert query_loss(standing).at.tolist() == [0, 2, 4, 6]
-    assert task_ends(standing).tolist() == [2, 4, 6]
-    assert r_matrix(standing).tolist() == result.curves["query_by_task"]
+    entry = row_of(result)
+    assert query_loss(entry).at.tolist() == [0, 2, 4, 6]
+    assert task_ends(entry).tolist() == [2, 4, 6]
+    assert r_matrix(entry).tolist() == result.curves["query_by_task"]
 
 
 def test_mixed_sub_tasks_have_a_query_curve_but_no_r_matrix():
-    standing = standing_of(made_up_result(env="FLPSine-IID-v0"))
-    assert query_loss(standing) is not None
-    assert task_ends(standing) is None
-    assert r_matrix(standing) is None
+    entry = row_of(made_up_result(env="FLPSine-IID-v0"))
+    assert query_loss(entry) is not None
+    assert task_ends(entry) is None
+    assert r_matrix(entry) is None
 
 
 def test_a_learner_that_was_asked_at_the_end_only_has_no_query_curve():
-    standing = standing_of(made_up_result("joint-training"))
-    assert query_loss(standing) is None
-    assert r_matrix(standing) is None
-    assert loss_at_each_step(standing) is not None
+    entry = row_of(made_up_result("joint-training"))
+    assert query_loss(entry) is None
+    assert r_matrix(entry) is None
+    assert loss_at_each_step(entry) is not None
 
 
 def test_no_curves_at_all():
-    standing = standing_of(replace(made_up_result(), curves={}))
-    assert [f(standing) for f in (loss_at_each_step, running_mean, query_loss, r_matrix, task_ends)] == [None] * 5
+    entry = row_of(replace(made_up_result(), curves={}))
+    assert [f(entry) for f in (loss_at_each_step, running_mean, query_loss, r_matrix, task_ends)] == [None] * 5
 
 
 def test_curves_of_unequal_length_are_not_put_together():
-    standing = standing_of(with_curves(0, prequential=[1.0]), with_curves(1, prequential=[1.0, 2.0]))
-    assert loss_at_each_step(standing) is None
+    entry = row_of(with_curves(0, prequential=[1.0]), with_curves(1, prequential=[1.0, 2.0]))
+    assert loss_at_each_step(entry) is None

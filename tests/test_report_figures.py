@@ -19,7 +19,7 @@ from flp_agents.benchmark.report.figures import (
     draw_r_matrix,
     draw_scores,
 )
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 from flp_agents.benchmark.report.page import render_page
 from flp_agents.benchmark.report.svg import DARK, LIGHT, SERIES, drawing_style
 from flp_envs import rendering
@@ -33,9 +33,9 @@ def style():
         yield
 
 
-def board_of(*results):
-    (board,) = make_boards(results)
-    return board, {standing.name: Style(i) for i, standing in enumerate(board.standings)}
+def leaderboard_of(*results):
+    (leaderboard,) = make_leaderboards(results)
+    return leaderboard, {entry.name: Style(i) for i, entry in enumerate(leaderboard.rows)}
 
 
 def parsed(drawing):
@@ -46,8 +46,8 @@ def series_of(svg):
     return [g.get("data-series") for g in svg.iter("{http://www.w3.org/2000/svg}g") if g.get("data-series")]
 
 
-def curves(board, styles, curve_of=query_loss):
-    return draw_curves(board, styles, "x", title="Loss", caption="", curve_of=curve_of)
+def curves(leaderboard, styles, curve_of=query_loss):
+    return draw_curves(leaderboard, styles, "x", title="Loss", caption="", curve_of=curve_of)
 
 
 def test_every_learner_has_a_style_of_its_own():
@@ -120,8 +120,12 @@ def test_numbers_on_any_colour_stand_out():
 
 
 def test_figures_follow_the_theme_and_use_no_other_colour_of_it():
-    board, styles = board_of(*map(made_up_result, NAMES))
-    for drawing in (draw_scores(board, styles, "a"), draw_forgetting(board, styles, "b"), curves(board, styles)):
+    leaderboard, styles = leaderboard_of(*map(made_up_result, NAMES))
+    for drawing in (
+        draw_scores(leaderboard, styles, "a"),
+        draw_forgetting(leaderboard, styles, "b"),
+        curves(leaderboard, styles),
+    ):
         used = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r"<use[^>]*href[^>]*?\"[^>]*>", "", drawing.svg)))
         assert not used & set(LIGHT.values())
         assert set(re.findall(r"var\(--([\w-]+)\)", drawing.svg)) <= set(LIGHT)
@@ -129,14 +133,16 @@ def test_figures_follow_the_theme_and_use_no_other_colour_of_it():
 
 
 def test_figures_are_the_same_bytes_each_time():
-    board, styles = board_of(*map(made_up_result, NAMES))
-    assert curves(board, styles).svg == curves(board, styles).svg
-    assert draw_r_matrix(board, board.best, "m").svg == draw_r_matrix(board, board.best, "m").svg
+    leaderboard, styles = leaderboard_of(*map(made_up_result, NAMES))
+    assert curves(leaderboard, styles).svg == curves(leaderboard, styles).svg
+    assert (
+        draw_r_matrix(leaderboard, leaderboard.best, "m").svg == draw_r_matrix(leaderboard, leaderboard.best, "m").svg
+    )
 
 
 def test_figures_have_nothing_that_two_of_a_page_could_share():
-    board, styles = board_of(*map(made_up_result, NAMES))
-    first, second = draw_scores(board, styles, "a"), draw_scores(board, styles, "b")
+    leaderboard, styles = leaderboard_of(*map(made_up_result, NAMES))
+    first, second = draw_scores(leaderboard, styles, "a"), draw_scores(leaderboard, styles, "b")
     ids = [set(re.findall(r'\bid="([^"]+)"', drawing.svg)) for drawing in (first, second)]
     assert not ids[0] & ids[1]
     assert set(re.findall(r'href="#([^"]+)"', first.svg)) <= ids[0]
@@ -144,37 +150,37 @@ def test_figures_have_nothing_that_two_of_a_page_could_share():
 
 
 def test_every_curve_can_be_found():
-    board, styles = board_of(*map(made_up_result, NAMES))
-    svg = parsed(curves(board, styles))
+    leaderboard, styles = leaderboard_of(*map(made_up_result, NAMES))
+    svg = parsed(curves(leaderboard, styles))
     assert sorted(series_of(svg)) == sorted(2 * ["0", "1", "2"])
     legends = [g.get("data-legend") for g in svg.iter("{http://www.w3.org/2000/svg}g") if g.get("data-legend")]
     assert sorted(legends) == sorted(2 * ["0", "1", "2"])
 
 
 def test_an_unknown_error_makes_no_band():
-    board, styles = board_of(replace(made_up_result(), curves={"prequential": [1.0, 2.0]}))
-    assert series_of(parsed(curves(board, styles, loss_at_each_step))) == ["0"]
+    leaderboard, styles = leaderboard_of(replace(made_up_result(), curves={"prequential": [1.0, 2.0]}))
+    assert series_of(parsed(curves(leaderboard, styles, loss_at_each_step))) == ["0"]
 
 
 def test_the_numbers_of_curves_are_beside_them():
     result = made_up_result()
-    drawing = curves(*board_of(result))
+    drawing = curves(*leaderboard_of(result))
     assert drawing.headings == ("support steps", "0", "5", "10", "15", "20")
     assert [float(value) for value in drawing.rows[0][1:]] == pytest.approx(result.curves["query"], rel=0.01)
 
 
 def test_what_there_is_nothing_of_is_not_drawn():
-    board, styles = board_of(made_up_result(env="FLPSine-IID-v0"))
-    assert draw_forgetting(board, styles, "x") is None
-    assert draw_r_matrix(board, board.best, "x") is None
-    board, styles = board_of(made_up_result("joint-training"))
-    assert curves(board, styles) is None
+    leaderboard, styles = leaderboard_of(made_up_result(env="FLPSine-IID-v0"))
+    assert draw_forgetting(leaderboard, styles, "x") is None
+    assert draw_r_matrix(leaderboard, leaderboard.best, "x") is None
+    leaderboard, styles = leaderboard_of(made_up_result("joint-training"))
+    assert curves(leaderboard, styles) is None
 
 
 def test_an_r_matrix_shows_its_numbers():
     result = made_up_result(tasks=3)
-    board, _ = board_of(result)
-    drawing = draw_r_matrix(board, board.best, "x")
+    leaderboard, _ = leaderboard_of(result)
+    drawing = draw_r_matrix(leaderboard, leaderboard.best, "x")
     assert drawing.headings == ("after sub-task", "1", "2", "3")
     assert [row[0] for row in drawing.rows] == ["birth", "1", "2", "3"]
     numbers = [[float(value) for value in row[1:]] for row in drawing.rows]
@@ -183,16 +189,16 @@ def test_an_r_matrix_shows_its_numbers():
 
 def test_what_was_just_learned_is_framed(monkeypatch):
     """Row ``i`` is after ``i`` sub-tasks: the frame of column ``j`` is in row ``j + 1``."""
-    board, _ = board_of(made_up_result(tasks=3))
+    leaderboard, _ = leaderboard_of(made_up_result(tasks=3))
     monkeypatch.setattr(figures, "inline_svg", lambda figure, *_: figure)
-    axes = draw_r_matrix(board, board.best, "x").svg.axes[0]
+    axes = draw_r_matrix(leaderboard, leaderboard.best, "x").svg.axes[0]
     assert [(int(frame.get_x()), int(frame.get_y())) for frame in axes.patches] == [(0, 1), (1, 2), (2, 3)]
 
 
 @pytest.mark.parametrize("tasks", [1, 2, MOST_NUMBERED, MOST_NUMBERED + 1, 40])
 def test_r_matrices_of_any_size(tasks):
-    board, _ = board_of(made_up_result(tasks=tasks))
-    texts = parsed(draw_r_matrix(board, board.best, "x")).findall(".//*[@id]")
+    leaderboard, _ = leaderboard_of(made_up_result(tasks=tasks))
+    texts = parsed(draw_r_matrix(leaderboard, leaderboard.best, "x")).findall(".//*[@id]")
     numbered = sum("text_" in g.get("id") for g in texts) > tasks * (tasks + 1)
     assert numbered == (tasks <= MOST_NUMBERED)
 
@@ -203,12 +209,12 @@ def test_all_alike_zero_or_in_per_cent():
         scores = {name: [scale] * 8 for name in result.scores}
         table = np.full_like(np.array(result.curves["query_by_task"]), scale).tolist()
         flat = {**result.curves, "query": [scale] * 5, "query_by_task": table}
-        board, styles = board_of(replace(result, scores=scores, curves=flat))
+        leaderboard, styles = leaderboard_of(replace(result, scores=scores, curves=flat))
         for drawing in (
-            draw_scores(board, styles, "a"),
-            draw_forgetting(board, styles, "b"),
-            draw_r_matrix(board, board.best, "c"),
-            curves(board, styles),
+            draw_scores(leaderboard, styles, "a"),
+            draw_forgetting(leaderboard, styles, "b"),
+            draw_r_matrix(leaderboard, leaderboard.best, "c"),
+            curves(leaderboard, styles),
         ):
             parsed(drawing)
 
@@ -227,15 +233,19 @@ def test_forgetting_below_zero_and_over_decades():
         results.append(
             replace(result, scores={**result.scores, "forgetting": [value * (1 + i / 50) for i in range(8)]})
         )
-    board, styles = board_of(*results)
-    drawing = draw_forgetting(board, styles, "x")
+    leaderboard, styles = leaderboard_of(*results)
+    drawing = draw_forgetting(leaderboard, styles, "x")
     assert "FLP (2) -0.00032, ridge 0.00021, sgd 1.1" in drawing.svg
 
 
 def test_hostile_names_are_drawn_as_they_are():
     names = ["$\\frac{$", "$x_2$", "<script>--><b>", "a\nb\x00\u202e", "名前 🙂", "x" * 300, "&amp;", "_^%#", "</svg>"]
-    board, styles = board_of(*(made_up_result(f"{i}", title=name) for i, name in enumerate(names)))
-    for drawing in (draw_scores(board, styles, "a"), curves(board, styles), draw_forgetting(board, styles, "b")):
+    leaderboard, styles = leaderboard_of(*(made_up_result(f"{i}", title=name) for i, name in enumerate(names)))
+    for drawing in (
+        draw_scores(leaderboard, styles, "a"),
+        curves(leaderboard, styles),
+        draw_forgetting(leaderboard, styles, "b"),
+    ):
         parsed(drawing)
         assert "script" not in re.sub(r'aria-label="[^"]*"', "", drawing.svg)
 
@@ -252,12 +262,12 @@ def test_hostile_names_are_drawn_as_they_are():
 )
 def test_hostile_metrics_are_drawn_as_they_are(metric):
     results = [replace(made_up_result(name), metric=metric) for name in NAMES]
-    board, styles = board_of(*results)
+    leaderboard, styles = leaderboard_of(*results)
     drawings = (
-        draw_scores(board, styles, "a"),
-        curves(board, styles),
-        draw_forgetting(board, styles, "b"),
-        draw_r_matrix(board, board.best, "c"),
+        draw_scores(leaderboard, styles, "a"),
+        curves(leaderboard, styles),
+        draw_forgetting(leaderboard, styles, "b"),
+        draw_r_matrix(leaderboard, leaderboard.best, "c"),
     )
     for drawing in drawings:
         parsed(drawing)
@@ -278,12 +288,12 @@ def test_samples_say_nothing():
 def test_the_settings_of_matplotlib_do_not_matter():
     import matplotlib
 
-    board, styles = board_of(*map(made_up_result, NAMES))
-    before = draw_scores(board, styles, "a").svg
+    leaderboard, styles = leaderboard_of(*map(made_up_result, NAMES))
+    before = draw_scores(leaderboard, styles, "a").svg
     matplotlib.rcParams["font.size"] = 30
     matplotlib.rcParams["svg.fonttype"] = "none"
     with drawing_style():
-        assert draw_scores(board, styles, "a").svg == before
+        assert draw_scores(leaderboard, styles, "a").svg == before
     assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -294,5 +304,5 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
 
 
 def test_the_made_up_learners_are_all_drawn():
-    board, styles = board_of(*(made_up_result(row[0]) for row in LEARNERS))
-    assert len(set(series_of(parsed(curves(board, styles, loss_at_each_step))))) == len(LEARNERS)
+    leaderboard, styles = leaderboard_of(*(made_up_result(row[0]) for row in LEARNERS))
+    assert len(set(series_of(parsed(curves(leaderboard, styles, loss_at_each_step))))) == len(LEARNERS)

@@ -6,7 +6,7 @@ import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
 from flp_agents.benchmark.report.formats import UNKNOWN, Entry, latex, markdown
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 from flp_agents.benchmark.report.tables import (
     failures_of,
     seconds_of,
@@ -66,21 +66,21 @@ def test_only_failures_make_no_rows():
 
 def test_failures_in_words():
     results = [made_up_result("sgd", seed=seed, failure="hung" if seed else "NaN") for seed in range(3)]
-    (standing,) = make_boards(results)[0].standings
-    assert failures_of(standing) == ["seed 0 failed: NaN", "seeds 1, 2 failed: hung"]
+    (entry,) = make_leaderboards(results)[0].rows
+    assert failures_of(entry) == ["seed 0 failed: NaN", "seeds 1, 2 failed: hung"]
     assert seeds_in_words([4]) == "seed 4"
 
 
 def test_costs_are_the_mean_time_and_the_largest_state():
-    (standing,) = make_boards([made_up_result(seed=seed) for seed in range(2)])[0].standings
-    assert seconds_of(standing) == pytest.approx(4e-5)
-    assert state_bytes_of(standing) == 12000
+    (entry,) = make_leaderboards([made_up_result(seed=seed) for seed in range(2)])[0].rows
+    assert seconds_of(entry) == pytest.approx(4e-5)
+    assert state_bytes_of(entry) == 12000
 
 
 def tables():
     results = made_up_benchmark(("flp", "ridge", "joint-training"), seeds=2)
     results.append(made_up_result("mine", failure="died of <b>, 50% & more"))
-    return tables_of(make_boards(results)[0])
+    return tables_of(make_leaderboards(results)[0])
 
 
 def test_the_tables_of_a_board():
@@ -101,7 +101,7 @@ def test_the_tables_of_a_board():
 
 
 def test_only_failures_make_one_table():
-    (table,) = tables_of(make_boards([made_up_result("mine", failure="hung")])[0])
+    (table,) = tables_of(make_leaderboards([made_up_result("mine", failure="hung")])[0])
     assert table.notes == ("mine: seed 0 failed: hung.",)
 
 

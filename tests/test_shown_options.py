@@ -11,7 +11,7 @@ import pytest
 import flp_agents
 import flp_datasets
 import flp_envs
-from flp_agents.benchmark.entries import build_contender, built_in_names
+from flp_agents.benchmark.entries import build_entry, built_in_names
 from flp_agents.learners.learner import Learner
 from flp_base.shown_options import ShowsOptions
 from flp_datasets.glyphs import Glyphs
@@ -75,7 +75,7 @@ def test_classes_of_images():
 @pytest.mark.parametrize("name", built_in_names())
 def test_learners_and_agents(name):
     env = flp_envs.make("FLPSine-Continual-v0")
-    learner = build_contender(name, env).learner
+    learner = build_entry(name, env).learner
     agent = flp_agents.GymAgent(learner, env)
     for shown in (repr(learner), repr(agent)):
         assert not ADDRESS.search(shown)

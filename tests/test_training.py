@@ -176,8 +176,8 @@ def test_metrics_stream_to_csv_and_tensorboard(whole):
     table = rows(whole)
     assert tuple(table[0]) == COLUMNS
     assert [int(row["step"]) for row in table] == list(range(1, 13))
-    board = EventAccumulator(str(whole / "tensorboard")).Reload()
-    events = board.Scalars("meta_train/query_loss")
+    leaderboard = EventAccumulator(str(whole / "tensorboard")).Reload()
+    events = leaderboard.Scalars("meta_train/query_loss")
     assert [e.step for e in events] == list(range(1, 13))
     assert events[3].value == pytest.approx(float(table[3]["query_loss"]), rel=1e-6)
 
@@ -224,8 +224,8 @@ def test_a_new_run_clears_what_an_old_one_left(tmp_path):
     run.run(stop_after_seconds=0.0)
     assert len(rows(tmp_path)) == 1
     assert checkpoint.load(tmp_path).progress["step_count"] == 1
-    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [e.step for e in board.Scalars("meta_train/query_loss")] == [1]
+    leaderboard = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.step for e in leaderboard.Scalars("meta_train/query_loss")] == [1]
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path):

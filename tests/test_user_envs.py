@@ -92,18 +92,18 @@ def test_the_advice_for_a_missing_checkpoint_works_as_printed(learner, env_id, o
     monkeypatch.setattr(entries.bundled, "bundled_for", lambda *_: [])
     env = flp_envs.make(env_id, split="meta-test", **options)
     with pytest.raises(FLPError, match="no bundled checkpoint") as refusal:
-        entries.build_contender(learner, env)
+        entries.build_entry(learner, env)
     command = shlex.split(re.search(r"\((flp train .*)\)", str(refusal.value)).group(1))
     folder = str(tmp_path / "run")
     assert main([*command[1:], "--output", folder, *SMALL]) == 0
-    assert entries.build_contender(folder, env).learner.objective.metric == "mse"
+    assert entries.build_entry(folder, env).learner.objective.metric == "mse"
 
 
 def test_the_advice_for_a_missing_policy_names_the_module_too(monkeypatch):
     monkeypatch.setattr(plugins, "_LOADED", [])  # those of other tests
     env = flp_envs.make(LINES, split="meta-test", steps=2)
     with pytest.raises(FLPError, match="no bundled policy of ppo") as refusal:
-        entries.build_contender("ppo", env)
+        entries.build_entry("ppo", env)
     advised = f"flp train-sb3 --algorithm ppo --env {LINES} --env-option steps=2 --output FOLDER"
     assert advised in str(refusal.value).replace("'", "")
 

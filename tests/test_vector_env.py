@@ -256,7 +256,7 @@ def planned(seed):
     return np.array([plan.seed])
 
 
-def alternative(name):
+def baseline(name):
     return lambda seed: build_baseline(name, flp_envs.make("FLPSine-IID-v0", **SMALL_SINE), seed)
 
 
@@ -272,7 +272,7 @@ TAKERS = {
         learner.__name__: weights(lambda seed, of=learner: of(NETWORK, 1, seed=seed))
         for learner in (FLP, GradientBased, OML)
     },
-    **{name: weights(alternative(name)) for name in BASELINES if "meta-trained" not in name},
+    **{name: weights(baseline(name)) for name in BASELINES if "meta-trained" not in name},
 }
 
 

@@ -1,4 +1,4 @@
-"""What all alternatives have in common: they are built for one environment, and are not meta-trained."""
+"""What all baselines have in common: they are built for one environment, and are not meta-trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NotMetaTrained(FLPError):
     """A learner that has nothing to meta-train."""
 
 
-class Alternative(Learner[State]):
+class BaselineLearner(Learner[State]):
     """A learner that is born the same for ever.
 
     What it draws, it draws from generators of its own: the same seed gives the same learner, and all lifetimes of one

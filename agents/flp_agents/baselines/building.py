@@ -70,7 +70,7 @@ def register_baseline(name: str, *, starts_from: str = "") -> Callable[[Build], 
 
 
 def network_from_scratch(env: gym.Env[Any, Any]) -> Network:
-    """What alternatives learn with: preset ``cpu`` with fewer layers and units.
+    """What baselines learn with: preset ``cpu`` with fewer layers and units.
 
     Raises:
         IncompatibleSpaces: if the env's spaces do not fit.

@@ -15,7 +15,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from flp_agents.baselines.baseline import Alternative
+from flp_agents.baselines.baseline import BaselineLearner
 from flp_agents.baselines.building import network_at_random, register_baseline
 from flp_agents.baselines.descent import Adam
 from flp_agents.baselines.replay_buffer import SeenPairs, by_number, choose, minibatch
@@ -31,7 +31,7 @@ class Collected(NamedTuple):
     features: tuple[Tensor, ...] = ()
 
 
-class JointTraining(Alternative[Collected]):
+class JointTraining(BaselineLearner[Collected]):
     """Trains a network from scratch on all pairs met so far when, and only when, it is asked the query.
 
     ``answer_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` answers as the network

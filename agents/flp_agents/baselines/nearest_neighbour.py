@@ -11,7 +11,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from flp_agents.baselines.baseline import Alternative, check_above_zero
+from flp_agents.baselines.baseline import BaselineLearner, check_above_zero
 from flp_agents.baselines.building import input_form, register_baseline
 from flp_agents.baselines.replay_buffer import SeenPairs, choose, join, minibatch
 from flp_agents.learners.objective import CrossEntropy, Objective, SquaredError, objective_of
@@ -30,7 +30,7 @@ class Remembered(NamedTuple):
     features: tuple[Tensor, ...] = ()
 
 
-class Remembering(Alternative[Remembered]):
+class Remembering(BaselineLearner[Remembered]):
     """What learners by distance have in common; subclasses add :meth:`answer`.
 
     Pairs that are too far away to matter are not looked at: those of a whole minibatch, by the box around its inputs.

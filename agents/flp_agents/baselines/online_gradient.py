@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from torch import Tensor
 
-from flp_agents.baselines.baseline import Alternative
+from flp_agents.baselines.baseline import BaselineLearner
 from flp_agents.baselines.building import meta_trained_start, network_at_random, register_baseline
 from flp_agents.baselines.descent import SGD, Adam, Descent, Moments
 from flp_agents.baselines.whole_network import Answered, Hear, Parameters, WholeNetwork
@@ -38,7 +38,7 @@ class Descending(NamedTuple):
     answered: tuple[Answered, ...] = ()
 
 
-class OnlineGradient(Alternative[Descending]):
+class OnlineGradient(BaselineLearner[Descending]):
     """One step of gradient descent on the whole network for each minibatch.
 
     Args:

@@ -15,7 +15,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from flp_agents.baselines.baseline import Alternative, check_above_zero
+from flp_agents.baselines.baseline import BaselineLearner, check_above_zero
 from flp_agents.baselines.building import input_form, register_baseline
 from flp_agents.learners.objective import Objective, SquaredError, objective_of
 from flp_base.errors import check_at_least, check_learner_seed
@@ -38,7 +38,7 @@ class Regression(NamedTuple):
     features: tuple[Tensor, ...] = ()
 
 
-class Ridge(Alternative[Regression]):
+class Ridge(BaselineLearner[Regression]):
     """Least squares on ``cos(w x + b)`` and a constant; labels as numbers, 1 for the right class and 0 for the others.
 
     Sums and solution are in double precision, whatever the learner's.

@@ -1,7 +1,7 @@
-"""The numbers that alternatives live with: the best of nine trials each, in every kind of environment.
+"""The numbers that baselines live with: the best of nine trials each, in every kind of environment.
 
-Tuned on meta-train episodes only, by ``python benchmarks/tune_alternatives.py``, which writes
-``results/tuning_of_alternatives.csv`` and prints what stands here.
+Tuned on meta-train episodes only, by ``python benchmarks/tune_baselines.py``, which writes
+``results/tuning_of_baselines.csv`` and prints what stands here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 from flp_agents.adapters.plain_learner import as_learner
-from flp_agents.baselines.baseline import Alternative
+from flp_agents.baselines.baseline import BaselineLearner
 from flp_agents.baselines.building import BASELINES
 from flp_agents.baselines.tuned import tuned_for
 from flp_agents.learners.input_range import range_of
@@ -35,6 +35,6 @@ def build_baseline(
     build = BASELINES[name].build
     seed = check_learner_seed(seed)
     learner = build(env, seed, **(tuned_for(name, env) if settings is None else settings))
-    if isinstance(learner, Alternative):
+    if isinstance(learner, BaselineLearner):
         learner.made_for = range_of(input_space(env))
     return learner if isinstance(learner, Learner) else as_learner(learner, env)

@@ -63,21 +63,21 @@ def run_cell(
 def _run(cell: Cell, lifetimes_at_once: int | None, sent: Collection[str]) -> CellResult:
     env = _make(cell)
     _check_unchanged(cell, env, sent)
-    contender = entries.build_contender(cell.learner, env, cell.seed)
-    entries.refuse_leak(cell.learner, contender.meta_trained_on, cell.env, cell.split)
-    learner = contender.learner.to(PRECISION).eval()
+    entry = entries.build_entry(cell.learner, env, cell.seed)
+    entries.refuse_leak(cell.learner, entry.meta_trained_on, cell.env, cell.split)
+    learner = entry.learner.to(PRECISION).eval()
     records = _records(learner, env, cell, lifetimes_at_once)
     return CellResult(
         cell,
-        title=contender.title,
-        network=contender.network,
+        title=entry.title,
+        network=entry.network,
         metric=learner.objective.metric,
         scores=_scores(records),
         curves=_curves(records),
         task_ends=records[0].task_ends,
         seconds=float(np.average([r.seconds for r in records], weights=[len(r.support_losses) for r in records])),
         state_bytes=max(record.state_bytes for record in records),
-        stamp={**_stamp(), **_origin(contender)},
+        stamp={**_stamp(), **_origin(entry)},
     )
 
 
@@ -162,11 +162,11 @@ def _stamp() -> dict[str, str]:
     return {**stamp(), "precision": str(PRECISION).removeprefix("torch.")}
 
 
-def _origin(contender: entries.Contender) -> dict[str, str]:
-    trained = contender.meta_trained_on
+def _origin(entry: entries.BenchmarkEntry) -> dict[str, str]:
+    trained = entry.meta_trained_on
     return {
         "meta_trained_on": f"{trained['env']} {trained['split']}" if trained else "",
-        **{key: str(value) for key, value in contender.origin.items()},
+        **{key: str(value) for key, value in entry.origin.items()},
     }
 
 

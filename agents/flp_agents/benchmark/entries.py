@@ -43,7 +43,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Contender:
+class BenchmarkEntry:
     """A learner, ready to live in an environment.
 
     Attributes:
@@ -144,7 +144,7 @@ def _unknown(name: str) -> InvalidChoice:
     return InvalidChoice("learner", name, learner_names(), plugins.ADVICE)
 
 
-def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contender:
+def build_entry(name: str, env: gym.Env[Any, Any], seed: int = 0) -> BenchmarkEntry:
     """The learner of a name, or of a checkpoint's folder, fit to live in an environment.
 
     Where several networks were meta-trained, the seed takes turns among them.
@@ -158,7 +158,7 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         tuned = {"tuned_on": where} if (where := tuned_on(name, env)) else {}
         start = BASELINES[name].starts_from
         if not start:
-            return Contender(learner, name, f"seed {seed}", origin=tuned)
+            return BenchmarkEntry(learner, name, f"seed {seed}", origin=tuned)
         # Its own numbers are tuned, its weights are a checkpoint's.
         of_start = _of_checkpoint(bundled.bundled_for(_id_of(env), start)[0], env)
         return replace(of_start, learner=learner, title=name, origin={**of_start.origin, **tuned})
@@ -167,10 +167,10 @@ def build_contender(name: str, env: gym.Env[Any, Any], seed: int = 0) -> Contend
         return _of_checkpoint(_bundled_for(name, env, seed), env)
     builder = LEARNERS.get(name)
     if builder is not None:
-        return Contender(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
+        return BenchmarkEntry(as_learner(build_registered(name, builder, env, seed=seed), env), name, f"seed {seed}")
     if name in policy_names():
         policy = find_policy(name, env_id, _words_of(env))
-        return Contender(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
+        return BenchmarkEntry(as_learner(policy.model, env), name, policy.sha256, policy.trained_on, policy.origin)
     if name in bundled.bundled_checkpoints() or os.path.exists(name):
         return _of_checkpoint(name, env)
     raise _unknown(name)
@@ -244,10 +244,10 @@ def refuse_leak(name: str, trained_on: Mapping[str, Any], env_id: str, split: st
         )
 
 
-def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> Contender:
+def _of_checkpoint(name: str, env: gym.Env[Any, Any]) -> BenchmarkEntry:
     saved = checkpoint.load(bundled.find_checkpoint(name))
     about = {"env": "", **saved.about}
-    return Contender(
+    return BenchmarkEntry(
         as_learner(saved.learner, env),
         bundled.title(about),
         checkpoint.parameters_digest(saved.learner),

@@ -116,7 +116,7 @@ def _fitting_env(name: str, env_id: str) -> gym.Env[Any, Any]:
     for options in ([short] if short else []) + [{}]:
         env = flp_envs.make(env_id, split="meta-test", **options)
         try:
-            entries.build_contender(name, env, SEED)
+            entries.build_entry(name, env, SEED)
             return env
         except FLPError as error:
             reason = error
@@ -160,7 +160,7 @@ class _Examination:
         return Finding(rule, self.env_id, not words, " ".join(words.split()))
 
     def _build(self, env: Any = None) -> Learner[Any]:
-        learner = entries.build_contender(self.name, self.env if env is None else env, SEED).learner
+        learner = entries.build_entry(self.name, self.env if env is None else env, SEED).learner
         return learner.to(PRECISION).eval()
 
     def _answers(self) -> str:

@@ -20,7 +20,7 @@ from rich.text import Text
 from flp_agents.benchmark.learner_checker import check_learner as check
 from flp_agents.benchmark.plan import BenchmarkPlan, read_plan
 from flp_agents.benchmark.reading import read_results
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 from flp_agents.benchmark.report.page import write_report
 from flp_agents.benchmark.report.tables import FEW, summary_rows
 from flp_agents.benchmark.results import CellResult
@@ -139,26 +139,26 @@ def _print_tables(results: Sequence[CellResult]) -> None:
     """For each setting, its learners with the most important metrics, best first."""
     shown = ("query_score", "prequential_score", "forgetting", "backward_transfer", "forward_transfer")
     console = Console(soft_wrap=True)
-    for board in make_boards(results):
-        title = ", ".join(filter(None, (board.setting.env, board.setting.split, board.metric)))
+    for leaderboard in make_leaderboards(results):
+        title = ", ".join(filter(None, (leaderboard.setting.env, leaderboard.setting.split, leaderboard.metric)))
         table = Table(title=Text(title), box=None, padding=(0, 2, 0, 0), title_justify="left")
         table.add_column("learner", overflow="fold")
         table.add_column("replicates", justify="right", no_wrap=True)
         for name in shown:
             table.add_column(METRICS[name].title, justify="right")
-        for standing in board.ranked:
-            figures = (_figure(standing.summaries.get(name)) for name in shown)
-            table.add_row(Text(standing.name), standing.replicates, *figures)
-        if board.ranked:
+        for entry in leaderboard.ranked:
+            figures = (_figure(entry.summaries.get(name)) for name in shown)
+            table.add_row(Text(entry.name), entry.replicates, *figures)
+        if leaderboard.ranked:
             print_table(table)
             _print_line(console, "In brackets: standard errors over episodes, with these networks and seeds.")
         else:
             _print_line(console, title)
-        if any(standing.has_few_replicates for standing in board.ranked):
+        if any(entry.has_few_replicates for entry in leaderboard.ranked):
             _print_line(console, FEW)
-        for standing in board.standings:
-            for result in standing.failures:
-                _print_line(console, f"{standing.name} failed (seed {result.cell.seed}): {result.failure}")
+        for entry in leaderboard.rows:
+            for result in entry.failures:
+                _print_line(console, f"{entry.name} failed (seed {result.cell.seed}): {result.failure}")
         console.print()
 
 

@@ -50,9 +50,9 @@ class RunMetrics:
             write_atomically(path, text.getvalue().encode())
             self._file = path.open("a", newline="", encoding="utf-8")
             self._csv = csv.writer(self._file)
-            board = folder / "tensorboard"
-            board.mkdir(exist_ok=True)
-            self._events = (board / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}").open("ab")
+            leaderboard = folder / "tensorboard"
+            leaderboard.mkdir(exist_ok=True)
+            self._events = (leaderboard / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}").open("ab")
             self._records = RecordWriter(self._events)
             self._record(Event(wall_time=time.time(), file_version="brain.Event:2"))
             if step:  # tells TensorBoard to forget what was written past the checkpoint

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from flp_agents.benchmark.report.formats import one_line
-from flp_agents.benchmark.report.leaderboard import Standing
+from flp_agents.benchmark.report.leaderboard import LeaderboardRow
 from flp_agents.benchmark.report.svg import FONT_SIZE, SERIES, inline_svg
 
 if TYPE_CHECKING:
@@ -85,17 +85,15 @@ def make_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def add_legend(figure: Figure, standings: Iterable[Standing], styles: Mapping[str, Style]) -> None:
+def add_legend(figure: Figure, entries: Iterable[LeaderboardRow], styles: Mapping[str, Style]) -> None:
     """An entry for each learner, all in one place on the lower edge; who shows the figure decides where they go."""
     from matplotlib.lines import Line2D
 
     inches = figure.dpi_scale_trans
-    for standing in standings:
-        style = styles[standing.name]
+    for entry in entries:
+        style = styles[entry.name]
         sample = Line2D([0.08, 0.2, 0.32], [0.03] * 3, **style.line, markevery=[1], transform=inches)
-        text = figure.text(
-            0.38, 0, drawable(standing.label), transform=inches, parse_math=False, fontsize=FONT_SIZE - 1
-        )
+        text = figure.text(0.38, 0, drawable(entry.label), transform=inches, parse_math=False, fontsize=FONT_SIZE - 1)
         for artist in (figure.add_artist(sample), text):
             artist.set_gid(f"legend-{style.index}-{type(artist).__name__}")
             artist.set_in_layout(False)

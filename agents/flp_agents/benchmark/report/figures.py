@@ -21,7 +21,7 @@ from flp_agents.benchmark.report.drawing import (
     scale_axis,
 )
 from flp_agents.benchmark.report.formats import one_line, plain
-from flp_agents.benchmark.report.leaderboard import Board, Standing
+from flp_agents.benchmark.report.leaderboard import Leaderboard, LeaderboardRow
 from flp_agents.benchmark.report.svg import FONT_SIZE, GRID, INK, MUTED, inline_svg
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST, Summary
@@ -38,14 +38,16 @@ _REPLICATES = f"Rings: each network or seed; from {FEWEST} of them on"
 MOST_NUMBERED = 12
 
 
-def draw_scores(board: Board, styles: Mapping[str, Style], name: str, metric: str = "query_score") -> Drawing:
+def draw_scores(
+    leaderboard: Leaderboard, styles: Mapping[str, Style], name: str, metric: str = "query_score"
+) -> Drawing:
     """One metric's means with their intervals, a row for each learner, in the order of the query score."""
-    ranked = [standing for standing in board.ranked if metric in standing.summaries]
+    ranked = [entry for entry in leaderboard.ranked if metric in entry.summaries]
     figure, axes = _rows_of(ranked)
     ends: list[float] = []
-    for row, standing in enumerate(ranked):
-        summary = standing.summaries[metric]
-        line = styles[standing.name].line | {"linestyle": "none"}
+    for row, entry in enumerate(ranked):
+        summary = entry.summaries[metric]
+        line = styles[entry.name].line | {"linestyle": "none"}
         for interval, width in ((summary.interval_over_replicates, 1.0), (summary.interval_over_episodes, 3.0)):
             if math.isfinite(interval[0]):
                 axes.plot(interval, [row, row], color=line["color"], linewidth=width, solid_capstyle="butt")
@@ -54,28 +56,28 @@ def draw_scores(board: Board, styles: Mapping[str, Style], name: str, metric: st
         _draw_replicates(axes, row, summary)
         ends += [summary.mean, *summary.means]
     scale_axis(axes, "x", ends)
-    axes.set_xlabel(_unit(board), parse_math=False)
-    title, by_mean = METRICS[metric].title, sorted(ranked, key=lambda standing: standing.summaries[metric].mean)
+    axes.set_xlabel(_unit(leaderboard), parse_math=False)
+    title, by_mean = METRICS[metric].title, sorted(ranked, key=lambda entry: entry.summaries[metric].mean)
     least, most = (f"{s.label}, {plain(s.summaries[metric].mean)}" for s in (by_mean[0], by_mean[-1]))
     label = f"{title} of {len(ranked)} learners with 95 % intervals. Least: {least}; most: {most}."
     caption = f"Mean and 95 % interval over episodes, thick. {_REPLICATES}, a thin line is their 95 % interval."
     return Drawing(name, title.capitalize(), inline_svg(figure, name, one_line(label)), caption)
 
 
-def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Drawing | None:
+def draw_forgetting(leaderboard: Leaderboard, styles: Mapping[str, Style], name: str) -> Drawing | None:
     """How far earlier sub-tasks fell behind their best, a bar for each learner; none where that means nothing."""
-    known = [standing for standing in board.ranked if "forgetting" in standing.summaries]
+    known = [entry for entry in leaderboard.ranked if "forgetting" in entry.summaries]
     if not known:
         return None
-    known.sort(key=lambda standing: standing.summaries["forgetting"].mean)
+    known.sort(key=lambda entry: entry.summaries["forgetting"].mean)
     figure, axes = _rows_of(known)
-    means = [standing.summaries["forgetting"].mean for standing in known]
-    for row, (standing, mean) in enumerate(zip(known, means, strict=True)):
-        axes.barh(row, mean, 0.62, color=styles[standing.name].colour, alpha=0.85)
-        low, high = standing.summaries["forgetting"].interval_over_episodes
+    means = [entry.summaries["forgetting"].mean for entry in known]
+    for row, (entry, mean) in enumerate(zip(known, means, strict=True)):
+        axes.barh(row, mean, 0.62, color=styles[entry.name].colour, alpha=0.85)
+        low, high = entry.summaries["forgetting"].interval_over_episodes
         if math.isfinite(low):
             axes.plot([low, high], [row, row], color=INK, linewidth=1.0)
-        _draw_replicates(axes, row, standing.summaries["forgetting"])
+        _draw_replicates(axes, row, entry.summaries["forgetting"])
         # On the side away from the names, even of a bar towards them.
         end = max(0.0, mean, high if math.isfinite(high) else mean)
         size = FONT_SIZE - 1.5
@@ -93,9 +95,9 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.margins(x=0.14)
     note = "\n(logarithmic away from 0)" if bent else ""
-    axes.set_xlabel(f"forgetting, {_unit(board)}{note}", parse_math=False)
+    axes.set_xlabel(f"forgetting, {_unit(leaderboard)}{note}", parse_math=False)
     label = f"Forgetting of {len(known)} learners: " + ", ".join(
-        f"{standing.label} {plain(mean, 2)}" for standing, mean in zip(known, means, strict=True)
+        f"{entry.label} {plain(mean, 2)}" for entry, mean in zip(known, means, strict=True)
     )
     caption = (
         "How far the final loss on earlier sub-tasks lies above the best on the way; line: 95 % over episodes; rings: "
@@ -105,16 +107,16 @@ def draw_forgetting(board: Board, styles: Mapping[str, Style], name: str) -> Dra
 
 
 def draw_curves(
-    board: Board,
+    leaderboard: Leaderboard,
     styles: Mapping[str, Style],
     name: str,
     *,
     title: str,
     caption: str,
-    curve_of: Callable[[Standing], Curve | None],
+    curve_of: Callable[[LeaderboardRow], Curve | None],
 ) -> Drawing | None:
     """One curve over the lifetime for each learner that has one, with a band of one standard error."""
-    curves = {standing: curve for standing in board.ranked if (curve := curve_of(standing)) is not None}
+    curves = {entry: curve for entry in leaderboard.ranked if (curve := curve_of(entry)) is not None}
     if not curves:
         return None
     figure = make_figure(CURVE_HEIGHT)
@@ -122,8 +124,8 @@ def draw_curves(
     for end in _ends_of_tasks(curves):
         axes.axvline(end, color=GRID, linewidth=0.8)
     axes.grid(False, axis="x")
-    for place, (standing, curve) in enumerate(curves.items()):
-        style = styles[standing.name]
+    for place, (entry, curve) in enumerate(curves.items()):
+        style = styles[entry.name]
         every = max(1, len(curve.at) // 8)
         (line,) = axes.plot(
             curve.at,
@@ -140,23 +142,23 @@ def draw_curves(
             band.set_gid(f"series-{style.index}-band")
     scale_axis(axes, "y", np.concatenate([curve.mean for curve in curves.values()]))
     axes.set_xlabel("support steps")
-    axes.set_ylabel(_unit(board), parse_math=False)
+    axes.set_ylabel(_unit(leaderboard), parse_math=False)
     axes.margins(x=0.02)
     add_legend(figure, curves, styles)
     headings, rows = _numbers_of(curves)
-    label = f"{title}: {board.unit} by support step, of {len(curves)} learners; the table of numbers follows."
+    label = f"{title}: {leaderboard.unit} by support step, of {len(curves)} learners; the table of numbers follows."
     return Drawing(name, title, inline_svg(figure, name, one_line(label)), caption, headings, rows)
 
 
-def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None:
-    """A learner's loss on every sub-task after every sub-task, in the colours of the whole board; none where mixed."""
-    matrices = {other.name: matrix for other in board.ranked if (matrix := r_matrix(other)) is not None}
-    if standing.name not in matrices:
+def draw_r_matrix(leaderboard: Leaderboard, entry: LeaderboardRow, name: str) -> Drawing | None:
+    """A learner's loss on every sub-task after every sub-task, in the leaderboard's colours; none where mixed."""
+    matrices = {other.name: matrix for other in leaderboard.ranked if (matrix := r_matrix(other)) is not None}
+    if entry.name not in matrices:
         return None
     from matplotlib.colors import LogNorm, Normalize
     from matplotlib.patches import Rectangle
 
-    matrix, everything = matrices[standing.name], np.concatenate([m.ravel() for m in matrices.values()])
+    matrix, everything = matrices[entry.name], np.concatenate([m.ravel() for m in matrices.values()])
     low, high = np.nanmin(everything), np.nanmax(everything)
     norm = LogNorm(low, high) if is_wide(everything) else Normalize(low, high if high > low else low + 1)
     rows, columns = matrix.shape
@@ -183,16 +185,16 @@ def draw_r_matrix(board: Board, standing: Standing, name: str) -> Drawing | None
     axes.set_yticks(np.arange(0, rows, every) + 0.5, ["birth" if i == 0 else str(i) for i in range(0, rows, every)])
     axes.set(xlabel="loss on sub-task", ylabel="after sub-task")
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
-    bar.set_label(_unit(board), parse_math=False)
+    bar.set_label(_unit(leaderboard), parse_math=False)
     bar.outline.set_visible(False)
     label = (
-        f"R matrix of {standing.label}: {board.unit} on each of {columns} sub-tasks, at birth and after each of them; "
-        "the table of numbers follows."
+        f"R matrix of {entry.label}: {leaderboard.unit} on each of {columns} sub-tasks, initially and after each of "
+        "them; the table of numbers follows."
     )
     headings = ("after sub-task", *(str(j + 1) for j in range(columns)))
     numbers = [("birth" if i == 0 else str(i), *map(plain, row)) for i, row in enumerate(matrix.tolist())]
     caption = "Framed: the sub-task just learned. Below the frame: what became of it; above: before it was met."
-    return Drawing(name, standing.label, inline_svg(figure, name, one_line(label)), caption, headings, tuple(numbers))
+    return Drawing(name, entry.label, inline_svg(figure, name, one_line(label)), caption, headings, tuple(numbers))
 
 
 def _draw_replicates(axes: Axes, row: int, summary: Summary) -> None:
@@ -210,34 +212,34 @@ def _draw_replicates(axes: Axes, row: int, summary: Summary) -> None:
         )
 
 
-def _unit(board: Board) -> str:
+def _unit(leaderboard: Leaderboard) -> str:
     """Of the scores, as it may be drawn: a learner of one's own may call its metric anything."""
-    return drawable(board.unit)
+    return drawable(leaderboard.unit)
 
 
-def _rows_of(standings: Sequence[Standing]) -> tuple[Figure, Axes]:
+def _rows_of(entries: Sequence[LeaderboardRow]) -> tuple[Figure, Axes]:
     """A figure with a named row for each learner, from the top."""
-    figure = make_figure(max(1.6, 0.62 + 0.17 * len(standings)))
+    figure = make_figure(max(1.6, 0.62 + 0.17 * len(entries)))
     axes: Axes = figure.subplots()
-    names = [drawable(standing.label) for standing in standings]
-    axes.set_yticks(range(len(standings)), names, parse_math=False)
-    axes.set_ylim(len(standings) - 0.4, -0.6)
+    names = [drawable(entry.label) for entry in entries]
+    axes.set_yticks(range(len(entries)), names, parse_math=False)
+    axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     return figure, axes
 
 
-def _ends_of_tasks(standings: Iterable[Standing]) -> NDArray[np.float64]:
-    known = [ends for standing in standings if (ends := task_ends(standing)) is not None]
+def _ends_of_tasks(entries: Iterable[LeaderboardRow]) -> NDArray[np.float64]:
+    known = [ends for entry in entries if (ends := task_ends(entry)) is not None]
     return known[0] if known and len(known[0]) <= MOST_NUMBERED else np.zeros(0)
 
 
-def _numbers_of(curves: Mapping[Standing, Curve]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _numbers_of(curves: Mapping[LeaderboardRow, Curve]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """At most eleven points of every curve, of those that all of them have."""
     at = next(iter(curves.values())).at
-    same = {standing: curve for standing, curve in curves.items() if np.array_equal(curve.at, at)}
+    same = {entry: curve for entry, curve in curves.items() if np.array_equal(curve.at, at)}
     shown = np.unique(np.linspace(0, len(at) - 1, min(len(at), 11)).astype(int))
-    rows = tuple((standing.label, *(plain(curve.mean[i]) for i in shown)) for standing, curve in same.items())
+    rows = tuple((entry.label, *(plain(curve.mean[i]) for i in shown)) for entry, curve in same.items())
     return ("support steps", *(f"{at[i]:g}" for i in shown)), rows
 
 

@@ -50,7 +50,7 @@ class Setting:
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class LeaderboardRow:
     """One learner in one setting.
 
     Attributes:
@@ -128,14 +128,14 @@ class Pair:
     """A learner against the best one, on the episodes that both lived through.
 
     Attributes:
-        standing: the learner.
+        entry: the learner.
         over_episodes: its score minus the best one's, with these networks and seeds.
         differences: the same of each replicate: of episodes that share neither a network nor a seed with others.
         over_replicates: lower and upper end of the mean of those; NaN for fewer than
             :data:`~flp_agents.evaluation.uncertainty.FEWEST`.
     """
 
-    standing: Standing
+    entry: LeaderboardRow
     over_episodes: Comparison
     differences: tuple[float, ...]
     over_replicates: Interval
@@ -161,20 +161,20 @@ def verdict_of(interval: Interval) -> str:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """One setting and all learners that were tried in it.
 
     Attributes:
         setting: which.
         metric: of its scores, "mse" or "error_percent"; empty if every cell failed.
         seeds: that at least one learner was tried with.
-        standings: best query score first, those without any last.
+        rows: best query score first, those without any last.
     """
 
     setting: Setting
     metric: str
     seeds: tuple[int, ...]
-    standings: tuple[Standing, ...]
+    rows: tuple[LeaderboardRow, ...]
 
     @property
     def unit(self) -> str:
@@ -182,33 +182,33 @@ class Board:
         return UNITS.get(self.metric, self.metric)
 
     @property
-    def ranked(self) -> tuple[Standing, ...]:
+    def ranked(self) -> tuple[LeaderboardRow, ...]:
         """Those with a query score, best first."""
-        return tuple(standing for standing in self.standings if "query_score" in standing.summaries)
+        return tuple(entry for entry in self.rows if "query_score" in entry.summaries)
 
     @property
-    def shown_first(self) -> tuple[Standing, ...]:
+    def shown_first(self) -> tuple[LeaderboardRow, ...]:
         """Those with a query score, what somebody brought before what is built in, best first."""
-        return tuple(sorted(self.ranked, key=lambda standing: not standing.own))
+        return tuple(sorted(self.ranked, key=lambda entry: not entry.own))
 
     @property
-    def best(self) -> Standing | None:
+    def best(self) -> LeaderboardRow | None:
         """The best of those that came off under every seed; failing that, the best."""
-        whole = [standing for standing in self.ranked if standing.seeds == self.seeds]
+        whole = [entry for entry in self.ranked if entry.seeds == self.seeds]
         return next(iter(whole or self.ranked), None)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what is known of at least one learner, in the order of :data:`METRICS`."""
-        return tuple(name for name in METRICS if any(name in standing.summaries for standing in self.standings))
+        return tuple(name for name in METRICS if any(name in entry.summaries for entry in self.rows))
 
     def best_mean(self, name: str) -> float:
         """The best mean of a metric over learners; NaN where all are alike, and so none stands out."""
-        means = {standing.summaries[name].mean for standing in self.standings if name in standing.summaries}
+        means = {entry.summaries[name].mean for entry in self.rows if name in entry.summaries}
         return (max if METRICS[name].higher_is_better else min)(means) if len(means) > 1 else float("nan")
 
 
-def make_boards(results: Iterable[CellResult]) -> list[Board]:
+def make_leaderboards(results: Iterable[CellResult]) -> list[Leaderboard]:
     """All settings that results are of, by environment.
 
     A learner is known by its name. If one name stands for different weights under one seed, as after a checkpoint was
@@ -223,50 +223,52 @@ def make_boards(results: Iterable[CellResult]) -> list[Board]:
     )
     titles = {key: _title(of_key) or names[key] for key, of_key in by_key.items()}
     labels = _distinct(titles, names)
-    boards = []
+    leaderboards = []
     for setting, of_setting in sorted(_grouped(results, setting_of).items()):
-        standings = [
-            _standing(names[key], labels[key], of_learner)
+        entries = [
+            _row_of(names[key], labels[key], of_learner)
             for key, of_learner in _grouped(of_setting, lambda result: _key(result, replaced)).items()
         ]
         metric = next((result.metric for result in of_setting if result.metric), "")
         seeds = tuple(sorted({result.cell.seed for result in of_setting}))
-        boards.append(Board(setting, metric, seeds, tuple(sorted(standings, key=lambda s: (s.score, s.label)))))
-    return boards
+        leaderboards.append(
+            Leaderboard(setting, metric, seeds, tuple(sorted(entries, key=lambda s: (s.score, s.label))))
+        )
+    return leaderboards
 
 
-def overall_order(boards: Iterable[Board]) -> list[str]:
+def overall_order(leaderboards: Iterable[Leaderboard]) -> list[str]:
     """Names of all learners, by their mean place over settings, the best ones first, those without a score last; what
     somebody brought before what is built in, so that it is drawn in the most distinct colours."""
     places: dict[str, list[float]] = defaultdict(list)
     own: dict[str, bool] = {}
-    for board in boards:
-        for place, standing in enumerate(board.standings):
-            places[standing.name].append(place if standing.results else float("inf"))
-            own[standing.name] = own.get(standing.name, False) or (standing.own and bool(standing.results))
+    for leaderboard in leaderboards:
+        for place, entry in enumerate(leaderboard.rows):
+            places[entry.name].append(place if entry.results else float("inf"))
+            own[entry.name] = own.get(entry.name, False) or (entry.own and bool(entry.results))
     return sorted(places, key=lambda name: (not own[name], float(np.mean(places[name])), name))
 
 
-def compare_with_best(board: Board) -> list[Pair]:
-    """Every other learner against the best one, on the episodes that both lived through, in the order of the board."""
-    best = board.best
+def compare_with_best(leaderboard: Leaderboard) -> list[Pair]:
+    """Every other learner against the best one, on the episodes of both, in the order of the leaderboard."""
+    best = leaderboard.best
     pairs = []
-    for standing in board.ranked:
-        if best is None or standing is best:
+    for entry in leaderboard.ranked:
+        if best is None or entry is best:
             continue
-        both = sorted(set(standing.seeds) & set(best.seeds))
+        both = sorted(set(entry.seeds) & set(best.seeds))
         if both:
-            scores, of_best = (_scores_of(learner, both) for learner in (standing, best))
+            scores, of_best = (_scores_of(learner, both) for learner in (entry, best))
             differences = [
-                float(np.subtract(_scores_of(standing, seeds), _scores_of(best, seeds)).mean())
-                for seeds in _independent(standing, best, both)
+                float(np.subtract(_scores_of(entry, seeds), _scores_of(best, seeds)).mean())
+                for seeds in _independent(entry, best, both)
             ]
             over_replicates = student_interval(np.array(differences))
-            pairs.append(Pair(standing, compare(scores, of_best), tuple(differences), over_replicates))
+            pairs.append(Pair(entry, compare(scores, of_best), tuple(differences), over_replicates))
     return pairs
 
 
-def _independent(a: Standing, b: Standing, seeds: Sequence[int]) -> list[list[int]]:
+def _independent(a: LeaderboardRow, b: LeaderboardRow, seeds: Sequence[int]) -> list[list[int]]:
     """Seeds in groups that share no network of either learner; one group where one network served all seeds."""
     groups: list[tuple[set[tuple[str, str]], list[int]]] = []
     for seed in seeds:
@@ -304,7 +306,7 @@ def _replaced_names(results: Iterable[CellResult]) -> set[str]:
     return {learner for (learner, _, _), different in weights.items() if len(different) > 1}
 
 
-def _standing(name: str, label: str, results: Sequence[CellResult]) -> Standing:
+def _row_of(name: str, label: str, results: Sequence[CellResult]) -> LeaderboardRow:
     came_off = tuple(result for result in results if result.failure is None)
     summaries, incomplete = {}, []
     for metric in METRICS:
@@ -320,11 +322,11 @@ def _standing(name: str, label: str, results: Sequence[CellResult]) -> Standing:
             incomplete.append(metric)
     failures = tuple(result for result in results if result.failure is not None)
     own = not is_built_in(results[0].cell.learner)
-    return Standing(name, label, came_off, failures, summaries, tuple(incomplete), own)
+    return LeaderboardRow(name, label, came_off, failures, summaries, tuple(incomplete), own)
 
 
-def _scores_of(standing: Standing, seeds: Sequence[int]) -> list[float]:
-    by_seed = {result.cell.seed: result.scores["query_score"] for result in standing.results}
+def _scores_of(entry: LeaderboardRow, seeds: Sequence[int]) -> list[float]:
+    by_seed = {result.cell.seed: result.scores["query_score"] for result in entry.results}
     return [score for seed in seeds for score in by_seed[seed]]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flp_agents.benchmark.report.leaderboard import Board, stamped
+from flp_agents.benchmark.report.leaderboard import Leaderboard, stamped
 from flp_agents.benchmark.report.tables import seeds_in_words
 from flp_agents.benchmark.results import CellResult
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
@@ -25,9 +25,9 @@ class Fact:
     text: str
 
 
-def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fact]:
+def facts_of(results: Sequence[CellResult], leaderboards: Sequence[Leaderboard]) -> list[Fact]:
     """What was compared, when, on what, with which versions; as the results' stamps say it."""
-    learners = {standing.name for board in boards for standing in board.standings}
+    learners = {entry.name for leaderboard in leaderboards for entry in leaderboard.rows}
     seeds = sorted({result.cell.seed for result in results})
     episodes = sorted({result.cell.episodes for result in results})
     days = [moment[:10] for moment in stamped(results, "finished")]
@@ -35,10 +35,11 @@ def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fac
     return [
         Fact(
             "compared",
-            f"{_counted(len(learners), 'learner')} in {_counted(len(boards), 'setting')}, {seeds_in_words(seeds)}, "
-            f"{' or '.join(map(str, episodes))} episodes each, {_counted(len(results), 'cell')}",
+            f"{_counted(len(learners), 'learner')} in {_counted(len(leaderboards), 'setting')}, "
+            f"{seeds_in_words(seeds)}, {' or '.join(map(str, episodes))} episodes each, "
+            f"{_counted(len(results), 'cell')}",
         ),
-        Fact("replicates", _replication(boards)),
+        Fact("replicates", _replication(leaderboards)),
         Fact("when", " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not recorded"),
         Fact("machine", _all(results, "machine")),
         Fact(
@@ -51,25 +52,25 @@ def facts_of(results: Sequence[CellResult], boards: Sequence[Board]) -> list[Fac
     ]
 
 
-def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: Iterable[str]) -> list[str]:
+def notes_of(results: Sequence[CellResult], leaderboards: Sequence[Leaderboard], left_out: Iterable[str]) -> list[str]:
     """A sentence for everything that is missing or must be known to read the numbers right."""
     notes = [f"Left out: {line}." for line in left_out]
     failed = [result for result in results if result.failure is not None]
     if failed:
         cells = "the only cell" if len(results) == 1 else f"{len(failed)} of {len(results)} cells"
         notes.append(f"Failed: {cells}. The reasons stand in the tables.")
-    few = [standing for board in boards for standing in board.ranked if standing.has_few_replicates]
+    few = [entry for leaderboard in leaderboards for entry in leaderboard.ranked if entry.has_few_replicates]
     if few:
-        numbers = dict.fromkeys(f"{standing.label} ({standing.replicates})" for standing in few)
+        numbers = dict.fromkeys(f"{entry.label} ({entry.replicates})" for entry in few)
         notes.append(
             f"Fewer than {FEWEST} networks or seeds: {_named(list(numbers))}. No interval over them is given, and the "
             "score of each is shown: whether other networks, meta-trained alike, or other seeds would do the same is "
             "hardly known. Errors and intervals are over episodes."
         )
-    everybody = {standing.name: standing.label for board in boards for standing in board.standings}
-    for board in boards:
-        absent = [label for name, label in everybody.items() if name not in {s.name for s in board.standings}]
-        notes += _notes_of_board(board, absent)
+    everybody = {entry.name: entry.label for leaderboard in leaderboards for entry in leaderboard.rows}
+    for leaderboard in leaderboards:
+        absent = [label for name, label in everybody.items() if name not in {s.name for s in leaderboard.rows}]
+        notes += _notes_of_leaderboard(leaderboard, absent)
     unknown = sorted({name for result in results for name in result.scores if name not in METRICS})
     if unknown:
         notes.append(f"Left out are metrics that are not known here, as no plug-in registers them: {_named(unknown)}.")
@@ -80,45 +81,45 @@ def notes_of(results: Sequence[CellResult], boards: Sequence[Board], left_out: I
     return notes
 
 
-def _notes_of_board(board: Board, absent: Sequence[str]) -> list[str]:
-    env, notes = board.setting.env, []
-    if board.ranked and board.setting.episodes < FEWEST:
+def _notes_of_leaderboard(leaderboard: Leaderboard, absent: Sequence[str]) -> list[str]:
+    env, notes = leaderboard.setting.env, []
+    if leaderboard.ranked and leaderboard.setting.episodes < FEWEST:
         notes.append(f"{env}: fewer than {FEWEST} episodes a seed, so no intervals over episodes either.")
-    if not board.ranked:
+    if not leaderboard.ranked:
         notes.append(f"{env}: every cell failed, so there is nothing to show but the reasons.")
-    elif not any(METRICS[name].of_sub_tasks for name in board.metrics):
+    elif not any(METRICS[name].of_sub_tasks for name in leaderboard.metrics):
         of_sub_tasks = ", ".join(metric.title for metric in METRICS.values() if metric.of_sub_tasks)
         notes.append(f"{env}: its sub-tasks are mixed, so {of_sub_tasks} mean nothing there.")
     partial = [
-        f"{standing.label} ({len(standing.seeds)} of {len(board.seeds)})"
-        for standing in board.ranked
-        if standing.seeds != board.seeds
+        f"{entry.label} ({len(entry.seeds)} of {len(leaderboard.seeds)})"
+        for entry in leaderboard.ranked
+        if entry.seeds != leaderboard.seeds
     ]
     if partial:
         notes.append(f"{env}: results under some of the seeds only: {_named(partial)}.")
-    elsewhere = [f"{s.label} ({s.tuned_elsewhere})" for s in board.standings if s.tuned_elsewhere]
+    elsewhere = [f"{s.label} ({s.tuned_elsewhere})" for s in leaderboard.rows if s.tuned_elsewhere]
     if elsewhere:
         notes.append(
             f"{env}: settings chosen elsewhere, so that these learners could do better here: {_named(elsewhere)}."
         )
     if absent:
         notes.append(f"{env}: no results of {_named(absent)}.")
-    at_the_end = [standing.label for standing in board.ranked if "learning_area" not in standing.summaries]
+    at_the_end = [entry.label for entry in leaderboard.ranked if "learning_area" not in entry.summaries]
     if at_the_end:
         notes.append(f"{env}: asked the query at the end only, so without a curve of it: {_named(at_the_end)}.")
-    for standing in board.standings:
-        if standing.incomplete:
-            names = ", ".join(METRICS[name].title for name in standing.incomplete)
-            notes.append(f"{env}: {standing.label} has no {names} in some episodes, so none is shown.")
+    for entry in leaderboard.rows:
+        if entry.incomplete:
+            names = ", ".join(METRICS[name].title for name in entry.incomplete)
+            notes.append(f"{env}: {entry.label} has no {names} in some episodes, so none is shown.")
     return notes
 
 
-def _replication(boards: Iterable[Board]) -> str:
+def _replication(leaderboards: Iterable[Leaderboard]) -> str:
     """``1 network of each of 3 learners, 5 seeds of each of 13``; too few for an interval if they are."""
-    learners = {(standing.name, standing.replicates) for board in boards for standing in board.ranked}
+    learners = {(entry.name, entry.replicates) for leaderboard in leaderboards for entry in leaderboard.ranked}
     numbers = Counter(replicates for _, replicates in sorted(learners))
     text = ", ".join(f"{replicates} of {_counted(number, 'learner')}" for replicates, number in numbers.items())
-    few = any(standing.has_few_replicates for board in boards for standing in board.ranked)
+    few = any(entry.has_few_replicates for leaderboard in leaderboards for entry in leaderboard.ranked)
     return (f"{text}: fewer than {FEWEST} are shown one by one, without an interval" if few else text) or "none"
 
 

@@ -18,7 +18,13 @@ from flp_agents.benchmark.report.curves import loss_at_each_step, query_loss, ru
 from flp_agents.benchmark.report.drawing import Drawing, Style, draw_sample
 from flp_agents.benchmark.report.figures import draw_curves, draw_forgetting, draw_r_matrix, draw_scores
 from flp_agents.benchmark.report.formats import ERROR_DIGITS, as_html, latex, markdown, one_line
-from flp_agents.benchmark.report.leaderboard import Board, Standing, compare_with_best, make_boards, overall_order
+from flp_agents.benchmark.report.leaderboard import (
+    Leaderboard,
+    LeaderboardRow,
+    compare_with_best,
+    make_leaderboards,
+    overall_order,
+)
 from flp_agents.benchmark.report.notes import facts_of, notes_of
 from flp_agents.benchmark.report.svg import DARK, LIGHT, drawing_style
 from flp_agents.benchmark.report.tables import (
@@ -50,14 +56,14 @@ class Section:
 
     Attributes:
         anchor: that no other section has, fit for an address and a file name.
-        board: its learners.
+        leaderboard: its learners.
         overview: figures of scores and forgetting.
         curves: figures over the lifetime.
         matrices: an R matrix for each learner, what somebody brought first, then best first.
     """
 
     anchor: str
-    board: Board
+    leaderboard: Leaderboard
     overview: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
     matrices: tuple[Drawing, ...]
@@ -65,7 +71,7 @@ class Section:
     @property
     def matrices_shown(self) -> int:
         """How many R matrices are open from the start: all that somebody brought, and some of the best."""
-        own = sum(standing.own for standing in self.board.ranked)
+        own = sum(entry.own for entry in self.leaderboard.ranked)
         return max(MATRICES_SHOWN, own + MATRICES_SHOWN - 1)
 
 
@@ -105,11 +111,14 @@ def render_page(results: Sequence[CellResult], left_out: Sequence[str] = ()) -> 
     Raises:
         MissingDependency: if matplotlib is not installed.
     """
-    boards = make_boards(results)
-    order = overall_order(boards)
+    leaderboards = make_leaderboards(results)
+    order = overall_order(leaderboards)
     styles = {name: Style(index) for index, name in enumerate(order)}
     with drawing_style():
-        sections = [_section(board, anchor, styles) for board, anchor in zip(boards, _anchors(boards), strict=True)]
+        sections = [
+            _section(leaderboard, anchor, styles)
+            for leaderboard, anchor in zip(leaderboards, _anchors(leaderboards), strict=True)
+        ]
         samples = {name: draw_sample(style, f"sample-{style.index}") for name, style in styles.items()}
     script = Markup((_HERE / "page.js").read_text(encoding="utf-8"))
     environment = jinja2.Environment(
@@ -120,8 +129,8 @@ def render_page(results: Sequence[CellResult], left_out: Sequence[str] = ()) -> 
         sections=sections,
         styles=styles,
         samples=samples,
-        facts=facts_of(results, boards),
-        notes=notes_of(results, boards, left_out),
+        facts=facts_of(results, leaderboards),
+        notes=notes_of(results, leaderboards, left_out),
         light=LIGHT,
         dark=DARK,
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
@@ -146,18 +155,18 @@ def render_page(results: Sequence[CellResult], left_out: Sequence[str] = ()) -> 
     )
 
 
-def _section(board: Board, anchor: str, styles: Mapping[str, Style]) -> Section:
-    if not board.ranked:
-        return Section(anchor, board, (), (), ())
+def _section(leaderboard: Leaderboard, anchor: str, styles: Mapping[str, Style]) -> Section:
+    if not leaderboard.ranked:
+        return Section(anchor, leaderboard, (), (), ())
     overview = [
-        draw_scores(board, styles, f"{anchor}-query-score"),
-        draw_scores(board, styles, f"{anchor}-prequential-score", "prequential_score"),
-        draw_forgetting(board, styles, f"{anchor}-forgetting"),
+        draw_scores(leaderboard, styles, f"{anchor}-query-score"),
+        draw_scores(leaderboard, styles, f"{anchor}-prequential-score", "prequential_score"),
+        draw_forgetting(leaderboard, styles, f"{anchor}-forgetting"),
     ]
     shared = "Bands: one standard error over episodes."
     curves = [
         draw_curves(
-            board,
+            leaderboard,
             styles,
             f"{anchor}-query-loss",
             title="Query loss over the lifetime",
@@ -165,7 +174,7 @@ def _section(board: Board, anchor: str, styles: Mapping[str, Style]) -> Section:
             curve_of=query_loss,
         ),
         draw_curves(
-            board,
+            leaderboard,
             styles,
             f"{anchor}-step-loss",
             title="Loss at each step",
@@ -173,7 +182,7 @@ def _section(board: Board, anchor: str, styles: Mapping[str, Style]) -> Section:
             curve_of=loss_at_each_step,
         ),
         draw_curves(
-            board,
+            leaderboard,
             styles,
             f"{anchor}-prequential",
             title="Prequential curve",
@@ -182,40 +191,40 @@ def _section(board: Board, anchor: str, styles: Mapping[str, Style]) -> Section:
         ),
     ]
     matrices = [
-        draw_r_matrix(board, standing, f"{anchor}-r-matrix-{styles[standing.name].index}")
-        for standing in board.shown_first
+        draw_r_matrix(leaderboard, entry, f"{anchor}-r-matrix-{styles[entry.name].index}")
+        for entry in leaderboard.shown_first
     ]
-    return Section(anchor, board, _there(overview), _there(curves), _there(matrices))
+    return Section(anchor, leaderboard, _there(overview), _there(curves), _there(matrices))
 
 
 def _there(drawings: Sequence[Drawing | None]) -> tuple[Drawing, ...]:
     return tuple(drawing for drawing in drawings if drawing is not None)
 
 
-def _anchors(boards: Sequence[Board]) -> list[str]:
-    """One for each board: its environment's id, with a number behind it where several have the same."""
+def _anchors(leaderboards: Sequence[Leaderboard]) -> list[str]:
+    """One for each leaderboard: its environment's id, with a number behind it where several have the same."""
     anchors: list[str] = []
-    for board in boards:
-        plain = re.sub(r"[^a-z0-9]+", "-", board.setting.env.lower()).strip("-") or "setting"
+    for leaderboard in leaderboards:
+        plain = re.sub(r"[^a-z0-9]+", "-", leaderboard.setting.env.lower()).strip("-") or "setting"
         number = sum(other == plain or other.startswith(f"{plain}--") for other in anchors)
         anchors.append(f"{plain}--{number + 1}" if number else plain)
     return anchors
 
 
-def _options_of(board: Board) -> str:
-    options = json.loads(board.setting.env_options)
+def _options_of(leaderboard: Leaderboard) -> str:
+    options = json.loads(leaderboard.setting.env_options)
     return ", ".join(f"{name} = {value}" for name, value in options.items())
 
 
-def _origin_of(standing: Standing) -> str:
+def _origin_of(entry: LeaderboardRow) -> str:
     """What a learner was meta-trained on, as its results' stamps say it."""
-    return ", ".join(standing.stamped("meta_trained_on")) or ("nothing" if standing.results else "")
+    return ", ".join(entry.stamped("meta_trained_on")) or ("nothing" if entry.results else "")
 
 
-def _joined_latex(board: Board) -> str:
+def _joined_latex(leaderboard: Leaderboard) -> str:
     needed = r"% Needs \usepackage{booktabs} and, for names beyond ASCII, a compiler that reads UTF-8."
-    return "\n\n".join([needed, *map(latex, tables_of(board))]) + "\n"
+    return "\n\n".join([needed, *map(latex, tables_of(leaderboard))]) + "\n"
 
 
-def _joined_markdown(board: Board) -> str:
-    return "\n\n".join(map(markdown, tables_of(board))) + "\n"
+def _joined_markdown(leaderboard: Leaderboard) -> str:
+    return "\n\n".join(map(markdown, tables_of(leaderboard))) + "\n"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flp_agents.benchmark.report.formats import UNKNOWN, Entry, TextTable, plain
-from flp_agents.benchmark.report.leaderboard import Board, Standing, compare_with_best, make_boards
+from flp_agents.benchmark.report.leaderboard import Leaderboard, LeaderboardRow, compare_with_best, make_leaderboards
 from flp_agents.benchmark.results import CellResult
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST, Summary
@@ -39,20 +39,20 @@ def summary_rows(results: Iterable[CellResult]) -> list[dict[str, Any]]:
     """
     return [
         {
-            "env": board.setting.env,
-            "split": board.setting.split,
-            "env_options": board.setting.env_options,
-            "learner": standing.name,
-            "title": standing.label,
+            "env": leaderboard.setting.env,
+            "split": leaderboard.setting.split,
+            "env_options": leaderboard.setting.env_options,
+            "learner": entry.name,
+            "title": entry.label,
             "metric": metric,
-            "unit": board.metric,
+            "unit": leaderboard.metric,
             "higher_is_better": METRICS[metric].higher_is_better,
-            "replicate": standing.replicate,
+            "replicate": entry.replicate,
             **_flat(summary),
         }
-        for board in make_boards(results)
-        for standing in board.standings
-        for metric, summary in standing.summaries.items()
+        for leaderboard in make_leaderboards(results)
+        for entry in leaderboard.rows
+        for metric, summary in entry.summaries.items()
     ]
 
 
@@ -66,27 +66,32 @@ def _flat(summary: Summary) -> dict[str, Any]:
     }
 
 
-def tables_of(board: Board) -> list[TextTable]:
+def tables_of(leaderboard: Leaderboard) -> list[TextTable]:
     """The query score and what it cost, each replicate, the other metrics, and the comparison with the best learner."""
-    made = [_score_table(board), _replicate_table(board), _metric_table(board), _comparison_table(board)]
+    made = [
+        _score_table(leaderboard),
+        _replicate_table(leaderboard),
+        _metric_table(leaderboard),
+        _comparison_table(leaderboard),
+    ]
     return [table for table in made if table is not None and table.rows]
 
 
-def seconds_of(standing: Standing) -> float:
+def seconds_of(entry: LeaderboardRow) -> float:
     """For an inner step of one lifetime, the mean over cells; NaN if it is not known."""
-    known = [result.seconds for result in standing.results if math.isfinite(result.seconds)]
+    known = [result.seconds for result in entry.results if math.isfinite(result.seconds)]
     return sum(known) / len(known) if known else math.nan
 
 
-def state_bytes_of(standing: Standing) -> int:
+def state_bytes_of(entry: LeaderboardRow) -> int:
     """Of what changes within one lifetime, the most over cells."""
-    return max((result.state_bytes for result in standing.results), default=0)
+    return max((result.state_bytes for result in entry.results), default=0)
 
 
-def failures_of(standing: Standing) -> list[str]:
+def failures_of(entry: LeaderboardRow) -> list[str]:
     """``seed 2 failed: out of memory``; one line for seeds that failed alike."""
     reasons: dict[str, list[int]] = {}
-    for result in standing.failures:
+    for result in entry.failures:
         reasons.setdefault(result.failure or "", []).append(result.cell.seed)
     return [f"{seeds_in_words(seeds)} failed: {reason}" for reason, seeds in reasons.items()]
 
@@ -96,85 +101,87 @@ def seeds_in_words(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def caption_of(board: Board) -> str:
+def caption_of(leaderboard: Leaderboard) -> str:
     """The setting in one line."""
-    setting = board.setting
+    setting = leaderboard.setting
     options = "" if setting.env_options == "{}" else f", {setting.env_options}"
-    episodes = f"{setting.episodes} episodes for each of {seeds_in_words(board.seeds)}"
+    episodes = f"{setting.episodes} episodes for each of {seeds_in_words(leaderboard.seeds)}"
     return f"{setting.env}{options}, {setting.split}, {episodes}"
 
 
-def _score_table(board: Board) -> TextTable:
+def _score_table(leaderboard: Leaderboard) -> TextTable:
     rows = []
-    for standing in board.standings:
-        summary = standing.summaries.get(QUERY)
+    for entry in leaderboard.rows:
+        summary = entry.summaries.get(QUERY)
         if summary is None:
-            rows.append((Entry(standing.label), *[Entry(UNKNOWN)] * 7))
+            rows.append((Entry(entry.label), *[Entry(UNKNOWN)] * 7))
             continue
         rows.append(
             (
-                Entry(standing.label),
-                _mean(board, standing, QUERY),
+                Entry(entry.label),
+                _mean(leaderboard, entry, QUERY),
                 Entry(interval=summary.interval_over_episodes),
                 Entry(interval=summary.interval_over_replicates),
-                Entry(standing.replicates),
+                Entry(entry.replicates),
                 Entry(str(summary.episodes)),
-                Entry(value=seconds_of(standing)),
-                Entry(readable(state_bytes_of(standing))),
+                Entry(value=seconds_of(entry)),
+                Entry(readable(state_bytes_of(entry))),
             )
         )
     headings = ("learner", "query score (s.e.)", "95 % over episodes", OVER_REPLICATES, "replicates", "episodes")
-    notes = [f"{standing.label}: {line}." for standing in board.standings for line in failures_of(standing)]
+    notes = [f"{entry.label}: {line}." for entry in leaderboard.rows for line in failures_of(entry)]
     return TextTable(
-        f"{caption_of(board)}: {board.unit or 'no scores'} on the query, standard error over episodes.",
+        f"{caption_of(leaderboard)}: {leaderboard.unit or 'no scores'} on the query, standard error over episodes.",
         (*headings, "seconds an inner step", "state"),
         tuple(rows),
         tuple(notes),
     )
 
 
-def _replicate_table(board: Board) -> TextTable:
+def _replicate_table(leaderboard: Leaderboard) -> TextTable:
     rows = [
         (
-            Entry(standing.label),
-            Entry(standing.replicates),
+            Entry(entry.label),
+            Entry(entry.replicates),
             Entry("; ".join(map(plain, summary.means))),
             Entry(value=summary.deviation_between_replicates),
             Entry(value=summary.deviation_between_episodes),
         )
-        for standing in board.ranked
-        for summary in [standing.summaries[QUERY]]
+        for entry in leaderboard.ranked
+        for summary in [entry.summaries[QUERY]]
     ]
     return TextTable(
-        f"{caption_of(board)}: query score of each network or seed, {board.unit}.",
+        f"{caption_of(leaderboard)}: query score of each network or seed, {leaderboard.unit}.",
         ("learner", "replicates", "mean of each", "s.d. between replicates", "s.d. between episodes"),
         tuple(rows),
         (
             "Between replicates: without what differs between their episodes.",
-            *([FEW] if any(standing.has_few_replicates for standing in board.ranked) else []),
+            *([FEW] if any(entry.has_few_replicates for entry in leaderboard.ranked) else []),
         ),
     )
 
 
-def _metric_table(board: Board) -> TextTable | None:
-    metrics = [name for name in board.metrics if name != QUERY]
+def _metric_table(leaderboard: Leaderboard) -> TextTable | None:
+    metrics = [name for name in leaderboard.metrics if name != QUERY]
     if not metrics:
         return None
-    rows = [(Entry(standing.label), *(_mean(board, standing, name) for name in metrics)) for standing in board.ranked]
+    rows = [
+        (Entry(entry.label), *(_mean(leaderboard, entry, name) for name in metrics)) for entry in leaderboard.ranked
+    ]
     return TextTable(
-        f"{caption_of(board)}: over the lifetime, {board.unit}, standard errors over episodes.",
+        f"{caption_of(leaderboard)}: over the lifetime, {leaderboard.unit}, standard errors over episodes.",
         ("learner", *(METRICS[name].title for name in metrics)),
         tuple(rows),
         ("Transfer: more is better; everything else: less is better.",),
     )
 
 
-def _comparison_table(board: Board) -> TextTable | None:
-    if board.best is None:
+def _comparison_table(leaderboard: Leaderboard) -> TextTable | None:
+    if leaderboard.best is None:
         return None
     rows = [
         (
-            Entry(pair.standing.label),
+            Entry(pair.entry.label),
             Entry(value=pair.over_episodes.mean_difference, error=pair.over_episodes.standard_error),
             Entry(interval=pair.over_episodes.interval),
             Entry(interval=pair.over_replicates),
@@ -182,10 +189,10 @@ def _comparison_table(board: Board) -> TextTable | None:
             Entry(str(pair.over_episodes.episodes)),
             Entry(pair.verdict),
         )
-        for pair in compare_with_best(board)
+        for pair in compare_with_best(leaderboard)
     ]
     return TextTable(
-        f"{caption_of(board)}: query score minus that of {board.best.label}, on the same episodes.",
+        f"{caption_of(leaderboard)}: query score minus that of {leaderboard.best.label}, on the same episodes.",
         (
             "learner",
             "difference (s.e.)",
@@ -200,9 +207,9 @@ def _comparison_table(board: Board) -> TextTable | None:
     )
 
 
-def _mean(board: Board, standing: Standing, name: str) -> Entry:
-    summary = standing.summaries.get(name)
+def _mean(leaderboard: Leaderboard, entry: LeaderboardRow, name: str) -> Entry:
+    summary = entry.summaries.get(name)
     if summary is None:
         return Entry(UNKNOWN)
-    best = summary.mean == board.best_mean(name)
+    best = summary.mean == leaderboard.best_mean(name)
     return Entry(value=summary.mean, error=summary.standard_error_over_episodes, best=best)

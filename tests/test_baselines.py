@@ -1,4 +1,4 @@
-"""What holds for every alternative: it learns, and keeps the rules of the protocol."""
+"""What holds for every baseline: it learns, and keeps the rules of the protocol."""
 
 import csv
 import json
@@ -233,7 +233,7 @@ def test_names_are_known_and_importing_them_is_cheap():
 
 
 def test_settings_are_the_best_of_nine_trials_on_meta_train_each():
-    with (ROOT / "results" / "tuning_of_alternatives.csv").open(newline="", encoding="utf-8") as file:
+    with (ROOT / "results" / "tuning_of_baselines.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     best = {}
     for row in rows:
@@ -255,7 +255,7 @@ def test_an_environment_that_nothing_was_tuned_in_takes_what_is_nearest():
     assert tuned_for("adam", gym.make(SINE, **SMALL_SINE)) == TUNED["adam"]["FLPSine-IID"]
 
 
-def test_the_docs_name_every_alternative_and_its_settings():
-    page = (ROOT / "docs" / "alternatives.md").read_text(encoding="utf-8")
+def test_the_docs_name_every_baseline_and_its_settings():
+    page = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
     for name in BASELINES:
         assert f"| `{name}` |" in page, name

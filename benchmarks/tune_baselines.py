@@ -1,8 +1,8 @@
-"""Tunes the built-in alternatives, on meta-train episodes only: ``python benchmarks/tune_alternatives.py``.
+"""Tunes the built-in baselines, on meta-train episodes only: ``python benchmarks/tune_baselines.py``.
 
 Nine trials for each learner in each environment, each by the mean query score of 32 lifetimes: 16 with either of two
 seeds. A trial in which a lifetime's answers are no numbers is worth infinity. Writes
-``results/tuning_of_alternatives.csv`` and prints the best settings, as they stand in
+``results/tuning_of_baselines.csv`` and prints the best settings, as they stand in
 ``agents/flp_agents/baselines/tuned.py``. With ``--learners`` or ``--envs``, only those rows are renewed.
 """
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    path = options.output / "tuning_of_alternatives.csv"
+    path = options.output / "tuning_of_baselines.csv"
     rows: list[dict[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
-"""What the built-in alternatives cost, and what they leave: ``python benchmarks/cost_of_alternatives.py``.
+"""What the built-in baselines cost, and what they leave: ``python benchmarks/cost_of_baselines.py``.
 
 Seconds of one core for a lifetime, query included, in float64 and one thread: batches of 16 lifetimes of every learner
 in turn, medians of several rounds. And the bytes of one lifetime's state at its end. Writes
-``results/cost_of_alternatives.csv``.
+``results/cost_of_baselines.csv``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     rows.sort(key=lambda row: options.learners.index(row[0]))
     for row in rows:
         print(*row)
-    with (options.output / "cost_of_alternatives.csv").open("w", newline="", encoding="utf-8") as file:
+    with (options.output / "cost_of_baselines.csv").open("w", newline="", encoding="utf-8") as file:
         header = ["learner", "env", "seconds_a_lifetime", "state_bytes"]
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
