@@ -1,16 +1,28 @@
 """What an outer step costs to first order, with and without a graph: ``python benchmarks/first_order.py``.
 
-Interleaved, one thread, four short lifetimes of 80 inner steps, the ``cpu`` preset's network; medians of the
-processor's time.
+Interleaved, one thread, four short lifetimes of 80 inner steps, the ``cpu`` preset's network, for each outer objective;
+medians of the processor's time.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 
 import flp_envs
-from flp_agents import OML, Autograd, Full, GradientBased, Learner, MetaTrainer, Network, get_preset
+from flp_agents import (
+    OML,
+    Autograd,
+    Full,
+    GradientBased,
+    Learner,
+    MetaTrainer,
+    Network,
+    OnlineLoss,
+    QueryLoss,
+    get_preset,
+)
 from flp_agents.support.processes import set_threads
 
 ROUNDS, FIRST_COUNTED = 15, 3
@@ -26,7 +38,7 @@ def main() -> None:
         "OML": [OML(network, 3) for _ in range(2)],
         "gradient-based, second order": [GradientBased(network, 3, **rate) for _ in range(2)],
     }
-    for name, pair in learners.items():
+    for (name, pair), outer_objective in itertools.product(learners.items(), (QueryLoss(), OnlineLoss())):
         trainers = [
             MetaTrainer(
                 learner,
@@ -34,6 +46,7 @@ def main() -> None:
                 rates={**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-4},
                 meta_batch=4,
                 meta_gradient=strategy,
+                outer_objective=outer_objective,
             )
             for learner, strategy in zip(pair, (Autograd(), Full()), strict=True)
         ]
@@ -45,7 +58,8 @@ def main() -> None:
                 times.append(time.process_time() - began)
         by_autograd, full = (statistics.median(times[FIRST_COUNTED:]) for times in seconds)
         print(
-            f"{name}: {by_autograd:.3f} s by autograd, {full:.3f} s with Full, {by_autograd / full:.2f} times as fast"
+            f"{name}, {outer_objective}: {by_autograd:.3f} s by autograd, {full:.3f} s with Full, "
+            f"{by_autograd / full:.2f} times as fast"
         )
 
 
