@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,3 +124,15 @@ def test_help_needs_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=200, stdout=subprocess.DEVNULL)
+
+
+def test_the_map_for_contributors_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/.]+(?:\.py|\.cpp|/))`", text))
+    places = [ROOT, ROOT / "agents" / "flp_agents", *(ROOT / "agents" / "flp_agents").iterdir()]
+    places += [ROOT / "flp_envs" / "families", ROOT / "datasets" / "flp_datasets" / "packed"]
+    places += [path for package in OF_AGENTS for path in (ROOT / "agents" / "flp_agents" / package).iterdir()]
+    assert len(named) > 30
+    assert (
+        sorted(name for name in named if not any((place / name).exists() for place in places if place.is_dir())) == []
+    )

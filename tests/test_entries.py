@@ -87,7 +87,7 @@ def test_plugins_are_files_or_modules(tmp_path, monkeypatch, env):
     load_plugins([str(PLUGIN)])
     load_plugins([str(PLUGIN)])
     assert build_entry("mean", env).title == "mean"
-    source = "from flp_agents import register_learner\nfrom test_registry import Zero\nregister_learner('{}')(Zero)\n"
+    source = "from flp_agents import register_learner\nfrom test_entries import Zero\nregister_learner('{}')(Zero)\n"
     (tmp_path / "my_learners.py").write_text(source.format("of-a-module"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     load_plugins(["my_learners"])
@@ -122,7 +122,7 @@ def test_entry_points_of_installed_packages(tmp_path, monkeypatch, env):
     (info / "entry_points.txt").write_text(
         "[flp_envs.learners]\ntheirs = their_package:Theirs\nbroken = their_package:missing\n", encoding="utf-8"
     )
-    (tmp_path / "their_package.py").write_text("from test_registry import Zero as Theirs\n", encoding="utf-8")
+    (tmp_path / "their_package.py").write_text("from test_entries import Zero as Theirs\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     assert {"theirs", "broken"} <= set(entries.learner_names())
