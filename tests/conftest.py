@@ -43,6 +43,17 @@ def small_options(env_id: str) -> dict[str, int]:
     return SMALL_SINE if env_id.startswith("FLPSine") else SMALL_IMAGES
 
 
+def assert_equally_often(outcomes, possible):
+    """That all possible outcomes, and no others, occur, about equally often: chi-square within 4 deviations."""
+    counts = dict.fromkeys(possible, 0)
+    for outcome in outcomes:
+        counts[outcome] += 1
+    expected = sum(counts.values()) / len(counts)
+    freedom = len(counts) - 1
+    assert expected >= 50
+    assert sum((count - expected) ** 2 for count in counts.values()) / expected < freedom + 4 * np.sqrt(2 * freedom)
+
+
 def drawn_class(name: str, split: str, images: int, size: int, channels: int, seed: int) -> SourceClass:
     """A class of random images, each near the class's own pattern."""
     rng = np.random.default_rng(seed)

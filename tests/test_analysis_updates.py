@@ -8,7 +8,7 @@ from test_analysis import glyphs
 
 from flp_agents import FLP, OML, GradientBased, Network
 from flp_agents.experiments.analysis import updates_over_lifetime
-from flp_agents.learners.gradient_based import loss_gradients
+from flp_agents.learners.descent import loss_gradients
 from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
 

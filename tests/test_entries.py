@@ -4,8 +4,8 @@ import importlib
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from plain_learners import Zero
 
 import flp_envs
 from flp_agents.benchmark import entries
@@ -33,17 +33,6 @@ def _registered():
     before = plugins.registered()
     yield
     plugins.restore(before)
-
-
-class Zero:
-    def reset(self):
-        pass
-
-    def predict(self, x):
-        return np.zeros((len(x), 1))
-
-    def update(self, x, y):
-        pass
 
 
 def test_a_decorated_class_is_known_by_its_name(env):

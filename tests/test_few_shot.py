@@ -7,6 +7,7 @@ import itertools
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import assert_equally_often
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,17 +77,6 @@ def drawn(seed=0, n=1, classes=None, **options):
 
 def equal(a: Episode, b: Episode) -> bool:
     return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(Episode))
-
-
-def assert_equally_often(outcomes, possible):
-    """That all possible outcomes, and no others, occur, about equally often: chi-square within 4 deviations."""
-    counts = dict.fromkeys(possible, 0)
-    for outcome in outcomes:
-        counts[outcome] += 1
-    expected = sum(counts.values()) / len(counts)
-    freedom = len(counts) - 1
-    assert expected >= 50
-    assert sum((count - expected) ** 2 for count in counts.values()) / expected < freedom + 4 * np.sqrt(2 * freedom)
 
 
 @st.composite

@@ -6,6 +6,7 @@ import pytest
 import user_envs  # noqa: F401 (registers ids)
 from conftest import SMALL_SINE
 from gymnasium import spaces
+from plain_learners import Zero
 
 import flp_envs
 from flp_agents import GymAgent, MetaTrainer, as_learner, build_learner, evaluate, get_preset, load_bundled
@@ -214,21 +215,12 @@ def test_an_agent_is_told_when_it_is_shown_another_env():
         numbers.predict(sine(num_functions=5).reset(seed=0)[0])
 
 
-class Plain:
+class Plain(Zero):
     """Says for which spaces it was made, or does not."""
 
     def __init__(self, env=None):
         if env is not None:
             self.observation_space = env.observation_space
-
-    def reset(self):
-        pass
-
-    def predict(self, x):
-        return np.zeros((len(x), 1))
-
-    def update(self, x, y):
-        pass
 
 
 def test_a_plain_learner_is_held_to_the_spaces_that_it_names():

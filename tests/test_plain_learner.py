@@ -5,38 +5,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_IMAGES
+from plain_learners import RunningMean, Zero
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from flp_agents import GymAgent, evaluate
 from flp_agents.adapters.plain_learner import as_learner
 from flp_envs import FLPError, draw_episodes, seed_env
-
-
-class Zero:
-    """Always answers 0."""
-
-    def reset(self):
-        pass
-
-    def predict(self, x):
-        return np.zeros((len(x), 1))
-
-    def update(self, x, y):
-        pass
-
-
-class RunningMean:
-    """Answers the mean of all targets it has met."""
-
-    def reset(self):
-        self.total, self.count = 0.0, 0
-
-    def predict(self, x):
-        return np.full((len(x), 1), self.total / max(1, self.count))
-
-    def update(self, x, y):
-        self.total += float(y.sum())
-        self.count += y.size
 
 
 def test_answering_zero_scores_the_variance_of_the_targets():

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import assert_equally_often
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,17 +23,6 @@ class Constant:
 
     def random(self, n):
         return np.full(n, self.value)
-
-
-def assert_equally_often(outcomes, possible):
-    """That all possible outcomes, and no others, occur, about equally often: chi-square within 4 deviations."""
-    counts = dict.fromkeys(possible, 0)
-    for outcome in outcomes:
-        counts[outcome] += 1
-    expected = sum(counts.values()) / len(counts)
-    freedom = len(counts) - 1
-    assert expected >= 50
-    assert sum((count - expected) ** 2 for count in counts.values()) / expected < freedom + 4 * np.sqrt(2 * freedom)
 
 
 @st.composite

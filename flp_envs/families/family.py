@@ -69,29 +69,20 @@ FAMILIES: Registry[Family] = Registry(
 )
 
 
-def register_family(
-    name: str,
-    *,
-    schedules: Mapping[str, Mapping[str, Any]] = IID_AND_CONTINUAL,
-    task: type[Any] | None = None,
-    short: Mapping[str, Any] | None = None,
-    version: int = 0,
-) -> Callable[[Make], Make]:
+def register_family(name: str, **attributes: Any) -> Callable[[Make], Make]:
     """Registers a family's ids with Gymnasium, as a decorator of the function or class that makes the task.
 
     Args:
-        name: see :class:`Family`, as for the other arguments.
-        schedules: likewise; an option "interleaving" of the task by default.
-        task: likewise.
-        short: likewise.
-        version: likewise.
+        name: the beginning of the ids.
+        attributes: further ones of :class:`Family`: ``schedules`` (by default the task has an option
+            ``interleaving``), ``task``, ``short``, ``version``.
 
     Raises:
         RegistryError: if another family has this name, or if the name cannot begin an id.
     """
 
     def register(make: Make) -> Make:
-        family = Family(name, make, schedules, task, short or {}, version)
+        family = Family(name, make, **attributes)
         FAMILIES.add(name, family)
         for env_id, options in family.ids.items():
             gym.register(

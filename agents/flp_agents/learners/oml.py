@@ -12,9 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flp_agents.learners.gradient_based import InnerRates, descend, descend_to_first_order, predict_to_first_order
-from flp_agents.learners.network import FastWeights, Network
-from flp_agents.learners.network_learner import NetworkLearner
+from flp_agents.learners.descent import DescendingLearner, InnerRates
+from flp_agents.learners.network import Network
 from flp_agents.learners.objective import Objective, SquaredError
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support.savable import register_class
@@ -23,7 +22,7 @@ from flp_base.errors import check_learner_seed
 
 @LEARNERS.register("oml")
 @register_class
-class OML(NetworkLearner):
+class OML(DescendingLearner):
     """SGD with one fixed rate on the last ``plastic_layers`` layers of a meta-trained network.
 
     Args:
@@ -60,18 +59,7 @@ class OML(NetworkLearner):
         }
         self.register_buffer("inner_rate", torch.tensor(float(inner_rate)), persistent=False)
 
-    def update(self, state: FastWeights, y: Tensor) -> FastWeights:
-        return descend(state, y, self._rates(), objective=self.objective, order="first")
-
-    def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
-        return descend_to_first_order(state, features, targets, self._rates(), objective=self.objective)
-
-    def predict_to_first_order(
-        self, state: FastWeights, features: Tensor, targets: Tensor
-    ) -> tuple[Tensor, FastWeights]:
-        return predict_to_first_order(state, features, targets, self._rates(), objective=self.objective)
-
-    def _rates(self) -> InnerRates:
+    def inner_rates(self) -> InnerRates:
         one_for_all = [self.inner_rate] * len(self.layers.plastic_shapes)
         return InnerRates(one_for_all, one_for_all)
 

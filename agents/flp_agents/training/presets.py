@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
+from flp_agents.learners.descent import ORDERS
 from flp_agents.learners.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS
 from flp_agents.learners.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
-from flp_agents.learners.gradient_based import ORDERS
 from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.lifetime.meta_gradient import STRATEGIES

@@ -20,16 +20,16 @@ class Metric:
 
     Attributes:
         title: heading of tables and figures.
-        higher_is_better: whether more is better; of a loss less is.
         measure: from the record of ``E`` lifetimes to ``(E,)`` numbers, in the environment's own metric (mean squared
             error, or per cent of wrong labels); or none, where it means nothing.
+        higher_is_better: whether more is better; of a loss less is.
         of_sub_tasks: whether it means something only where sub-tasks follow one another.
         nonnegative: whether it is never below 0.
     """
 
     title: str
-    higher_is_better: bool
     measure: Callable[[LifetimeRecord], ArrayLike | None]
+    higher_is_better: bool = False
     of_sub_tasks: bool = False
     nonnegative: bool = False
 
@@ -49,24 +49,20 @@ METRICS: Registry[Metric] = Registry(
 )
 
 
-def register_metric(
-    name: str, title: str, *, higher_is_better: bool = False, of_sub_tasks: bool = False, nonnegative: bool = False
-) -> Callable[[Measure], Measure]:
+def register_metric(name: str, title: str, **attributes: bool) -> Callable[[Measure], Measure]:
     """Makes a metric known by a name, as a decorator of the function that measures it.
 
     Args:
         name: column of tables.
-        title: see :class:`Metric`, as for the other arguments.
-        higher_is_better: likewise.
-        of_sub_tasks: likewise.
-        nonnegative: likewise.
+        title: heading of tables and figures.
+        attributes: further ones of :class:`Metric`: ``higher_is_better``, ``of_sub_tasks``, ``nonnegative``.
 
     Raises:
         RegistryError: if another metric has this name, or if it is no name of a column.
     """
 
     def register(measure: Measure) -> Measure:
-        METRICS.add(name, Metric(title, higher_is_better, measure, of_sub_tasks, nonnegative))
+        METRICS.add(name, Metric(title, measure, **attributes))
         return measure
 
     return register

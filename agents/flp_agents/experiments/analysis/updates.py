@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flp_agents.learners.gradient_based import loss_gradients
+from flp_agents.learners.descent import loss_gradients
 from flp_agents.learners.network import FastWeights
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.lifetime.inner_loop import inner_loop
