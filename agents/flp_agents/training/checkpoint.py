@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from flp_agents.support.savable import class_name
 from flp_agents.support.schema import WrongValue, argument_types, fit
 from flp_agents.training.checkpoint_content import CheckpointError as CheckpointError
 from flp_agents.training.checkpoint_content import check_content
+from flp_agents.training.tensor_files import read_tensors, write_half, write_tensors
 from flp_base.errors import FLPError, in_short
 from flp_base.files import UnreadableContent, parse_json, read_bytes, read_versioned_json, write_atomically
 from flp_base.machine_memory import TooMuchMemory
@@ -56,6 +58,7 @@ class Checkpoint:
         progress: what the trainer needs besides tensors to go on; none if the checkpoint is for use only.
         optimizer: the trainer's tensors.
         digest: of all of it, as ``checkpoint.json`` has it: another one for each checkpoint.
+        rounded_from: SHA-256 of the weights that these were rounded from; empty if they are as they were meta-trained.
     """
 
     learner: Learner[Any]
@@ -63,6 +66,7 @@ class Checkpoint:
     progress: dict[str, Any] | None
     optimizer: dict[str, Tensor]
     digest: str = ""
+    rounded_from: str = ""
 
 
 def describe(value: Any) -> Any:
@@ -166,6 +170,8 @@ def save(
     *,
     progress: Mapping[str, Any] | None = None,
     optimizer: Mapping[str, Tensor] | None = None,
+    half: bool = False,
+    rounded_from: str = "",
 ) -> str:
     """Writes a checkpoint atomically over the one that ``folder`` may hold.
 
@@ -175,13 +181,19 @@ def save(
         about: what is to be known of it, plain values.
         progress: what its trainer needs besides tensors to go on; none for inference only.
         optimizer: the trainer's tensors.
+        half: in half precision, see :mod:`flp_agents.training.tensor_files`; for inference only.
+        rounded_from: with ``half``, SHA-256 of the weights that the learner's were once rounded from; empty if they
+            never were.
 
     Returns:
         The checkpoint's digest.
 
     Raises:
         CheckpointError: if the folder cannot be written to, or the disk is full; the earlier checkpoint stays intact.
+            With ``half``, if there is progress, or no large tensor.
     """
+    if half and progress is not None:
+        raise CheckpointError("cannot save a run in half precision: it would not resume to the same bits")
     folder = Path(folder)
     description = describe(learner)
     if ":" in description["type"]:
@@ -189,9 +201,11 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            files = {"weights": _write_tensors(folder, "weights", learner.state_dict())}
+            weights = learner.state_dict()
+            write = partial(write_half, rounded_from=rounded_from) if half else partial(write_tensors, kind="weights")
+            files = {"weights": write(folder, tensors=weights)}
             if progress is not None:
-                files["optimizer"] = _write_tensors(folder, "optimizer", dict(optimizer or {}))
+                files["optimizer"] = write_tensors(folder, "optimizer", dict(optimizer or {}))
             content: dict[str, Any] = {
                 "format_version": FORMAT_VERSION,
                 "learner": description,
@@ -243,7 +257,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
-    weights = _read_tensors(folder, content, "weights")
+    weights = read_tensors(folder, content, "weights")
     try:
         with BoundedAllocations(sum(tensor.numel() for tensor in weights.values())):
             learner = rebuild(content["learner"])
@@ -265,8 +279,9 @@ def _load(folder: Path, content: dict[str, Any]) -> Checkpoint:
         learner.recall_range()
     _load_weights(learner.eval(), weights, folder)
     progress = content["progress"]
-    optimizer = _read_tensors(folder, content, "optimizer") if progress is not None else {}
-    return Checkpoint(learner, content["about"], progress, optimizer, _digest(content))
+    optimizer = read_tensors(folder, content, "optimizer") if progress is not None else {}
+    rounded_from = content["files"]["weights"].get("half", {}).get("sha256", "")
+    return Checkpoint(learner, content["about"], progress, optimizer, _digest(content), rounded_from)
 
 
 def _load_weights(learner: Learner[Any], weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -310,6 +325,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
+def trained_weights(description: Mapping[str, Any]) -> str:
+    """SHA-256 of the weights as they were meta-trained, however they are stored, by what :func:`read_description` read.
+
+    Results of a network keep it. What is measured anew names the file that it read.
+    """
+    entry = description["files"]["weights"]
+    return str(entry.get("half", entry)["sha256"])
+
+
 def digest_in(folder: Path) -> str | None:
     """The digest that the description in a folder gives; none without one, empty if it cannot be read."""
     try:
@@ -323,33 +347,6 @@ def digest_in(folder: Path) -> str | None:
 def _digest(content: Mapping[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    # Copies: meta-parameters that share their memory cannot be written otherwise.
-    data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"{kind}-{digest[:12]}.safetensors"
-    write_atomically(folder / name, data)
-    return {"name": name, "sha256": digest}
-
-
-def _read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[str, Tensor]:
-    entry = content["files"][kind]
-    path = folder / entry["name"]
-    try:
-        if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is not a file")
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {folder} lacks its file {path.name}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{path} is truncated or was altered: its SHA-256 does not match the description")
-    try:
-        return dict(safetensors.torch.load(data))
-    except Exception as error:  # whatever safetensors and torch raise on a type that they do not know
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is not a safetensors file of this package: {reason}") from None
 
 
 def _remove_stale(folder: Path) -> None:

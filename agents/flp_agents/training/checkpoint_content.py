@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+import torch
+
 from flp_agents.support.schema import WrongValue, fit
 from flp_base.errors import FLPError, in_short
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"(weights|optimizer)-[0-9a-f]{1,64}\.safetensors")
+
+
+# What weights in half precision may be expanded to.
+EXPANDED_TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class CheckpointError(FLPError, ValueError):
@@ -26,6 +33,14 @@ class SavedResult(TypedDict, total=False):
     metric: str
     mean: float | None
     standard_error: float | None
+
+
+class SavedRounding(TypedDict):
+    """What rounding to half precision changes, on the episodes of the result."""
+
+    mean: float
+    change: float
+    standard_error_of_change: float | None
 
 
 class About(TypedDict, total=False):
@@ -50,13 +65,26 @@ class About(TypedDict, total=False):
     data: Mapping[str, str] | None
     plugins: Sequence[str]
     result: SavedResult | None
+    rounding: SavedRounding
 
 
-class FileEntry(TypedDict):
-    """A file of tensors."""
+class HalfPrecision(TypedDict):
+    """How weights in half precision are stored, see :mod:`flp_agents.training.tensor_files`."""
 
+    type: str
+    sha256: str
+    tensors: Sequence[str]
+
+
+class _File(TypedDict):
     name: str
     sha256: str
+
+
+class FileEntry(_File, total=False):
+    """A file of tensors; in half precision only where it says so."""
+
+    half: HalfPrecision
 
 
 class Content(TypedDict):
@@ -94,3 +122,14 @@ def check_content(content: Mapping[str, Any], path: Path) -> None:
         name = content["files"].get(kind, {}).get("name", "")
         if not name.startswith(kind) or not _FILE_NAME.fullmatch(name):
             raise CheckpointError(f"{path}: files.{kind}.name must be of a file of {kind}, got {in_short(name)}")
+        if (half := content["files"][kind].get("half")) is not None:
+            _check_half(half, f"{path}: files.{kind}.half", kind == "weights" and content["progress"] is None)
+
+
+def _check_half(half: Mapping[str, Any], where: str, allowed: bool) -> None:
+    if not allowed:
+        raise CheckpointError(f"{where}: a run's own tensors are never in half precision: it was altered or is damaged")
+    if half["type"] not in EXPANDED_TYPES:
+        raise CheckpointError(f"{where}.type must be {' or '.join(EXPANDED_TYPES)}, got {in_short(half['type'])}")
+    if not _SHA256.fullmatch(half["sha256"]):
+        raise CheckpointError(f"{where}.sha256 must be 64 hexadecimal digits, got {in_short(half['sha256'])}")

@@ -124,8 +124,8 @@ def plan_digest(network: Network) -> str:
 
 
 def weights_digest(place: Path) -> str:
-    """SHA-256 of a checkpoint's weights, as its description states it."""
-    return str(checkpoint.read_description(place)["files"]["weights"]["sha256"])
+    """SHA-256 of a checkpoint's weights as they were meta-trained, as its description states it."""
+    return checkpoint.trained_weights(checkpoint.read_description(place))
 
 
 def _check_same(place: Path, network: Network) -> None:
