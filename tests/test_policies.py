@@ -280,6 +280,22 @@ def test_a_saved_policy_answers_as_before(env_id, name, tmp_path):
     np.testing.assert_array_equal(answers_of(PolicyLearner(own, env), episode), before)
 
 
+def test_a_policy_in_half_precision_answers_as_the_model_that_was_rounded(tmp_path):
+    model = untrained("recurrent-ppo", make(SINE))
+    episode = make(SINE).unwrapped.task.sample(np.random.default_rng(0), 1)
+    exact = answers_of(PolicyLearner(model, make(SINE)), episode)
+    save_policy(tmp_path / "whole", model, description(algorithm="recurrent-ppo", env=SINE))
+    save_policy(tmp_path / "half", model, description(algorithm="recurrent-ppo", env=SINE), half=True)
+    whole, half = ((tmp_path / name / MODEL).stat().st_size for name in ("whole", "half"))
+    assert half < 0.65 * whole
+    rounded = answers_of(PolicyLearner(model, make(SINE)), episode)
+    np.testing.assert_allclose(rounded, exact, atol=0.01)
+    assert not np.array_equal(rounded, exact)
+    loaded = load_policy(tmp_path / "half").model
+    np.testing.assert_array_equal(answers_of(PolicyLearner(loaded, make(SINE)), episode), rounded)
+    assert {parameter.dtype for parameter in loaded.policy.parameters()} == {torch.float32}
+
+
 def test_what_is_damaged_is_refused_in_one_line(tmp_path):
     save_policy(tmp_path, untrained("ppo", make(SINE)), description())
     good = (tmp_path / DESCRIPTION).read_text(encoding="utf-8")

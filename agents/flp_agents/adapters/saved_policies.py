@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flp_agents.support.half_precision import in_half, rounded_through_half
 from flp_agents.support.schema import argument_types, fit
 from flp_base.errors import FLPError, check_choice
 from flp_base.files import read_versioned_json, remove_leftovers, write_atomically
@@ -95,10 +96,16 @@ class SavedPolicy:
         return {key: getattr(self.about, key) for key in ("env", "env_options", "split", "seed")}
 
 
-def save_policy(folder: Path, model: Any, about: PolicyDescription) -> PolicyDescription:
+def save_policy(folder: Path, model: Any, about: PolicyDescription, *, half: bool = False) -> PolicyDescription:
     """Writes a model, then its description, each atomically: a folder with a description holds a whole policy.
 
     The optimizer's moments are left out: a model can be trained further, but its optimizer starts anew.
+
+    Args:
+        folder: to write to; made if need be.
+        model: of stable-baselines3 or sb3-contrib.
+        about: what is known of it.
+        half: rounds its large tensors to half precision, here and on disk: what is evaluated later is what was saved.
 
     Returns:
         The description with the model's SHA-256, as it was written.
@@ -107,9 +114,7 @@ def save_policy(folder: Path, model: Any, about: PolicyDescription) -> PolicyDes
         PolicyError: if the folder cannot be written to.
     """
     model.policy.optimizer.state.clear()
-    buffer = io.BytesIO()
-    model.save(buffer, exclude=_OF_TRAINING)
-    data = buffer.getvalue()
+    data = _archive_of(model, half)
     about = replace(about, sha256=hashlib.sha256(data).hexdigest())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +126,20 @@ def save_policy(folder: Path, model: Any, about: PolicyDescription) -> PolicyDes
     except OSError as error:
         raise PolicyError(f"cannot write a policy to {folder}: {error.strerror or error}") from None
     return about
+
+
+def _archive_of(model: Any, half: bool) -> bytes:
+    parameters = model.get_parameters()
+    if half:
+        model.policy.load_state_dict(rounded_through_half(parameters["policy"]))
+        parameters["policy"] = {**parameters["policy"], **in_half(parameters["policy"])}  # loading expands them
+    buffer = io.BytesIO()
+    model.get_parameters = lambda: parameters  # which saving asks for
+    try:
+        model.save(buffer, exclude=(*_OF_TRAINING, "get_parameters"))
+    finally:
+        del model.get_parameters
+    return buffer.getvalue()
 
 
 def describe_anew(folder: Path, known: PolicyDescription, about: PolicyDescription) -> PolicyDescription:

@@ -88,6 +88,11 @@ def make_parser(preset_fields: bool = True) -> argparse.ArgumentParser:
     )
     command.add_argument("--checkpoint", required=True, help="folder of a run, or a bundled checkpoint's name")
     command.add_argument("--output", required=True, help="folder to write")
+    command.add_argument(
+        "--half",
+        action="store_true",
+        help="in half precision, as bundled networks are, if the score on the episodes of its result stays the same",
+    )
 
     command = _add(commands, "render", "draw one lifetime", "render", "evaluating")
     command.add_argument("--checkpoint", help="name of a bundled checkpoint, or a folder (default: a new learner)")

@@ -36,7 +36,7 @@ class SavedResult(TypedDict, total=False):
 
 
 class SavedRounding(TypedDict):
-    """What rounding to half precision changes, on the episodes of the result."""
+    """What rounding to half precision changes, on the episodes of the result; the error is of the paired change."""
 
     mean: float
     change: float

@@ -172,7 +172,7 @@ class PolicyTraining(ShowsOptions):
             self.model.learn(self.plan.env_steps, callback=_Watch(interrupted, on_steps))
             self.seconds = time.monotonic() - started
             self._place.check_unchanged()
-            self._place.saved = save_policy(self.folder, self.model, self._describe())
+            self._place.saved = save_policy(self.folder, self.model, self._describe(), half=True)
         return bool(interrupted)
 
     @contextmanager

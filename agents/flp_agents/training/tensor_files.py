@@ -1,8 +1,8 @@
 """A checkpoint's files of tensors: safetensors, named by their digest, whole or in half precision.
 
-In half precision each large tensor of floating-point numbers is rounded to 16 bits. What is small stays as it is: it
-saves nothing, and scales of whole layers are among it. A rounded tensor is stored as bytes, ``(2, *shape)`` uint8: the
-low bytes of all its numbers, then the high ones. Signs and exponents lie together then, and wheels pack them smaller.
+In half precision, large tensors are rounded to 16 bits, see :mod:`flp_agents.support.half_precision`. A rounded tensor
+is stored as bytes, ``(2, *shape)`` uint8: the low bytes of all its numbers, then the high ones. Signs and exponents lie
+together then, and wheels pack them smaller.
 The entry in ``checkpoint.json`` names the tensors, the type that they are expanded to, and the SHA-256 of the file that
 they were rounded from, which identifies the network as it was meta-trained.
 """
@@ -18,14 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from flp_agents.support.half_precision import LEAST_NUMBERS, in_half
 from flp_agents.training.checkpoint_content import EXPANDED_TYPES, CheckpointError
 from flp_base.errors import in_short
 from flp_base.files import write_atomically
-
-# Tensors of fewer numbers stay as they are.
-LEAST_NUMBERS = 1000
-# A rounded number differs by 2**-11 of itself at most. Tensors that lose more lie out of the range of 16 bits.
-_LOSS = 2.0**-11
 
 
 def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def write_half(folder: Path, tensors: Mapping[str, Tensor], rounded_from: str = 
     Returns:
         Its entry in ``checkpoint.json``.
     """
-    rounded = _all_rounded(tensors)
+    rounded = in_half(tensors)
     types = {str(tensors[name].dtype).removeprefix("torch.") for name in rounded}
     if len(types) != 1:
         what = ", ".join(sorted(types)) if types else f"no tensor of {LEAST_NUMBERS} numbers that 16 bits can hold"
@@ -92,11 +88,6 @@ def read_tensors(folder: Path, content: Mapping[str, Any], kind: str) -> dict[st
     return tensors if half is None else _expanded(path, tensors, half)
 
 
-def rounded_through_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as they are after they were stored in half precision and expanded again."""
-    return {**tensors, **{name: half.to(tensors[name].dtype) for name, half in _all_rounded(tensors).items()}}
-
-
 def _expanded(path: Path, tensors: Mapping[str, Tensor], half: Mapping[str, Any]) -> dict[str, Tensor]:
     expanded = dict(tensors)
     for name in half["tensors"]:
@@ -109,22 +100,6 @@ def _expanded(path: Path, tensors: Mapping[str, Tensor], half: Mapping[str, Any]
         joined = tensor.movedim(0, -1).contiguous().view(torch.float16).squeeze(-1)
         expanded[name] = joined.to(EXPANDED_TYPES[half["type"]])
     return expanded
-
-
-def _all_rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    halves = {name: _rounded(tensor) for name, tensor in tensors.items()}
-    return {name: half for name, half in halves.items() if half is not None}
-
-
-def _rounded(tensor: Tensor) -> Tensor | None:
-    """In 16 bits; none if it is small, or if too much would be lost."""
-    if not tensor.is_floating_point() or tensor.numel() < LEAST_NUMBERS:
-        return None
-    tensor = tensor.detach().cpu()
-    half = tensor.half()
-    lost = (half.double() - tensor.double()).norm()
-    # What is not finite compares as false.
-    return half if bool(lost <= _LOSS * tensor.double().norm()) else None
 
 
 def _split(half: Tensor) -> Tensor:
