@@ -52,16 +52,9 @@ def measure_rounding(saved: checkpoint.Checkpoint, on_episodes: Callable[[int], 
     rounded = copy.deepcopy(saved.learner)
     rounded.load_state_dict(rounded_through_half(saved.learner.state_dict()))
     env = Plan.from_json(saved.about).make_env(result["split"])
-    before, after = (
-        evaluate(
-            learner,
-            env,
-            episodes=result["episodes"],
-            seed=result["seed"],
-            on_episodes=lambda done, first=first: on_episodes(first + done),
-        )
-        for learner, first in ((saved.learner, 0), (rounded, result["episodes"]))
-    )
+    episodes, seed = result["episodes"], result["seed"]
+    before = evaluate(saved.learner, env, episodes=episodes, seed=seed, on_episodes=on_episodes)
+    after = evaluate(rounded, env, episodes=episodes, seed=seed, on_episodes=lambda done: on_episodes(episodes + done))
     change = after.mean - before.mean
     if not abs(change) <= TOLERANCE * error or not math.isfinite(change):
         raise CheckpointError(
