@@ -14,6 +14,7 @@ import flp_envs
 from flp_agents import (
     OML,
     Autograd,
+    Backpropagation,
     Full,
     GradientBased,
     Learner,
@@ -45,7 +46,7 @@ def main() -> None:
                 flp_envs.make("FLPSine-Continual-v0", steps_per_function=8),
                 rates={**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-4},
                 meta_batch=4,
-                meta_gradient=strategy,
+                estimator=Backpropagation(strategy),
                 outer_objective=outer_objective,
             )
             for learner, strategy in zip(pair, (Autograd(), Full()), strict=True)

@@ -9,6 +9,7 @@ from flp_agents import (
     FLP,
     OML,
     Autograd,
+    Backpropagation,
     ByAutograd,
     Checkpointed,
     Feedback,
@@ -122,7 +123,7 @@ def test_meta_training_goes_the_same_way_with_every_exact_strategy(learner):
         env = make("FLPSine-Continual-v0", num_functions=2, steps_per_function=4, batch_size=4, query_size=4)
         made = LEARNERS[learner]()
         rates = {**dict.fromkeys(made.parameter_groups(), 0.0), "weights": 1e-2}
-        trainer = MetaTrainer(made, env, rates=rates, meta_batch=2, meta_gradient=strategy)
+        trainer = MetaTrainer(made, env, rates=rates, meta_batch=2, estimator=Backpropagation(strategy))
         curves[str(strategy)] = [trainer.step().query_loss for _ in range(12)]
     (first, *others) = curves.values()
     assert first[-1] != first[0]

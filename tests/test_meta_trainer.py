@@ -5,8 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from flp_agents import FLP, Autograd, GradientBased, MetaTrainer, MetaTrainingDiverged, Network, run_lifetime
-from flp_agents.training.meta_trainer import UntrainedParameters
+from flp_agents import (
+    FLP,
+    Autograd,
+    Backpropagation,
+    GradientBased,
+    MetaTrainer,
+    MetaTrainingDiverged,
+    Network,
+    run_lifetime,
+)
+from flp_agents.training.rates import UntrainedParameters
+from flp_agents.training.schedules import rate_factor
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes, seed_env
 
 SMALL = {"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4}
@@ -139,13 +149,12 @@ def test_a_wrapped_env_trains_as_well():
 
 
 def test_schedules():
-    trainer = make(schedule="cosine", outer_steps=100, warm_up=10)
-    factors = [trainer.schedule_factor(step) for step in range(101)]
+    factors = [rate_factor("cosine", step, outer_steps=100, warm_up=10) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[4] == pytest.approx(0.5, rel=0.01)
     assert factors[50] == pytest.approx(0.505)
     assert factors[100] == pytest.approx(0.01)
-    assert make().schedule_factor(10**6) == 1.0
+    assert rate_factor("constant", 10**6, outer_steps=100, warm_up=0) == 1.0
 
 
 def test_restarting_adam_forgets_its_moments():
@@ -227,6 +236,6 @@ def test_the_trunk_runs_once_and_the_query_once(monkeypatch):
 
     monkeypatch.setattr(learner.layers, "trunk", count_trunk)
     monkeypatch.setattr(learner, "predict", count_answers)
-    make(learner=learner, rates={**FROZEN, "weights": 1e-3}, meta_gradient=Autograd()).step()
+    make(learner=learner, rates={**FROZEN, "weights": 1e-3}, estimator=Backpropagation(Autograd())).step()
     assert calls["trunk"] == 1
     assert calls["answers"] == [4] * 6 + [8]

@@ -12,6 +12,7 @@ import torch
 import flp_envs
 from flp_agents import (
     FLP,
+    Backpropagation,
     CheckpointError,
     GradientBased,
     MetaTrainer,
@@ -210,7 +211,8 @@ def test_a_program_saves_what_the_commands_take(here, plugin, capsys):
         env = flp_envs.make("PlugSine-v0", split="meta-train")
         learner = GainedFLP(Network((3, 8, 8, 1)), 2, rule=LeakyHebb(0.2), first_gain=0.25, initial_coefficient=0.01)
         rates = dict.fromkeys(learner.parameter_groups(), 1e-3)
-        return MetaTrainer(learner, env, rates=rates, meta_batch=2, outer_steps=4, meta_gradient=Truncated(4), seed=7)
+        estimator = Backpropagation(Truncated(4))
+        return MetaTrainer(learner, env, rates=rates, meta_batch=2, outer_steps=4, estimator=estimator, seed=7)
 
     whole, part, folder = trainer(), trainer(), here / "program"
     for _ in range(4):
@@ -220,7 +222,7 @@ def test_a_program_saves_what_the_commands_take(here, plugin, capsys):
     part.save(folder)
     shutil.copytree(folder, here / "program-2")
     resumed = MetaTrainer.resume(here / "program-2")
-    assert (resumed.rates, resumed.meta_gradient, resumed.seed) == (whole.rates, Truncated(4), 7)
+    assert (resumed.rates, resumed.estimator, resumed.seed) == (whole.rates, Backpropagation(Truncated(4)), 7)
     assert resumed.learner.settings == whole.learner.settings
     for _ in range(2):
         resumed.step()

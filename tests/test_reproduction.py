@@ -54,7 +54,7 @@ from flp_agents.experiments.reproduction.running import How, missing_data
 from flp_agents.experiments.reproduction.tables import SCALES, TABLE_1, TABLE_2, TABLES, Column, Method, Network, Table
 from flp_agents.training import checkpoint
 from flp_agents.training.bundled import bundled_checkpoints
-from flp_agents.training.meta_trainer import MetaTrainingDiverged
+from flp_agents.training.outer_step import MetaTrainingDiverged
 from flp_agents.training.run_metrics import FILE, last_step
 from flp_base.errors import FLPError
 

@@ -14,7 +14,7 @@ from flp_agents.experiments.reproduction.running import How
 from flp_agents.experiments.reproduction.section_7_1 import Protocol, reproduce_section_7_1
 from flp_agents.experiments.reproduction.section_7_1_report import rows_of, write_section_7_1
 from flp_agents.experiments.reproduction.tables import Method
-from flp_agents.training.meta_trainer import MetaTrainingDiverged
+from flp_agents.training.outer_step import MetaTrainingDiverged
 
 FEATURE_REUSE = replace(
     TINY,

@@ -31,6 +31,13 @@ from .learners.plasticity.normalised_oja import NormalisedOja as NormalisedOja
 from .learners.plasticity.oja import Oja as Oja
 from .learners.plasticity.rule import register_rule as register_rule
 from .learners.registered import LEARNERS as LEARNERS
+from .lifetime.estimators.backpropagation import Backpropagation as Backpropagation
+from .lifetime.estimators.estimator import ESTIMATORS as ESTIMATORS
+from .lifetime.estimators.estimator import Estimate as Estimate
+from .lifetime.estimators.estimator import Estimator as Estimator
+from .lifetime.estimators.estimator import UnsupportedEstimator as UnsupportedEstimator
+from .lifetime.estimators.estimator import register_estimator as register_estimator
+from .lifetime.estimators.windows import Windows as Windows
 from .lifetime.meta_gradient import STRATEGIES as STRATEGIES
 from .lifetime.meta_gradient import Autograd as Autograd
 from .lifetime.meta_gradient import ByAutograd as ByAutograd
@@ -56,8 +63,8 @@ from .training.checkpoint import Checkpoint as Checkpoint
 from .training.checkpoint import CheckpointError as CheckpointError
 from .training.factory import build_learner as build_learner
 from .training.meta_trainer import MetaTrainer as MetaTrainer
-from .training.meta_trainer import MetaTrainingDiverged as MetaTrainingDiverged
-from .training.meta_trainer import OuterStep as OuterStep
+from .training.outer_step import MetaTrainingDiverged as MetaTrainingDiverged
+from .training.outer_step import OuterStep as OuterStep
 from .training.presets import PRESETS as PRESETS
 from .training.presets import Preset as Preset
 from .training.presets import get_preset as get_preset

@@ -55,7 +55,8 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
     settings, plan = run.plan.settings, run.plan
     print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
     shared = f", shared by {run.processes.world} processes" if run.processes.world > 1 else ""
-    print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{shared}")
+    windows = f", in windows of {settings.window} inner steps" if settings.window else ""
+    print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{windows}{shared}")
     for note in run.notes:
         print(note)
     # Until the last evaluation is written as well.

@@ -116,6 +116,28 @@ class Processes:
         for tensor, mean in zip(tensors, torch.split(together, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
 
+    def average_gradients(self, loss: Tensor, parameters: Sequence[Tensor], *, fill: bool) -> None:
+        """Replaces a loss and its gradients by their means over all processes, in one exchange.
+
+        Args:
+            loss: of this process.
+            parameters: with the gradients; none counts as 0.
+            fill: whether what has no gradient in any process gets one of 0; else none.
+
+        Raises:
+            LostProcess: if one is gone.
+        """
+        if self.world == 1:
+            return
+        used = [] if fill else [torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.average([loss, *(p.grad for p in parameters if p.grad is not None), *used])
+        for parameter, share in zip(parameters, used[0].tolist() if used else [], strict=False):
+            if not share:
+                parameter.grad = None
+
     def any(self, here: bool) -> bool:
         """Whether something holds in any process; all get the same answer."""
         if self.world == 1:

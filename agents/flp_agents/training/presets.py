@@ -12,6 +12,7 @@ from flp_agents.learners.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS
 from flp_agents.learners.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPTIC
 from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.rule import RULES
+from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.support.precision import PRECISIONS
 from flp_agents.training.schedules import SCHEDULES
@@ -52,6 +53,7 @@ CHOICES: dict[str, Collection[str]] = {
     "output_feedback": OUTPUTS,
     "order": ORDERS,
     "schedule": SCHEDULES,
+    "estimator": ESTIMATORS,
     "meta_gradient": STRATEGIES,
     "precision": (*PRECISIONS, "tf32"),
 }
@@ -105,6 +107,8 @@ class Preset:
     short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those", least=1)
     first_classes: int = option(20, "labels: classes in those", least=2)
     first_meta_batch: int = option(0, "lifetimes for each of those outer steps; 0: as many as later")
+    estimator: str = option("backpropagation", "of the outer gradient: backpropagation or windows")
+    window: int = option(0, "windows: inner steps of each outer step, the state carried to the next")
     meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd")
     gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
     precision: str = option("float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's")
@@ -121,6 +125,10 @@ class Preset:
             object.__setattr__(self, of.name, _checked(of, getattr(self, of.name)))
         for name, valid in CHOICES.items():
             check_choice(name, getattr(self, name), valid)
+        if self.estimator == "windows" and not self.window:
+            raise InvalidSize("the estimator windows needs window, the inner steps of each: expected at least 1, got 0")
+        if self.estimator == "backpropagation" and self.window:
+            raise InvalidSize(f"window is of the estimator windows: backpropagation has none, got {self.window}")
         if self.gradient_steps and self.meta_gradient in ("full", "autograd"):
             raise InvalidSize(
                 f"gradient_steps are of checkpointed, reversible and truncated: meta_gradient {self.meta_gradient} has "

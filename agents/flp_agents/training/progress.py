@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flp_agents.support.progress import show_steps
-from flp_agents.training.meta_trainer import OuterStep
+from flp_agents.training.outer_step import OuterStep
 
 
 @contextmanager

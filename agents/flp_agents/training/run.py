@@ -26,7 +26,8 @@ from flp_agents.support.precision import usable_precision
 from flp_agents.support.processes import Processes
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import build_learner
-from flp_agents.training.meta_trainer import MetaTrainer, OuterStep
+from flp_agents.training.meta_trainer import MetaTrainer
+from flp_agents.training.outer_step import OuterStep
 from flp_agents.training.plan import NO_PRESET, Plan
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.run_metrics import FILE, RunMetrics
@@ -100,7 +101,7 @@ class TrainingRun(ShowsOptions):
         self._full_lifetime = True
         # Before anything is written.
         for phase in {plan.settings.short_outer_steps == 0, True}:
-            self.trainer.meta_gradient.check(self.learner, _support_steps(self._phase_env(full=phase)))
+            self.trainer.estimator.check(self.learner, _support_steps(self._phase_env(full=phase)))
         self._enter_phase(full=plan.settings.short_outer_steps == 0)
 
     @classmethod

@@ -12,7 +12,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from flp_agents.training.meta_trainer import OuterStep
+from flp_agents.training.outer_step import OuterStep
 from flp_base.errors import FLPError
 from flp_base.files import remove_leftovers, write_atomically
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.learners.objective import CrossEntropy
+from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
 from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
 from flp_agents.support import plugins
@@ -27,6 +29,7 @@ from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
 from flp_agents.training.presets import CHOICES, Preset
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
+from flp_base.errors import FLPError
 from flp_envs.task import data_of
 
 Trainer = TypeVar("Trainer", bound="SavedTrainer")
@@ -50,7 +53,7 @@ class SavedTrainer(ABC):
     Attributes:
         learner: whose meta-parameters are trained.
         env: that the lifetimes are drawn from.
-        meta_gradient: how the loss is differentiated through a lifetime.
+        estimator: how the gradient of the loss is found.
         outer_objective: what the loss is.
         rates: outer learning rate of every kind of meta-parameter.
         processes: with whom the meta-batch is shared.
@@ -65,7 +68,7 @@ class SavedTrainer(ABC):
 
     learner: Learner[Any]
     env: gym.Env[Any, Any]
-    meta_gradient: MetaGradient
+    estimator: Estimator
     outer_objective: OuterObjective
     rates: dict[str, float]
     processes: Processes
@@ -180,10 +183,17 @@ def trainer_arguments(
     }
     return {
         "rates": {**of_preset, **(rates or {})},
-        "meta_gradient": STRATEGIES[settings.meta_gradient](settings.gradient_steps),
+        "estimator": estimator_of(settings),
         "draw_ahead": isinstance(learner.objective, CrossEntropy),
         **{name: getattr(settings, name) for name in _OF_PRESET},
     }
+
+
+def estimator_of(settings: Preset) -> Estimator:
+    """The estimator of the outer gradient that a preset describes."""
+    build = ESTIMATORS[settings.estimator]
+    offered = {"strategy": STRATEGIES[settings.meta_gradient](settings.gradient_steps), "steps": settings.window}
+    return build(**{name: offered[name] for name in inspect.signature(build).parameters if name in offered})
 
 
 def set_precision(learner: Learner[Any], precision: str) -> str:
@@ -278,7 +288,7 @@ def plan_of(trainer: SavedTrainer) -> Plan:
     wrapped by more than Gymnasium's own.
 
     Raises:
-        CheckpointError: if its meta-gradient is none that has a name, or its outer objective not the query's loss.
+        CheckpointError: if its estimator is none that a preset describes, or its outer objective not the query's loss.
     """
     learner = trainer.learner
     if trainer.outer_objective != QueryLoss():
@@ -288,13 +298,11 @@ def plan_of(trainer: SavedTrainer) -> Plan:
         )
     env_id, env_options, split = described_env(trainer.env)
     known = {field.name: field.default for field in fields(Preset)}
-    strategy, gradient_steps = _strategy(trainer.meta_gradient)
     values = {
         **{name: getattr(trainer, name) for name in known if hasattr(trainer, name)},
         **{f"rate_{name}": rate for name, rate in trainer.rates.items()},
         **learner.settings,
-        "meta_gradient": strategy,
-        "gradient_steps": gradient_steps,
+        **_of_estimator(trainer.estimator),
         "cuda_graph": trainer.cuda_graph,
         "precision": getattr(getattr(learner, "layers", None), "precision", known["precision"]),
     }
@@ -323,13 +331,21 @@ def _fits(name: str, value: Any, default: Any) -> bool:
     return (number or isinstance(value, type(default))) and (name not in CHOICES or value in CHOICES[name])
 
 
-def _strategy(used: MetaGradient) -> tuple[str, int]:
-    """The name of a strategy, and its number of inner steps."""
-    steps = getattr(used, "every", None) or getattr(used, "steps", None) or 0
-    for name, made in STRATEGIES.items():
-        if made(steps) == used:
-            return name, steps
+def _of_estimator(used: Estimator) -> dict[str, Any]:
+    """The preset's fields that describe an estimator."""
+    values: dict[str, Any] = {"estimator": ESTIMATORS.name_of(type(used)) or "", "window": used.window or 0}
+    strategy: MetaGradient | None = getattr(used, "strategy", None)
+    if strategy is not None:
+        steps = getattr(strategy, "every", None) or getattr(strategy, "steps", None) or 0
+        known = [name for name, made in STRATEGIES.items() if made(steps) == strategy]
+        values |= {"meta_gradient": known[0] if known else "", "gradient_steps": steps}
+    try:
+        if estimator_of(Preset(**values)) == used:
+            return values
+    except FLPError:
+        pass  # it has no name, or its strategy has none
     raise CheckpointError(
-        f"cannot save a trainer whose meta-gradient is {used}: expected one of {', '.join(STRATEGIES)}; "
+        f"cannot save a trainer whose estimator is {used}: expected a registered one ({', '.join(ESTIMATORS)}) with "
+        f"the hyperparameters that a preset gives it, and a strategy among {', '.join(STRATEGIES)}; "
         "flp_agents.save_checkpoint saves its learner"
     )

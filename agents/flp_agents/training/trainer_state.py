@@ -11,24 +11,44 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.support.schema import WrongValue, fit
 from flp_agents.training.checkpoint import CheckpointError
-from flp_base.errors import FLPError, InvalidSize, check_number
+from flp_base.errors import FLPError, InvalidSize, check_at_least, check_number
 
 
 class InvalidState(FLPError, ValueError):
     """A trainer's state that does not belong to this trainer; the text names the part."""
 
 
-class _Patience(TypedDict, total=False):
+class _Since(TypedDict, total=False):
     patience: int
+    inner_steps_done: int
 
 
-class TrainerProgress(_Patience):
-    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience."""
+class TrainerProgress(_Since):
+    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience.
+
+    ``inner_steps_done`` is there while lifetimes are in progress, and ``random_state`` what these were drawn from then.
+    """
 
     step_count: int
     skipped_total: int
     skipped_in_a_row: int
     random_state: Mapping[str, Any]
+
+
+def trainer_progress(content: Mapping[str, Any]) -> TrainerProgress:
+    """How far a trainer is, if it has all parts, but for the random state, which only its owner knows.
+
+    Raises:
+        InvalidState: naming the part that is wrong.
+    """
+    try:
+        progress: TrainerProgress = fit("progress", content, TrainerProgress)
+        for name in ("step_count", "skipped_total", "skipped_in_a_row", "inner_steps_done"):
+            check_at_least(f"progress.{name}", progress.get(name, 0), 0)
+        check_at_least("progress.patience", progress.get("patience", 1), 1)
+    except (WrongValue, InvalidSize) as error:
+        raise InvalidState(str(error)) from None
+    return progress
 
 
 class _Identity(TypedDict, total=False):

@@ -23,7 +23,7 @@ from flp_agents.experiments.analysis.more_plasticity import with_more_plasticity
 from flp_agents.learners.flp import FLP
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
-from flp_agents.training.meta_trainer import OuterStep
+from flp_agents.training.outer_step import OuterStep
 from flp_agents.training.plan import Plan
 from flp_agents.training.run import TrainingRun
 from flp_agents.training.run_metrics import FILE as METRICS
@@ -39,6 +39,8 @@ OUTER_LOOP = (
     "schedule",
     "warm_up",
     "restart_adam_every",
+    "estimator",
+    "window",
     "meta_gradient",
     "gradient_steps",
     "precision",

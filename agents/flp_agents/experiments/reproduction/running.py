@@ -24,7 +24,7 @@ from flp_agents.experiments.reproduction.networks import (
 from flp_agents.experiments.reproduction.stopping import Others, heeding, others
 from flp_agents.experiments.reproduction.tables import Network
 from flp_agents.support.processes import set_threads
-from flp_agents.training.meta_trainer import MetaTrainingDiverged
+from flp_agents.training.outer_step import MetaTrainingDiverged
 from flp_agents.training.run_metrics import last_step
 from flp_base.errors import FLPError, check_at_least
 from flp_datasets.pack import MissingPack

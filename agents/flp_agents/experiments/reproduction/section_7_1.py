@@ -22,7 +22,7 @@ from flp_agents.experiments.reproduction.running import How, OnProgress, Work, w
 from flp_agents.experiments.reproduction.tables import Network
 from flp_agents.support.provenance import stamp
 from flp_agents.training import checkpoint
-from flp_agents.training.meta_trainer import MetaTrainingDiverged
+from flp_agents.training.outer_step import MetaTrainingDiverged
 from flp_agents.training.run import finite_or_none
 from flp_agents.training.run_metrics import last_step
 from flp_base.errors import check_at_least

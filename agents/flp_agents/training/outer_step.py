@@ -1,0 +1,35 @@
+"""What one outer step did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flp_base.errors import FLPError
+
+
+class MetaTrainingDiverged(FLPError, RuntimeError):
+    """Loss or gradient stayed non-finite for too many outer steps in a row."""
+
+
+@dataclass(frozen=True)
+class OuterStep:
+    """What one outer step did.
+
+    Attributes:
+        step: how many outer steps are done, this one included.
+        outer_loss: what the outer objective makes of the lifetimes, mean over the meta-batch.
+        gradient_norm: of all meta-parameters together, before clipping.
+        skipped: whether the step was skipped because loss or gradient was not finite.
+        skipped_total: how many were skipped so far.
+    """
+
+    step: int
+    outer_loss: float
+    gradient_norm: float
+    skipped: bool
+    skipped_total: int
+
+    @property
+    def query_loss(self) -> float:
+        """The outer loss as it is called where it is the query's, with :class:`QueryLoss`, the default."""
+        return self.outer_loss
