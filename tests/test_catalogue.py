@@ -166,7 +166,7 @@ def test_packs_are_listed_in_the_order_in_which_they_are_looked_for(cache, tmp_p
     assert find_packs() == []
     root = tmp_path / "root"
     in_cache = omniglot(cache, 9)
-    packs = [omniglot(root, 12), omniglot(root, 8), make_pack(root, "mini_imagenet", 8, 3, OMNIGLOT, 1)]
+    packs = [make_pack(root, "mini_imagenet", 8, 3, OMNIGLOT, 1), omniglot(root, 12), omniglot(root, 8)]
     for other in ("omniglot/.omniglot-8.h5.x.tmp", "omniglot/.omniglot-8.h5.lock", "mini_imagenet/train.h5", "sine.h5"):
         (root / other).touch()
     assert find_packs() == [in_cache]

@@ -11,7 +11,6 @@ from torch.nn import functional
 import flp_envs
 from flp_agents import (
     FLP,
-    LEARNERS,
     OML,
     Autograd,
     Checkpointed,
@@ -31,6 +30,7 @@ from flp_agents import (
 from flp_agents.learners.convolutions import Convolutions
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.training import factory
 from flp_envs import Episode
 
 CLASSES, STEPS = 3, 6
@@ -356,13 +356,14 @@ def make_glyphs(split):
 
 
 @pytest.mark.parametrize("name", ["flp", "gradient-based"])
-def test_a_few_dozen_outer_steps_answer_clearly_better_than_chance(name):
+def test_a_few_dozen_outer_steps_answer_clearly_better_than_chance(name, monkeypatch):
     """Chance is a query loss of ln 3 and two wrong answers in three; classes of meta-testing are new."""
     starts = {"initial_coefficient": 1.0, "coefficient_unit": 0.05, "hidden_multiplier": 0.02, "initial_rate": 50.0}
     preset = get_preset("paper", name, starts, kind="images")
     shape = Convolutions((1, 14, 14), 8, (2, 2), 1, mean=(1.0,), deviation=(-1.0,))
     network = Network((shape.features, 32, 3), convolutions=shape)
-    learner = LEARNERS[name](network, preset, CrossEntropy(3, 3), 1)
+    monkeypatch.setattr(factory, "network_for", lambda *_: network)
+    learner = factory.build_learner(name, make_glyphs("meta-train"), preset, 1)
     untrained = evaluate(learner, make_glyphs("meta-test"), episodes=40, seed=9).mean
     rates = {"weights": 1e-2, "feedback": 1e-2, "coefficients": 0.02, "inner_rates": 0.1}
     rates = {group: rates.get(group, 0.0) for group in learner.parameter_groups()}

@@ -13,7 +13,7 @@ import torch
 from conftest import needs_bfloat16, small_episode
 
 from flp_agents import FLP, GradientBased, Network, run_lifetime
-from flp_agents.analysis import continue_with_more_plasticity, with_more_plasticity
+from flp_agents.experiments.analysis import continue_with_more_plasticity, with_more_plasticity
 from flp_agents.experiments.analysis import evaluated as judged
 from flp_agents.training.checkpoint import DESCRIPTION, Checkpoint, CheckpointError, load, parameters_digest, save
 from flp_agents.training.plan import Plan

@@ -46,6 +46,8 @@ def reproduce(options: argparse.Namespace) -> int:
             check_at_least(name, getattr(options, name), 1)
     if options.data_root is not None:
         os.environ[VARIABLE] = str(named_root(options.data_root))
+    if Path(options.output).exists() and not Path(options.output).is_dir():
+        raise FLPError(f"{options.output} is not a folder: choose another --output")
     how = How(
         folder=Path(options.output),
         retrain=options.retrain,
