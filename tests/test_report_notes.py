@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from synthetic_results import STAMP, made_up_benchmark, made_up_result
 
-from flp_agents.benchmark.report.leaderboard import make_boards
+from flp_agents.benchmark.report.leaderboard import make_leaderboards
 from flp_agents.benchmark.report.notes import facts_of, notes_of
 
 
 def notes(results, unreadable=()):
-    return notes_of(results, make_boards(results), unreadable)
+    return notes_of(results, make_leaderboards(results), unreadable)
 
 
 def stamped(result, **changes):
@@ -73,7 +73,7 @@ def test_many_names_are_counted():
 
 
 def facts(results):
-    return {fact.heading: fact.text for fact in facts_of(results, make_boards(results))}
+    return {fact.heading: fact.text for fact in facts_of(results, make_leaderboards(results))}
 
 
 def test_facts_are_what_the_stamps_say():

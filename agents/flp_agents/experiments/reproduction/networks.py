@@ -102,7 +102,7 @@ def meta_train(
 
 
 # Fields that presets did not have when the first networks were meta-trained, and what was so then.
-_LATER_FIELDS = {"feedback_pathway": "direct"}
+_LATER_FIELDS = {"feedback_pathway": "direct", "estimator": "backpropagation", "window": 0}
 
 
 def plan_digest(network: Network) -> str:
