@@ -36,7 +36,7 @@ class JointTraining(BaselineLearner[Collected]):
 
     ``answer_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` answers as the network
     was born, so through :class:`flp_agents.adapters.gym_agent.GymAgent`, which cannot tell a query from a support step,
-    this learner never learns: judge it with :func:`flp_agents.evaluate` or ``flp benchmark``.
+    this learner never learns: evaluate it with :func:`flp_agents.evaluate` or ``flp benchmark``.
 
     Args:
         network: at birth.

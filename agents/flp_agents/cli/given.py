@@ -91,7 +91,7 @@ def _value(text: str) -> int | float | bool | str:
 
 
 def result_in_words(seconds: float, result: Mapping[str, Any]) -> str:
-    """What training cost, and what came of it, in one line."""
+    """The cost and the result of training, in one line."""
     split = result["split"]
     return f"{seconds:.0f} s; {split} {result['metric']} over {result['episodes']} episodes: {score_in_words(result)}"
 

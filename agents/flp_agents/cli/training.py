@@ -116,5 +116,5 @@ def _resume(options: argparse.Namespace, device: str, processes: Processes) -> T
     given += [name for name in ("env_option", "rate", "overwrite") if getattr(options, name)]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise FLPError(f"--resume goes on with the settings it finds: leave out {names}")
+        raise FLPError(f"--resume continues with the settings of the run: leave out {names}")
     return TrainingRun.resume(Path(options.resume), device=device, processes=processes)

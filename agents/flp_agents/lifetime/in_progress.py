@@ -75,7 +75,7 @@ class LifetimesInProgress:
         )
 
     def carry(self, state: Any) -> bool:
-        """Goes on to the next window with a state; returns whether there is one."""
+        """Moves to the next window with a state; returns whether there is one."""
         self.position, self.state = min(self.position + self.window, self.steps), state
         return self.position < self.steps
 

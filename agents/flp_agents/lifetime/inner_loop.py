@@ -41,7 +41,7 @@ def inner_loop(
         state: of ``E`` lifetimes.
         features: ``(E, T, B, ...)`` encoded inputs.
         targets: ``(E, T, B, n_y)``.
-        on_answer: is given every answer ``(E, B, n_y)``, before the learner is told the target.
+        on_answer: is given every prediction ``(E, B, n_y)``, before the learner receives the target.
         on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
 
     Returns:

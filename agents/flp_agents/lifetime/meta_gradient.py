@@ -57,7 +57,7 @@ class MetaGradient(Protocol):
         ...
 
     def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
-        """Lives through the support steps, as :func:`inner_loop` does with the same arguments; checks first."""
+        """Runs through the support steps, as :func:`inner_loop` does with the same arguments; checks first."""
         ...
 
 

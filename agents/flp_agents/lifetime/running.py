@@ -99,12 +99,12 @@ def run_lifetime(
     meta_gradient: MetaGradient = Full(),
     outer_objective: OuterObjective = QueryLoss(),
 ) -> Lifetime:
-    """Lives through a batch of episodes at once, and answers the query at the end if the outer objective needs it.
+    """Runs through a batch of episodes at once, and predicts the query at the end if the outer objective needs it.
 
     The trunk never enters the inner loop, and the query is answered once, after the last support step.
 
     Args:
-        learner: who lives; its parameters' device and dtype are used.
+        learner: whose parameters' device and dtype are used.
         episode: ``E`` episodes.
         state: of ``E`` lifetimes before the first step; none: newborn.
         meta_gradient: how the loop is differentiated.
