@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from synthetic_results import made_up_benchmark, made_up_result
 
-from flp_agents.benchmark.report.leaderboard import compare_with_best, make_leaderboards, overall_order, verdict_of
+from flp_agents.benchmark.report.comparison import compare_with_best, verdict_of
+from flp_agents.benchmark.report.leaderboard import make_leaderboards, overall_order
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import compare, summarize
 

@@ -31,14 +31,8 @@ from flp_agents.training.outer_step import OuterStep
 from flp_agents.training.plan import NO_PRESET, Plan
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.run_metrics import FILE, RunMetrics
-from flp_agents.training.saved_trainers import (
-    check_same_data,
-    load_resumable,
-    restore,
-    set_precision,
-    state_of,
-    trainer_arguments,
-)
+from flp_agents.training.saved_trainers import check_same_data, load_resumable, restore, state_of
+from flp_agents.training.trainer_arguments import set_precision, trainer_arguments
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
 from flp_base.shown_options import ShowsOptions

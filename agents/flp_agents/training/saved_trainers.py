@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ import torch
 
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
-from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
 from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
@@ -28,23 +26,12 @@ from flp_agents.training.factory import learner_name
 from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
 from flp_agents.training.presets import CHOICES, Preset
 from flp_agents.training.run_folder import RunFolder
+from flp_agents.training.trainer_arguments import estimator_of, set_precision, trainer_arguments
 from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
 from flp_base.errors import FLPError
 from flp_envs.task import data_of
 
 Trainer = TypeVar("Trainer", bound="SavedTrainer")
-
-# Arguments of a meta-trainer that are fields of a preset as they are.
-_OF_PRESET = (
-    "meta_batch",
-    "gradient_clip",
-    "schedule",
-    "outer_steps",
-    "warm_up",
-    "restart_adam_every",
-    "device_data",
-    "cuda_graph",
-)
 
 
 class SavedTrainer(ABC):
@@ -164,45 +151,6 @@ class SavedTrainer(ABC):
         trainer.plan, trainer.run = plan if env is None else None, progress.get("run", trainer.run)
         trainer.places[Path(folder).resolve()] = RunFolder(Path(folder).resolve(), read=saved.digest)
         return trainer
-
-
-def trainer_arguments(
-    learner: Learner[Any], settings: Preset, rates: Mapping[str, float] | None = None
-) -> dict[str, Any]:
-    """What the outer loop that a preset describes is made with, as keyword arguments of a meta-trainer.
-
-    Args:
-        learner: whose meta-parameters are trained, in place.
-        settings: its rates for kinds of meta-parameters that the learner has not are ignored.
-        rates: for kinds of meta-parameters that no preset has a rate for.
-    """
-    of_preset = {
-        name: getattr(settings, f"rate_{name}")
-        for name in learner.parameter_groups()
-        if hasattr(settings, f"rate_{name}")
-    }
-    return {
-        "rates": {**of_preset, **(rates or {})},
-        "estimator": estimator_of(settings),
-        "draw_ahead": isinstance(learner.objective, CrossEntropy),
-        **{name: getattr(settings, name) for name in _OF_PRESET},
-    }
-
-
-def estimator_of(settings: Preset) -> Estimator:
-    """The estimator of the outer gradient that a preset describes."""
-    build = ESTIMATORS[settings.estimator]
-    offered = {"strategy": STRATEGIES[settings.meta_gradient](settings.gradient_steps), "steps": settings.window}
-    return build(**{name: offered[name] for name in inspect.signature(build).parameters if name in offered})
-
-
-def set_precision(learner: Learner[Any], precision: str) -> str:
-    """Computes as a preset's ``precision`` says; returns the trunk's precision."""
-    if precision == "tf32":
-        torch.set_float32_matmul_precision("high")
-    of_trunk = "bfloat16" if precision == "bfloat16" else "float32"
-    learner.set_precision(of_trunk)
-    return of_trunk
 
 
 def state_of(

@@ -14,17 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from flp_agents.benchmark.reading import read_results
+from flp_agents.benchmark.report.comparison import compare_with_best
 from flp_agents.benchmark.report.curves import loss_at_each_step, query_loss, running_mean
 from flp_agents.benchmark.report.drawing import Drawing, Style, draw_sample
 from flp_agents.benchmark.report.figures import draw_curves, draw_forgetting, draw_r_matrix, draw_scores
 from flp_agents.benchmark.report.formats import ERROR_DIGITS, as_html, latex, markdown, one_line
-from flp_agents.benchmark.report.leaderboard import (
-    Leaderboard,
-    LeaderboardRow,
-    compare_with_best,
-    make_leaderboards,
-    overall_order,
-)
+from flp_agents.benchmark.report.leaderboard import Leaderboard, LeaderboardRow, make_leaderboards, overall_order
 from flp_agents.benchmark.report.notes import facts_of, notes_of
 from flp_agents.benchmark.report.svg import DARK, LIGHT, drawing_style
 from flp_agents.benchmark.report.tables import (

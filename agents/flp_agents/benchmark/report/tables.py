@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flp_agents.benchmark.report.comparison import compare_with_best
 from flp_agents.benchmark.report.formats import UNKNOWN, Entry, TextTable, plain
-from flp_agents.benchmark.report.leaderboard import Leaderboard, LeaderboardRow, compare_with_best, make_leaderboards
+from flp_agents.benchmark.report.leaderboard import Leaderboard, LeaderboardRow, make_leaderboards
 from flp_agents.benchmark.results import CellResult
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.evaluation.uncertainty import FEWEST, Summary
