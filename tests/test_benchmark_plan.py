@@ -52,8 +52,9 @@ def test_a_whole_plan(tmp_path):
 def test_what_is_left_out_has_a_default(tmp_path):
     plan = plan_of(tmp_path, "")
     assert plan == BenchmarkPlan()
-    assert {cell.seed for cell in plan.cells()} == {0, 1, 2}
-    assert {"flp", "sgd", "ppo", "joint-training"} <= {cell.learner for cell in plan.cells()}
+    cells = list(plan.cells())
+    assert {cell.seed for cell in cells} == {0, 1, 2}
+    assert {"flp", "sgd", "ppo", "joint-training"} <= {cell.learner for cell in cells}
 
 
 @pytest.mark.parametrize(

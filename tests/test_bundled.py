@@ -98,7 +98,7 @@ def test_each_on_omniglot_was_trained_with_todays_preset(name):
     assert settings == preset
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in OMNIGLOT else []) for n in NAMES])
 def test_each_scores_what_it_says(name, env_of):
     check_what_it_scores(bundled_checkpoints()[name], env_of(name), episodes=8 if name in SINE else 50)
 

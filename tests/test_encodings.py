@@ -112,6 +112,7 @@ def test_a_plan_that_is_not_utf_8_is_one_line(tmp_path):
         read_plan(tmp_path / "plan.toml")
 
 
+@pytest.mark.slow
 def test_a_locale_that_is_not_utf_8_changes_no_file(tmp_path):
     """Names of learners reach every file as they are, and what the terminal cannot show is spelt out there."""
     (tmp_path / "plan.toml").write_text(PLAN.replace("zéro.py", "zero.py"), encoding="utf-8")

@@ -147,6 +147,7 @@ def test_a_paused_run_says_how_it_is_resumed_and_ends_at_the_same_bits(name, her
     assert load_checkpoint(folder).about["plugins"] == ["plug_everything.py"]
 
 
+@pytest.mark.slow
 def test_learners_of_a_plugin_are_compared_in_workers_and_reported(here, plugin, capsys):
     folder = here / "compared"
     learners = ["gained-flp", "plain-mean", str(here / "gained-flp"), str(here / "running-mean")]

@@ -612,6 +612,7 @@ def test_table_1_of_bundled_networks(tmp_path, capsys):
     assert str(tmp_path / "cpu" / "table1-2-episodes.md") in shown
 
 
+@pytest.mark.slow
 def test_columns_can_be_chosen(tmp_path, capsys):
     arguments = ["--methods", "flp-2", "--columns", "continual", "--episodes=2", "--jobs=1", f"--output={tmp_path}"]
     (row,) = run(["table1", *arguments], capsys)["rows"]
