@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flp_agents import register_learner
+import flp_envs
+from flp_agents import build_learner, evaluate, get_preset, register_learner, save_checkpoint
 from flp_agents.benchmark.cell import run_cell
+from flp_agents.benchmark.entries import build_entry
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_result, read_results
 from flp_agents.benchmark.results import CELLS, Cell, cell_path
 from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
+from flp_agents.evaluation import scoring
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+from flp_agents.experiments.analysis.together import analyse
 from flp_agents.learners import registered
 from flp_agents.support import plugins
 from flp_base.errors import FLPError, InvalidChoice
@@ -50,6 +54,46 @@ def test_the_same_digits_alone_and_in_a_batch(name, env):
     alone, some, all_at_once = (run_cell(cell, lifetimes_at_once=number) for number in (1, 2, 5))
     assert alone.failure is None
     assert shown(alone) == shown(some) == shown(all_at_once) == shown(run_cell(cell))
+
+
+@pytest.fixture(scope="module")
+def small_network(tmp_path_factory):
+    """The folder of a meta-trainable network for the small environment."""
+    folder, env = tmp_path_factory.mktemp("network"), flp_envs.make("FLPSine-Continual-v0", **SMALL)
+    settings = get_preset("cpu", "flp", {"hidden_widths": (8, 8)})
+    save_checkpoint(folder, build_learner("flp", env, settings), env=env)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", [*LEARNERS, "small_network"])
+def test_a_cell_scores_what_evaluate_scores(name, small_network):
+    """Its learner in double precision, on the same episodes; means over the query may differ in the last bit."""
+    name = small_network if name == "small_network" else name
+    cell = Cell("FLPSine-Continual-v0", name, 1, 3, env_options=SMALL)
+    env = flp_envs.make(cell.env, split=cell.split, **SMALL)
+    learner = build_entry(name, env, cell.seed).learner.double()
+    found = evaluate(learner, env, episodes=cell.episodes, seed=cell.seed)
+    result = run_cell(cell)
+    assert (result.failure, result.metric) == (None, found.metric)
+    np.testing.assert_allclose(result.scores["query_score"], found.scores, rtol=1e-12)
+
+
+def test_an_evaluation_is_one_run_on_episodes_for_all(monkeypatch):
+    """Neither ``evaluate``, nor the benchmark, nor the analysis draws episodes by itself."""
+    drawn = []
+
+    def none_at_all(env, episodes, seed, at_once=None):
+        drawn.append((episodes, seed))
+        raise FLPError("no episodes")
+
+    monkeypatch.setattr(scoring, "batches_of_episodes", none_at_all)
+    env = flp_envs.make("FLPSine-Continual-v0", **SMALL)
+    learner = build_learner("flp", env, get_preset("cpu", "flp", {"hidden_widths": (8, 8)}))
+    assert run_cell(Cell("FLPSine-Continual-v0", "mean", 2, 3, env_options=SMALL)).failure == "no episodes"
+    for call in (evaluate, analyse):
+        with pytest.raises(FLPError, match="no episodes"):
+            call(learner, env, episodes=3, seed=2)
+    assert drawn == [(3, 2)] * 3
 
 
 def test_every_metric_of_a_continual_lifetime():
@@ -134,7 +178,7 @@ def test_a_fault_costs_its_own_cell_only(tmp_path):
     assert failures["mean"] is None
     assert failures["raises"].startswith("ZeroDivisionError: cannot [be] learned (plugin_learners.py, line ")
     assert "expected answers of shape" in failures["wrong-shape"]
-    assert "answered NaN or infinity in lifetime 0" in failures["not-a-number"]
+    assert "predicted NaN or infinity in lifetime 0" in failures["not-a-number"]
     assert "raises" in (tmp_path / "results.csv").read_text(encoding="utf-8")
 
 

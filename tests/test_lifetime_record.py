@@ -7,14 +7,8 @@ from conftest import small_options
 
 import flp_envs
 from flp_agents import GymAgent, build_learner, evaluate, get_preset, run_lifetime
-from flp_agents.lifetime.recording import (
-    NotFinite,
-    UnequalEpisodes,
-    end_of_each_task,
-    questions_for,
-    record_lifetimes,
-    size_of,
-)
+from flp_agents.lifetime.query_schedule import QuerySchedule, UnequalEpisodes, end_of_each_task
+from flp_agents.lifetime.recording import NotFinite, record_lifetimes, size_of
 from flp_agents.training.factory import kind_of
 from flp_envs.recording import draw_episodes, seed_env
 
@@ -68,9 +62,9 @@ def test_each_row_is_a_lifetime_that_ended_earlier(env_id):
     episode = episodes_of(env, 2)
     record = record_lifetimes(learner, episode)
     assert record.task_ends
-    assert record.asked_at.tolist() == [0, 2, 4, 6]
+    assert record.queried_at.tolist() == [0, 2, 4, 6]
     assert record.query_losses.shape == (2, 4, 3)
-    for row, steps in enumerate(record.asked_at):
+    for row, steps in enumerate(record.queried_at):
         short = type(episode).__mro__[-2](
             episode.support_x[:, :steps],
             episode.support_y[:, :steps],
@@ -89,7 +83,7 @@ def test_mixed_sub_tasks_are_asked_about_at_equal_distances():
     learner, env = learner_in("FLPSine-IID-v0")
     record = record_lifetimes(learner, episodes_of(env, 4))
     assert not record.task_ends
-    assert record.asked_at.tolist() == [0, 2, 4, 6]
+    assert record.queried_at.tolist() == [0, 2, 4, 6]
 
 
 def test_where_sub_tasks_end():
@@ -115,7 +109,7 @@ def test_a_learner_that_trains_for_the_query_is_asked_at_the_end_only(monkeypatc
     whole = record_lifetimes(learner, episode)
     learner.trains_for_query = True
     record = record_lifetimes(learner, episode)
-    assert record.asked_at.tolist() == [6]
+    assert record.queried_at.tolist() == [6]
     assert not record.task_ends
     np.testing.assert_array_equal(record.query_losses[:, 0], whole.query_losses[:, -1])
     np.testing.assert_array_equal(record.support_losses, whole.support_losses)
@@ -165,18 +159,18 @@ class DoesNotSay:
 def test_an_environment_that_does_not_say_is_looked_at(share, in_order):
     task = flp_envs.SineTask(num_functions=2, steps_per_function=1, batch_size=2, query_size=2)
     env = flp_envs.OnlineLearningEnv(DoesNotSay(task, share))
-    found = [questions_for(env, seed) for seed in range(3)]
-    assert [questions.in_order for questions in found] == [in_order] * 3
-    assert all(questions.asked_at.tolist() == [0, 1, 2] for questions in found)
-    assert all(questions.sub_tasks == 2 for questions in found)
+    found = [QuerySchedule.of_env(env, seed) for seed in range(3)]
+    assert [schedule.in_order for schedule in found] == [in_order] * 3
+    assert all(schedule.queried_at.tolist() == [0, 1, 2] for schedule in found)
+    assert all(schedule.sub_tasks == 2 for schedule in found)
 
 
 def test_what_an_environment_says_of_itself_counts():
     small = {"num_classes": 2, "shots": 1}
     mixed, continual = (flp_envs.make(f"FLPGlyph-{kind}-v0", **small) for kind in ("IID", "Continual"))
     for seed in range(4):
-        assert not questions_for(mixed, seed).in_order
-        assert questions_for(continual, seed).in_order
+        assert not QuerySchedule.of_env(mixed, seed).in_order
+        assert QuerySchedule.of_env(continual, seed).in_order
     episode = episodes_of(flp_envs.make("FLPGlyph-Continual-v0", num_classes=2, shots=2), 1)
     with pytest.raises(UnequalEpisodes, match="expected episodes of one length, got 2 and 4 support steps"):
-        questions_for(continual).fit(episode)
+        QuerySchedule.of_env(continual).fits(episode)

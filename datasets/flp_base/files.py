@@ -91,6 +91,11 @@ def remove_leftovers(path: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def finite_or_none(value: float) -> float | None:
+    """For JSON, which knows neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
 def parse_json(data: bytes) -> Any:
     """What JSON says, in UTF-8, with or without a byte-order mark.
 

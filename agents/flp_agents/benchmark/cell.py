@@ -1,4 +1,4 @@
-"""One cell of a benchmark: a learner lives through its episodes, and what is worth knowing of them is kept."""
+"""One cell of a benchmark: a learner runs through its episodes, and what is worth knowing of them is kept."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.identity import PARTS, identity_of_env, identity_of_learner, identity_of_metrics
 from flp_agents.benchmark.results import Cell, CellResult
-from flp_agents.evaluation.lifetime_metrics.metric import METRICS
-from flp_agents.evaluation.metrics import as_numbers
-from flp_agents.evaluation.scoring import batches_of_episodes
-from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.recording import LifetimeRecord, questions_for, record_lifetimes
+from flp_agents.evaluation.scoring import measure, record_on_episodes
+from flp_agents.lifetime.recording import LifetimeRecord
 from flp_agents.support.provenance import stamp
 from flp_base.errors import FLPError
 
@@ -39,7 +36,7 @@ class OutOfTime(FLPError):
 def run_cell(
     cell: Cell, *, minutes: float = 60.0, lifetimes_at_once: int | None = None, sent: Collection[str] = ()
 ) -> CellResult:
-    """Lives through a cell's episodes. Whatever the learner does wrong becomes the result's failure.
+    """Runs through a cell's episodes. Whatever the learner does wrong becomes the result's failure.
 
     Args:
         cell: which.
@@ -61,18 +58,21 @@ def run_cell(
 
 
 def _run(cell: Cell, lifetimes_at_once: int | None, sent: Collection[str]) -> CellResult:
-    env = _make(cell)
+    def make_env() -> gym.Env[Any, Any]:
+        return flp_envs.make(cell.env, split=cell.split, **cell.env_options)
+
+    env = make_env()
     _check_unchanged(cell, env, sent)
     entry = entries.build_entry(cell.learner, env, cell.seed)
     entries.refuse_leak(cell.learner, entry.meta_trained_on, cell.env, cell.split)
     learner = entry.learner.to(PRECISION).eval()
-    records = _records(learner, env, cell, lifetimes_at_once)
+    records = record_on_episodes(learner, make_env, episodes=cell.episodes, seed=cell.seed, at_once=lifetimes_at_once)
     return CellResult(
         cell,
         title=entry.title,
         network=entry.network,
         metric=learner.objective.metric,
-        scores=_scores(records),
+        scores=measure(records),
         curves=_curves(records),
         task_ends=records[0].task_ends,
         seconds=float(np.average([r.seconds for r in records], weights=[len(r.support_losses) for r in records])),
@@ -95,52 +95,9 @@ def _check_unchanged(cell: Cell, env: gym.Env[Any, Any], sent: Collection[str]) 
             raise FLPError(f"{PARTS[part].words} changed after the benchmark began: run it again")
 
 
-def _records(
-    learner: Learner[Any], env: gym.Env[Any, Any], cell: Cell, lifetimes_at_once: int | None
-) -> list[LifetimeRecord]:
-    # Looked at in an env of their own, so that the cell's episodes are the first of its seed, whatever the env keeps.
-    questions = questions_for(_make(cell))
-    records: list[LifetimeRecord] = []
-    for batch in batches_of_episodes(env, cell.episodes, cell.seed, lifetimes_at_once):
-        if not questions.fit(batch):
-            # Sub-tasks that follow one another mostly, but not always: they are mixed.
-            questions, records = questions.of_mixed(), []
-            batches = batches_of_episodes(_make(cell), cell.episodes, cell.seed, lifetimes_at_once)
-            records = [record_lifetimes(learner, batch, questions) for batch in batches if questions.fit(batch)]
-            break
-        records.append(record_lifetimes(learner, batch, questions))
-    return records
-
-
-def _make(cell: Cell) -> gym.Env[Any, Any]:
-    return flp_envs.make(cell.env, split=cell.split, **cell.env_options)
-
-
-def _scores(records: Sequence[LifetimeRecord]) -> dict[str, list[float]]:
-    """Every metric of every episode, but for those that mean nothing here.
-
-    Raises:
-        FLPError: if a metric does not give a number for each episode.
-    """
-    scores: dict[str, list[float]] = {}
-    for name, metric in METRICS.items():
-        for record in records:
-            values = metric.measure(record)
-            if values is None:
-                continue
-            numbers = as_numbers(f"metric {name}", values, "E")
-            if len(numbers) != len(record.query_scores):
-                raise FLPError(
-                    f"metric {name}: expected a number for each of {len(record.query_scores)} lifetimes, got "
-                    f"{len(numbers)}"
-                )
-            scores.setdefault(name, []).extend(numbers.tolist())
-    return scores
-
-
 def _curves(records: Sequence[LifetimeRecord]) -> dict[str, Any]:
     by_task = np.concatenate([record.query_losses for record in records])
-    curves: dict[str, Any] = {"query_at": records[0].asked_at.tolist()}
+    curves: dict[str, Any] = {"query_at": records[0].queried_at.tolist()}
     for name, values in (
         ("prequential", np.concatenate([record.support_losses for record in records])),
         ("query", np.nanmean(by_task, axis=2)),

@@ -18,7 +18,7 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.cell import PRECISION
 from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.inner_loop import inner_loop
+from flp_agents.lifetime.querying import run_and_query
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_agents.support.plugins import without_module
 from flp_base.errors import FLPError
@@ -266,15 +266,12 @@ def live(learner: Learner[Any], episode: Episode, ask_at: int | None = None) -> 
         ``(E, T, ...)`` to support inputs and ``(E, Q, ...)`` to the query.
     """
     tensors = EpisodeTensors.of(learner, episode)
-    support, query = learner.encode(tensors.support_x), learner.encode(tensors.query_x)
-    answers: list[Tensor] = []
-    state = learner.init(len(episode))
-    for part in (slice(0, ask_at), slice(ask_at, None)) if ask_at else (slice(None),):
-        state = inner_loop(learner, state, support[:, part], tensors.support_y[:, part], answers.append)
-        last = learner.answer_all(state, query)
+    predictions: list[Tensor] = []
+    moments = [*([ask_at] if ask_at else []), episode.support_steps]
+    *_, last = (queried.predictions for queried in run_and_query(learner, tensors, moments, predictions.append))
     if last.shape != tensors.query_y.shape:
         raise FLPError(f"expected answers of shape {tuple(tensors.query_y.shape)}, got {tuple(last.shape)}")
-    return torch.stack(answers, 1).double().numpy(), last.double().numpy()
+    return torch.stack(predictions, 1).double().numpy(), last.double().numpy()
 
 
 def _with_end(values: NDArray[Any], others: NDArray[Any], start: int) -> NDArray[Any]:

@@ -41,7 +41,7 @@ from flp_agents.evaluation.scoring import evaluate
 from flp_agents.learners.objective import IncompatibleSpaces, objective_of
 from flp_agents.support import provenance
 from flp_agents.support.plugins import shareable
-from flp_agents.training.run import finite_or_none, interruptions
+from flp_agents.training.run import interruptions
 from flp_agents.training.run_folder import HeldFolder
 from flp_base.errors import check_at_least, check_choice
 from flp_base.shown_options import ShowsOptions
@@ -195,9 +195,7 @@ class PolicyTraining(ShowsOptions):
             "split": self.plan.evaluate_on,
             "episodes": episodes,
             "seed": seed,
-            "metric": result.metric,
-            "mean": finite_or_none(result.mean),
-            "standard_error": finite_or_none(result.standard_error),
+            **result.as_json(),
         }
         with self.held():
             self._place.saved = describe_anew(self.folder, self._place.saved, self._describe(content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import shutil
 import signal
@@ -41,11 +40,6 @@ from flp_envs.task import data_of, first_lifetimes_of
 
 # Of the episodes of the result that a run ends with; another one than anybody's default.
 FINAL_SEED = 10_000
-
-
-def finite_or_none(value: float) -> float | None:
-    """For JSON, which knows neither NaN nor infinity."""
-    return value if math.isfinite(value) else None
 
 
 class TrainingRun(ShowsOptions):
@@ -273,9 +267,7 @@ class TrainingRun(ShowsOptions):
             "split": split,
             "episodes": episodes,
             "seed": seed,
-            "metric": result.metric,
-            "mean": finite_or_none(result.mean),
-            "standard_error": finite_or_none(result.standard_error),
+            **result.as_json(),
         }
         self.save()
         return self._result

@@ -36,9 +36,9 @@ def _prequential_area(record: LifetimeRecord) -> Array | None:
 
 @register_metric("learning_area", "area under learning curve", nonnegative=True)
 def _learning_area(record: LifetimeRecord) -> Array | None:
-    if len(record.asked_at) < 2:
+    if len(record.queried_at) < 2:
         return None
-    return metrics.area_under_curve(np.nanmean(record.query_losses, axis=2), record.asked_at)
+    return metrics.area_under_curve(np.nanmean(record.query_losses, axis=2), record.queried_at)
 
 
 @register_metric("average_final_score", "average final score", of_sub_tasks=True, nonnegative=True)
@@ -65,5 +65,5 @@ def _forward_transfer(record: LifetimeRecord) -> Array | None:
 def _interference(record: LifetimeRecord) -> Array | None:
     if not _follow_one_another(record):
         return None
-    mean: Array = metrics.interference(record.answers, record.query_task).mean(1)
+    mean: Array = metrics.interference(record.query_predictions, record.query_task).mean(1)
     return mean

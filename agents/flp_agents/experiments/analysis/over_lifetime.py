@@ -16,8 +16,9 @@ from torch import Tensor
 from flp_agents.evaluation.metrics import interference
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import Objective, SquaredError
-from flp_agents.lifetime.inner_loop import inner_loop
-from flp_agents.lifetime.recording import end_of_each_task
+from flp_agents.lifetime.query_schedule import end_of_each_task
+from flp_agents.lifetime.querying import run_and_query
+from flp_agents.lifetime.running import EpisodeTensors
 from flp_base.errors import InvalidSize
 from flp_envs.episode import Episode
 
@@ -53,15 +54,8 @@ def answers_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[
     """
     if list(at) != sorted(at) or not at or at[0] < 0 or at[-1] > episode.support_steps:
         raise InvalidSize(f"at must ascend within 0..{episode.support_steps}, got {list(at)}")
-    support = learner.encode(learner.tensor(episode.support_x))
-    support_y = learner.targets(episode.support_y)
-    query = learner.encode(learner.tensor(episode.query_x))
-    state, done, answers = learner.init(len(episode)), 0, []
-    for step in at:
-        state = inner_loop(learner, state, support[:, done:step], support_y[:, done:step])
-        answers.append(learner.answer_all(state, query).cpu().double().numpy())
-        done = step
-    return np.stack(answers)
+    queried = run_and_query(learner, EpisodeTensors.of(learner, episode), at)
+    return np.stack([then.predictions.cpu().double().numpy() for then in queried])
 
 
 def query_loss_over_lifetime(answers: Array, episode: Episode, objective: Objective = SquaredError()) -> Array:

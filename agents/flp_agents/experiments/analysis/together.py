@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flp_agents.adapters.plain_learner import as_learner
-from flp_agents.evaluation.scoring import batches_of_episodes
+from flp_agents.evaluation.scoring import run_on_episodes
 from flp_agents.experiments.analysis.over_lifetime import (
     answers_over_lifetime,
     change_on_earlier_tasks,
@@ -22,7 +23,7 @@ from flp_agents.experiments.analysis.readout import readout_scores
 from flp_agents.experiments.analysis.updates import Updates, updates_over_lifetime
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network_learner import NetworkLearner
-from flp_agents.lifetime.recording import end_of_each_task
+from flp_agents.lifetime.query_schedule import end_of_each_task
 from flp_agents.support.copying import copy_of
 from flp_base.errors import FLPError
 from flp_envs.episode import Episode
@@ -85,7 +86,7 @@ def analyse(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 16
             "no readout and no updates to measure"
         )
     double = copy_of(fitted, "a copy in double precision is analysed").double().eval()
-    parts = [_analyse(double, episode) for episode in batches_of_episodes(env, episodes, seed)]
+    parts = run_on_episodes(double, env, partial(_analyse, double), episodes=episodes, seed=seed)
     first = parts[0]
     changes = [part.changes for part in parts if part.changes is not None]
 

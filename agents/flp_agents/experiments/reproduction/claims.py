@@ -24,8 +24,7 @@ from flp_agents.experiments.reproduction.results import figure, over_networks
 from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Column, Table
 from flp_agents.support.provenance import stamp
 from flp_agents.support.schema import fit
-from flp_agents.training.run import finite_or_none
-from flp_base.files import parse_json, read_bytes
+from flp_base.files import finite_or_none, parse_json, read_bytes
 
 SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
 # How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.

@@ -19,7 +19,7 @@ from flp_agents.experiments.reproduction.networks import plan_digest
 from flp_agents.experiments.reproduction.running import How, counts
 from flp_agents.experiments.reproduction.tables import Network
 from flp_agents.support.provenance import stamp
-from flp_agents.training.run import finite_or_none
+from flp_base.files import finite_or_none
 from flp_datasets.csv_files import csv_of
 from flp_envs.rendering import require_matplotlib
 

@@ -19,7 +19,8 @@ from flp_agents.experiments.reproduction.tables import Network, Table
 from flp_agents.support.provenance import stamp
 from flp_agents.training import checkpoint
 from flp_agents.training.plan import Plan
-from flp_agents.training.run import FINAL_SEED, finite_or_none
+from flp_agents.training.run import FINAL_SEED
+from flp_base.files import finite_or_none
 from flp_datasets.csv_files import csv_of
 
 # Why there is no figure.
@@ -94,9 +95,7 @@ def judge(network: Network, place: Path, *, episodes: int, device: str = "cpu") 
         command=about["command"],
         plan=plan_digest(network),
         episodes=episodes,
-        metric=found.metric,
-        mean=finite_or_none(found.mean),
-        standard_error=finite_or_none(found.standard_error),
+        **found.as_json(),
         outer_steps=about["outer_steps_done"],
         cost_seconds=about["cost_seconds"],
         threads=about["threads"],

@@ -23,9 +23,9 @@ from flp_agents.experiments.reproduction.tables import Network
 from flp_agents.support.provenance import stamp
 from flp_agents.training import checkpoint
 from flp_agents.training.outer_step import MetaTrainingDiverged
-from flp_agents.training.run import finite_or_none
 from flp_agents.training.run_metrics import last_step
 from flp_base.errors import check_at_least
+from flp_base.files import finite_or_none
 
 PLASTIC_LAYERS = (1, 2, 3)
 

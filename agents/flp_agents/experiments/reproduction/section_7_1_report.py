@@ -18,7 +18,7 @@ from flp_agents.experiments.reproduction.results import NOT_TRAINED, figure, ove
 from flp_agents.experiments.reproduction.section_7_1 import PLASTIC_LAYERS, ContinuedNetwork
 from flp_agents.experiments.reproduction.tables import Column
 from flp_agents.support.provenance import stamp
-from flp_agents.training.run import finite_or_none
+from flp_base.files import finite_or_none
 from flp_datasets.csv_files import csv_of
 from flp_envs.rendering import require_matplotlib
 
