@@ -21,7 +21,7 @@ from flp_agents.learners.learner import Learner
 from flp_agents.support import plugins
 from flp_agents.support.progress import show_steps
 from flp_agents.training import bundled, checkpoint, factory, presets
-from flp_agents.training.half_precision import export_half
+from flp_agents.training.half_precision import EPISODES, export_half
 from flp_agents.training.run import finite_or_none
 from flp_base.errors import FLPError, check_at_least
 
@@ -69,7 +69,7 @@ def export(options: argparse.Namespace) -> int:
     said = f"{folder}: {saved.about.get('learner')}, {score_in_words(saved.about.get('result'))}"
     if options.half and not saved.rounded_from:
         prepare_torch("cpu", None)
-        with show_steps("episode", 2 * _episodes_of(saved.about), stream=sys.stderr, at_once=False) as show:
+        with show_steps("episode", 2 * EPISODES, stream=sys.stderr, at_once=False) as show:
             rounding = export_half(saved, folder, on_episodes=lambda done: show(done, ""))
         said += f"; in half precision, which changes it by {rounding['change']:.2g}"
     else:  # what was rounded once is stored as it was
@@ -77,10 +77,6 @@ def export(options: argparse.Namespace) -> int:
         checkpoint.save(folder, saved.learner, saved.about, half=half, rounded_from=saved.rounded_from)
     print(said)
     return 0
-
-
-def _episodes_of(about: Mapping[str, Any]) -> int:
-    return int((about.get("result") or {}).get("episodes", 0))
 
 
 def render(options: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ def make_parser(preset_fields: bool = True) -> argparse.ArgumentParser:
     command.add_argument(
         "--half",
         action="store_true",
-        help="in half precision, as bundled networks are, if the score on the episodes of its result stays the same",
+        help="in half precision, as bundled networks are, if its score on meta-training episodes stays the same",
     )
 
     command = _add(commands, "render", "draw one lifetime", "render", "evaluating")

@@ -36,9 +36,13 @@ class SavedResult(TypedDict, total=False):
 
 
 class SavedRounding(TypedDict):
-    """What rounding to half precision changes, on the episodes of the result; the error is of the paired change."""
+    """What rounding to half precision changes on some episodes; the errors are of the mean and of the paired change."""
 
+    split: str
+    episodes: int
+    seed: int
     mean: float
+    standard_error: float
     change: float
     standard_error_of_change: float | None
 

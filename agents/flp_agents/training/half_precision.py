@@ -15,8 +15,10 @@ from flp_agents.training.checkpoint_content import CheckpointError, SavedRoundin
 from flp_agents.training.plan import Plan
 from flp_agents.training.run import finite_or_none
 
-# How far rounding may move a mean score, in standard errors of the result.
+# How far rounding may move a mean score, in standard errors of that mean.
 TOLERANCE = 0.1
+# It is measured on episodes of the split that the network was meta-trained on: nothing is chosen on meta-test.
+EPISODES, SEED = 200, 30_000
 
 
 def export_half(
@@ -25,16 +27,16 @@ def export_half(
     """Writes a checkpoint for inference only in half precision, and what that changes, as ``about.rounding``.
 
     Args:
-        saved: a checkpoint that was evaluated.
+        saved: a checkpoint.
         folder: to write to.
-        on_episodes: told how many are done, now and then; there are twice as many as the result has.
+        on_episodes: told how many of twice :data:`EPISODES` are done, now and then.
 
     Returns:
-        What rounding changes, on the episodes of its result.
+        What rounding changes.
 
     Raises:
-        CheckpointError: if there is no result, or its mean moves by more than :data:`TOLERANCE` of its standard error;
-            nothing is written then.
+        CheckpointError: if the mean score moves by more than :data:`TOLERANCE` of its standard error; nothing is
+            written then.
     """
     rounding = measure_rounding(saved, on_episodes)
     checkpoint.save(folder, saved.learner, {**saved.about, "rounding": rounding}, half=True)
@@ -43,26 +45,24 @@ def export_half(
 
 def measure_rounding(saved: checkpoint.Checkpoint, on_episodes: Callable[[int], object]) -> SavedRounding:
     """Evaluates a learner as it is and rounded, on the same episodes: :func:`export_half` without the writing."""
-    result = saved.about.get("result") or {}
-    error = result.get("standard_error")
-    if not error:
-        raise CheckpointError(
-            "half precision needs a result with a standard error to compare with: flp train --resume evaluates a run"
-        )
     rounded = copy.deepcopy(saved.learner)
     rounded.load_state_dict(rounded_through_half(saved.learner.state_dict()))
-    env = Plan.from_json(saved.about).make_env(result["split"])
-    episodes, seed = result["episodes"], result["seed"]
-    before = evaluate(saved.learner, env, episodes=episodes, seed=seed, on_episodes=on_episodes)
-    after = evaluate(rounded, env, episodes=episodes, seed=seed, on_episodes=lambda done: on_episodes(episodes + done))
-    change = after.mean - before.mean
+    plan = Plan.from_json(saved.about)
+    env = plan.make_train_env()
+    before = evaluate(saved.learner, env, episodes=EPISODES, seed=SEED, on_episodes=on_episodes)
+    after = evaluate(rounded, env, episodes=EPISODES, seed=SEED, on_episodes=lambda done: on_episodes(EPISODES + done))
+    change, error = after.mean - before.mean, before.standard_error
     if not abs(change) <= TOLERANCE * error or not math.isfinite(change):
         raise CheckpointError(
-            f"half precision moves the {result['metric']} from {before.mean:.6g} to {after.mean:.6g}, by more than "
-            f"{TOLERANCE} of its standard error, {error:.2g}: export it as it is, without --half"
+            f"half precision moves the {before.metric} on {plan.train_on} from {before.mean:.6g} to {after.mean:.6g}, "
+            f"by more than {TOLERANCE} of its standard error, {error:.2g}: export it as it is, without --half"
         )
     return {
+        "split": plan.train_on,
+        "episodes": EPISODES,
+        "seed": SEED,
         "mean": after.mean,
+        "standard_error": error,
         "change": change,
         "standard_error_of_change": finite_or_none(standard_error(after.scores - before.scores)),
     }
