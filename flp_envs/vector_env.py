@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from flp_base.errors import InvalidChoice, InvalidSize, check_at_least, check_seed
 from flp_base.machine_memory import check_fits
+from flp_envs.cohort import Cohort, envs_of, gather, mask_of, merge
 from flp_envs.episode import Episode
 from flp_envs.scoring import plain_numbers
 from flp_envs.stream import QUERY, Observation, Stream, observation_space
@@ -24,6 +25,8 @@ from flp_envs.task import Task
 
 # About what a generator of NumPy's takes, with its seed.
 BYTES_OF_A_GENERATOR = 700
+# The arrays of an observation.
+SHOWN = ("x", "y", "has_target", "phase")
 
 
 class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], Any]):
@@ -89,7 +92,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         self._shape: tuple[int, ...] = self.action_space.shape or ()
         self._rngs: list[np.random.Generator] = []
         self._seeds: list[int] = []
-        self._cohorts: list[_Cohort] = []
+        self._cohorts: list[Cohort] = []
 
     @property
     def episode(self) -> Episode:
@@ -99,7 +102,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             return self._cohorts[0].episode
         names = [field.name for field in fields(Episode)]
         parts = {name: [(c.envs, c.of(getattr(c.episode, name))) for c in self._cohorts] for name in names}
-        return Episode(**{name: self._gather(of_name) for name, of_name in parts.items()})
+        return Episode(**{name: gather(self.num_envs, of_name) for name, of_name in parts.items()})
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -150,7 +153,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
         over = [cohort for cohort in self._cohorts if cohort.over]
         if over and self._autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
-                f"the episode of env {', '.join(map(str, _envs_of(over)))} is over: call reset(options={{'reset_mask': "
+                f"the episode of env {', '.join(map(str, envs_of(over)))} is over: call reset(options={{'reset_mask': "
                 "...}) for it before the next step()"
             )
         playing = [cohort for cohort in self._cohorts if not cohort.over]
@@ -165,12 +168,12 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             cohort.step += 1
             ended[cohort.envs] = cohort.over
         if over:
-            self._begin(_envs_of(over))
+            self._begin(envs_of(over))
         info = self._inform([(cohort, of_cohort) for cohort, (_, of_cohort) in zip(playing, told, strict=True)])
         return self._observe(), rewards, ended, np.zeros(self.num_envs, np.bool_), info
 
     def _step_together(
-        self, cohort: _Cohort, actions: NDArray[Any]
+        self, cohort: Cohort, actions: NDArray[Any]
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """The same where all episodes began together, as most do: without sorting out whose is what."""
         n = self.num_envs
@@ -183,7 +186,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             info = {**told, **{f"_{name}": everyone for name in told}}
         return self._observe(), rewards, np.full(n, over), np.zeros(n, np.bool_), info
 
-    def _score(self, cohort: _Cohort, answers: NDArray[Any]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    def _score(self, cohort: Cohort, answers: NDArray[Any]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
         """What a cohort's envs earn, and what they are told."""
         stream, step, scoring = cohort.stream, cohort.step, self.task.scoring
         target = cohort.of(stream.target(step))
@@ -195,12 +198,12 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             info["correct"] = losses == 0
         return rewards, info
 
-    def _inform(self, told: Sequence[tuple[_Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
+    def _inform(self, told: Sequence[tuple[Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
         """The info of a step; in ``SAME_STEP`` also begins the episodes that follow those that ended."""
         if self._autoreset_mode is not AutoresetMode.SAME_STEP or not any(cohort.over for cohort, _ in told):
-            return self._merge(told)
+            return merge(self.num_envs, told)
         last = [(cohort, of_cohort) for cohort, of_cohort in told if cohort.over]
-        envs = _envs_of(cohort for cohort, _ in last)
+        envs = envs_of(cohort for cohort, _ in last)
         observation = self._observe()
         # As single envs give them, whose flags are plain numbers.
         shown = np.full(self.num_envs, None, object)
@@ -212,54 +215,24 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
                 "phase": int(observation["phase"][i]),
             }
         self._begin(envs)
-        info = self._merge([(cohort, of_cohort) for cohort, of_cohort in told if not cohort.over])
-        for name, value in (("final_obs", shown), ("final_info", self._merge(last))):
-            info |= {name: value, f"_{name}": self._mask(envs)}
-        return info
-
-    def _merge(self, told: Sequence[tuple[_Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
-        """What some cohorts are told as arrays over all envs, zeros for the others, with masks of whom they are."""
-        if not told:
-            return {}
-        mask = self._mask(_envs_of(cohort for cohort, _ in told))
-        info: dict[str, Any] = {}
-        for name in told[0][1]:
-            info |= {name: self._gather([(c.envs, values[name]) for c, values in told]), f"_{name}": mask}
+        info = merge(self.num_envs, [(cohort, of_cohort) for cohort, of_cohort in told if not cohort.over])
+        for name, value in (("final_obs", shown), ("final_info", merge(self.num_envs, last))):
+            info |= {name: value, f"_{name}": mask_of(self.num_envs, envs)}
         return info
 
     def _observe(self) -> Observation:
         if len(self._cohorts) == 1:
             return self._cohorts[0].observe()
-        parts = [(cohort.envs, cohort.observe()) for cohort in self._cohorts]
-
-        return {
-            "x": self._gather([(envs, shown["x"]) for envs, shown in parts]),
-            "y": self._gather([(envs, shown["y"]) for envs, shown in parts]),
-            "has_target": self._gather([(envs, shown["has_target"]) for envs, shown in parts]),
-            "phase": self._gather([(envs, shown["phase"]) for envs, shown in parts]),
-        }
+        parts: list[tuple[NDArray[np.int64], Any]] = [(cohort.envs, cohort.observe()) for cohort in self._cohorts]
+        gathered: Any = {name: gather(self.num_envs, [(envs, shown[name]) for envs, shown in parts]) for name in SHOWN}
+        return cast("Observation", gathered)
 
     def _begin(self, envs: NDArray[np.int64]) -> None:
         """New episodes in some envs."""
         episode = self.task.sample([self._rngs[i] for i in envs])
         remaining = [cohort.without(envs) for cohort in self._cohorts]
-        begun = _Cohort(envs, episode, Stream(episode, minibatches=self.task.minibatches))
+        begun = Cohort(envs, episode, Stream(episode, minibatches=self.task.minibatches))
         self._cohorts = [*(cohort for cohort in remaining if len(cohort.envs)), begun]
-
-    def _gather(self, parts: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray[Any]:
-        """Arrays of some envs each as one of all envs, zeros where there is none."""
-        if len(parts) == 1 and len(parts[0][0]) == self.num_envs:
-            return parts[0][1]
-        first = parts[0][1]
-        gathered = np.zeros((self.num_envs, *first.shape[1:]), first.dtype)
-        for envs, values in parts:
-            gathered[envs] = values
-        return gathered
-
-    def _mask(self, envs: NDArray[np.int64]) -> NDArray[np.bool_]:
-        mask = np.zeros(self.num_envs, np.bool_)
-        mask[envs] = True
-        return mask
 
     def _seed(self, seeds: Sequence[int | None]) -> None:
         for i, number in enumerate(seeds):
@@ -293,71 +266,17 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             self._require_reset()
         return values
 
-    def _check_answers(self, actions: Any, ignored: Sequence[_Cohort]) -> NDArray[Any]:
+    def _check_answers(self, actions: Any, ignored: Sequence[Cohort]) -> NDArray[Any]:
         """The answers of all envs; those of envs that begin anew do not matter."""
         if ignored:
             # What is no number is refused below, in the task's own words.
             with suppress(TypeError):
                 numbers = plain_numbers(actions).copy()
                 if numbers.shape[:1] == (self.num_envs,):
-                    numbers[_envs_of(ignored)] = 0
+                    numbers[envs_of(ignored)] = 0
                     actions = numbers
         return self.task.scoring.check(actions, self._shape)
 
     def _require_reset(self) -> None:
         if not self._cohorts:
             raise gym.error.ResetNeeded("there is no episode yet: call reset() first")
-
-
-class _Cohort:
-    """Envs whose episodes began together, and how far these have come.
-
-    Args:
-        envs: their numbers, ``(n,)``, ascending.
-        episode: theirs.
-        stream: of that episode.
-        rows: which of the episode's lifetimes are theirs; none: all.
-        step: which comes next.
-    """
-
-    def __init__(
-        self,
-        envs: NDArray[np.int64],
-        episode: Episode,
-        stream: Stream,
-        rows: NDArray[np.int64] | None = None,
-        step: int = 0,
-    ) -> None:
-        self.envs, self.episode, self.stream, self.step = envs, episode, stream, step
-        self._rows = rows
-
-    @property
-    def over(self) -> bool:
-        """Whether the last step is done."""
-        return self.step == self.stream.steps
-
-    def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Their rows of an array whose first axis is the episode's lifetimes."""
-        return values if self._rows is None else values[self._rows]
-
-    def observe(self) -> Observation:
-        """What they see now."""
-        stream, step, n = self.stream, self.step, len(self.envs)
-        return {
-            "x": self.of(stream.x(step)),
-            "y": self.of(stream.shown_target(step)),
-            "has_target": np.full(n, stream.has_target(step), np.int64),
-            "phase": np.full(n, stream.phase(step), np.int64),
-        }
-
-    def without(self, envs: NDArray[np.int64]) -> _Cohort:
-        """Those of them that are not among ``envs``."""
-        stay = ~np.isin(self.envs, envs)
-        if stay.all():
-            return self
-        rows = np.flatnonzero(stay) if self._rows is None else self._rows[stay]
-        return _Cohort(self.envs[stay], self.episode, self.stream, rows, self.step)
-
-
-def _envs_of(cohorts: Iterable[_Cohort]) -> NDArray[np.int64]:
-    return np.sort(np.concatenate([cohort.envs for cohort in cohorts]))

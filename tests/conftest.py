@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from flp_agents.support.precision import cpu_has_bfloat16
-from flp_datasets.pack import write_pack
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
 

@@ -18,7 +18,8 @@ from flp_agents.benchmark.entries import build_entry
 from flp_agents.benchmark.plan import BenchmarkPlan, PlanError
 from flp_agents.benchmark.reading import check_result, read_result, read_results
 from flp_agents.benchmark.results import CELLS, Cell, cell_path
-from flp_agents.benchmark.running import EARLIER, LOCKS, run_benchmark
+from flp_agents.benchmark.running import run_benchmark
+from flp_agents.benchmark.shared_folder import EARLIER, LOCKS
 from flp_agents.evaluation import scoring
 from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.experiments.analysis.together import analyse
@@ -210,7 +211,8 @@ def test_what_hangs_or_dies_takes_nobody_along(tmp_path, monkeypatch):
 PROGRAM = """
 import sys
 from pathlib import Path
-from flp_agents.benchmark.running import LOCKS, run_benchmark
+from flp_agents.benchmark.running import run_benchmark
+from flp_agents.benchmark.shared_folder import LOCKS
 from flp_agents.benchmark.plan import BenchmarkPlan
 
 if __name__ == "__main__":

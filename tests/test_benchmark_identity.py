@@ -25,8 +25,10 @@ from flp_agents.benchmark.identity import LATEST, identity_of_env, identity_of_l
 from flp_agents.benchmark.plan import BenchmarkPlan
 from flp_agents.benchmark.reading import read_results
 from flp_agents.benchmark.results import CELLS, write_result
-from flp_agents.benchmark.running import EARLIER, run_benchmark
-from flp_agents.benchmark.source import EditedSource, remember_sources, source_digest, value_digest
+from flp_agents.benchmark.running import run_benchmark
+from flp_agents.benchmark.shared_folder import EARLIER
+from flp_agents.benchmark.source import source_digest, value_digest
+from flp_agents.benchmark.source_files import EditedSource, remember_sources
 from flp_agents.learners.registered import LEARNERS
 
 SMALL = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from test_cli import fails
 
 from flp_agents.cli.main import main
-from flp_agents.experiments.reproduction.claims import (
-    FEATURE_REUSE,
+from flp_agents.experiments.reproduction.claims import FEATURE_REUSE, claims_of
+from flp_agents.experiments.reproduction.findings import Claim, Findings, read_findings
+from flp_agents.experiments.reproduction.published import PUBLISHED
+from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Table
+from flp_agents.experiments.reproduction.verdicts import (
     LESS,
     MORE,
     NOT_SEEN,
@@ -18,14 +21,8 @@ from flp_agents.experiments.reproduction.claims import (
     SAME,
     SEEN,
     UNCLEAR,
-    Claim,
-    Findings,
-    claims_of,
-    read_findings,
     relation,
 )
-from flp_agents.experiments.reproduction.published import PUBLISHED
-from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Table
 
 SECOND, FIRST, RELEASED = (f"Gradient-based (3){form}" for form in ("", ", first order", ", as released"))
 

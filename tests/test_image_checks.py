@@ -10,7 +10,8 @@ from flp_base.errors import SourceError
 from flp_datasets.decoding import as_seen, decode_file
 from flp_datasets.image_checks import DoubtfulImages, Whole
 from flp_datasets.omniglot import read_omniglot
-from flp_datasets.pack import open_pack, write_pack
+from flp_datasets.pack import open_pack
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.packed.dataset import DATASETS
 from flp_datasets.sources import SourceClass
 

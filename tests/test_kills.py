@@ -28,7 +28,8 @@ from flp_agents.benchmark.reading import read_results
 from flp_agents.cli.main import main
 from flp_agents.training import checkpoint
 from flp_agents.training.run_metrics import FILE
-from flp_datasets.pack import open_pack, packing_lock, write_pack
+from flp_datasets.pack import open_pack, packing_lock
+from flp_datasets.pack_writing import write_pack
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 SIZES = {"num_functions": 2, "steps_per_function": 2, "batch_size": 2, "query_size": 2}

@@ -18,7 +18,8 @@ from PIL import Image
 from flp_base.errors import SourceError
 from flp_datasets import vision
 from flp_datasets.omniglot import META_VAL_ALPHABETS, SETS, download_omniglot, find_omniglot, read_omniglot
-from flp_datasets.pack import open_pack, write_pack
+from flp_datasets.pack import open_pack
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.packed.dataset import DATASETS
 from flp_datasets.packed_classes import PackedClasses
 from flp_datasets.sources import SPLITS, SourceClass

@@ -18,7 +18,8 @@ from PIL import Image
 
 import flp_datasets.pack as pack_module
 from flp_base.errors import InvalidChoice, SourceError
-from flp_datasets.pack import FORMAT_VERSION, Description, PackError, open_pack, packing_lock, write_pack
+from flp_datasets.pack import FORMAT_VERSION, Description, PackError, open_pack, packing_lock
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 
 # Of one colour are many images here; test_image_checks.py is about that.
@@ -496,7 +497,7 @@ def test_a_full_disk_is_one_os_error_and_the_process_lives_on(path, tmp_path):
 import errno, os, resource, sys
 from pathlib import Path
 from PIL import Image
-from flp_datasets.pack import write_pack
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SourceClass
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 images = [(str(i), lambda i=i: Image.linear_gradient("L").rotate(i)) for i in range(5)]
@@ -524,7 +525,8 @@ PACKER = """
 import sys, time
 from pathlib import Path
 from PIL import Image
-from flp_datasets.pack import open_pack, packing_lock, write_pack
+from flp_datasets.pack import open_pack, packing_lock
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SourceClass
 
 path, grey, pause, overwrite = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), "overwrite" in sys.argv

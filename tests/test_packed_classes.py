@@ -11,7 +11,8 @@ import pytest
 from conftest import drawn_class, make_pack
 
 from flp_base.errors import InvalidChoice, InvalidSize
-from flp_datasets.pack import PackError, open_pack, write_pack
+from flp_datasets.pack import PackError, open_pack
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.packed_classes import PackedClasses
 from flp_datasets.rotated import Rotated
 from flp_envs import make

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flp_base.errors import InvalidSize, SourceError, check_at_least
 from flp_datasets.mini_imagenet import ADVICE as MINI_IMAGENET_ADVICE
-from flp_datasets.pack import PackError, open_pack, packing_lock, write_pack
+from flp_datasets.pack import PackError, open_pack, packing_lock
+from flp_datasets.pack_writing import write_pack
 from flp_datasets.packed.dataset import DATASETS, Dataset
 from flp_datasets.roots import cache_root, named_root, roots
 

@@ -13,7 +13,7 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.identity import identity_of_env, identity_of_learner, identity_of_metrics
 from flp_agents.benchmark.results import Cell
-from flp_agents.benchmark.source import remember_sources
+from flp_agents.benchmark.source_files import remember_sources
 from flp_agents.support.plugins import load_plugins
 from flp_base.errors import FLPError, InvalidSize, check_at_least, check_choice, check_number, in_short
 from flp_base.files import UnreadableContent, parse_toml, read_bytes

@@ -7,31 +7,23 @@ refer to. Python itself, installed packages and this package count by their vers
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
-import importlib.util
 import inspect
-import os
 import pickle
 import re
 import sys
-import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from flp_agents.benchmark.source_files import file_of, imports_of, is_own, sha256_of
 from flp_base.errors import FLPError
-from flp_base.registry import OWN_PACKAGES
 
-# Covered by the version of this package.
-_OF_THIS_PACKAGE = OWN_PACKAGES
-_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 # What a class holds beside what its author wrote.
 _NOT_WRITTEN = (
     "__dict__",
@@ -46,12 +38,6 @@ _NOT_WRITTEN = (
     "_abc_impl",
     "__annotations_cache__",
 )
-# The files that this process has imported, as they were when it first looked at them.
-_REMEMBERED: dict[str, tuple[ModuleSpec | None, str]] = {}
-
-
-class EditedSource(FLPError, RuntimeError):
-    """Code that was edited after this process imported it: what is run is not what stands in the file."""
 
 
 def source_digest(*things: Any) -> str:
@@ -80,19 +66,6 @@ def value_digest(value: Any) -> str:
     walk = _Walk()
     walk.feed(value)
     return walk.digest(always=True)
-
-
-def remember_sources() -> None:
-    """Notes what the user's files that this process has imported hold, as close to their import as can be.
-
-    Without this, a file that is edited in the meantime would be taken for what is run.
-    """
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and name != "__main__" and _is_own(name, file, set()):
-            path = _file_of(module)
-            if path is not None:
-                _sha256_of(module, path)
 
 
 class _Walk:
@@ -231,23 +204,23 @@ class _Walk:
     def _is_written_by_the_user(self, thing: Any) -> bool:
         name = str(getattr(thing, "__module__", None) or "")
         module = sys.modules.get(name)
-        file = _file_of(module)
-        return name == "__main__" or module is None or (file is not None and _is_own(name, file, self._roots))
+        file = file_of(module)
+        return name == "__main__" or module is None or (file is not None and is_own(name, file, self._roots))
 
     def _take_file(self, module: types.ModuleType | None) -> bool:
         """Counts a module's file and those that it imports, if it is the user's and has one."""
-        file = _file_of(module)
+        file = file_of(module)
         if module is None or file is None or module.__name__ == "__main__":
             return False
-        if not _is_own(module.__name__, file, self._roots):
+        if not is_own(module.__name__, file, self._roots):
             return False
         todo = [(module.__name__, file)]
         while todo:
             name, file = todo.pop()
             if file in self._files:
                 continue
-            self._files[file] = _sha256_of(sys.modules.get(name), file)
-            todo += [(other, path) for other, path in _imports_of(name, file) if _is_own(other, path, self._roots)]
+            self._files[file] = sha256_of(sys.modules.get(name), file)
+            todo += [(other, path) for other, path in imports_of(name, file) if is_own(other, path, self._roots)]
         return True
 
 
@@ -273,89 +246,3 @@ def _names_in(code: types.CodeType) -> set[str]:
         if isinstance(constant, types.CodeType):
             names |= _names_in(constant)
     return names
-
-
-def _file_of(module: types.ModuleType | None) -> str | None:
-    file = getattr(module, "__file__", None)
-    return str(Path(file).resolve()) if isinstance(file, str) and Path(file).is_file() else None
-
-
-def _is_own(name: str, file: str, roots: set[str]) -> bool:
-    """Whether a module is the user's: in no library, or in the same package as what is asked for."""
-    top = name.partition(".")[0]
-    if top in _OF_THIS_PACKAGE:
-        return False
-    installed = "site-packages" in file or "dist-packages" in file or file.startswith(_LIBRARIES)
-    return top in roots or not installed
-
-
-def _sha256_of(module: types.ModuleType | None, file: str) -> str:
-    """Of a file's content, which must be what was imported.
-
-    Raises:
-        EditedSource: if it was edited since.
-    """
-    try:
-        sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
-        sha256 = ""
-    if module is None:
-        return sha256
-    spec = getattr(module, "__spec__", None)
-    earlier = _REMEMBERED.get(file)
-    if earlier is None or earlier[0] is not spec:  # new, or imported anew
-        _REMEMBERED[file] = (spec, sha256)
-    elif earlier[1] != sha256:
-        raise EditedSource(
-            f"{Path(file).name} was edited after it was imported, so what would run is not what stands in it: start "
-            "Python anew"
-        )
-    return sha256
-
-
-def _imports_of(name: str, file: str) -> Iterator[tuple[str, str]]:
-    """Modules that a file imports anywhere in it, and their files."""
-    if not file.endswith(".py"):
-        return
-    try:
-        tree = ast.parse(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return
-    package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            try:
-                base = importlib.util.resolve_name(base, package) if node.level else base
-            except ImportError:
-                continue
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for imported in names:
-            for whole in _with_packages(imported):
-                path = _find(whole)
-                if path is not None:
-                    yield whole, path
-
-
-def _with_packages(name: str) -> list[str]:
-    """``a.b.c``, and the packages that it lies in."""
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
-
-
-def _find(name: str) -> str | None:
-    """The file of a module that is imported, or would be, without importing anything."""
-    if name in sys.modules:
-        return _file_of(sys.modules[name])
-    places, spec = None, None
-    for whole in _with_packages(name):
-        spec = PathFinder.find_spec(whole, places)
-        if spec is None:
-            return None
-        places = spec.submodule_search_locations or []
-    origin = spec.origin if spec is not None else None
-    return str(Path(origin).resolve()) if origin and Path(origin).is_file() else None

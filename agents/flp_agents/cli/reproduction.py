@@ -16,9 +16,10 @@ from rich.table import Table as ShownTable
 
 from flp_agents.cli.given import prepare_torch, typed_command
 from flp_agents.experiments.reproduction.analysing import AnalysedNetwork, analyse_networks
-from flp_agents.experiments.reproduction.claims import HEADINGS, Claim, claims_of, read_findings, write_claims
+from flp_agents.experiments.reproduction.claims import claims_of
 from flp_agents.experiments.reproduction.evaluating import part_of, reproduce_table
 from flp_agents.experiments.reproduction.figure_2 import write_figure_2
+from flp_agents.experiments.reproduction.findings import HEADINGS, Claim, read_findings, write_claims
 from flp_agents.experiments.reproduction.learning_curves import keep_curves, kept_curves, write_curves
 from flp_agents.experiments.reproduction.results import NO_DATA, figure, published_figure
 from flp_agents.experiments.reproduction.running import How, OnProgress, missing_data

@@ -10,83 +10,36 @@ that each claim states.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flp_agents.experiments.reproduction.files import ReproductionError, json_of, markdown_table, write_all
+from flp_agents.experiments.reproduction.findings import Claim, Findings, Rows
 from flp_agents.experiments.reproduction.results import figure, over_networks
 from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2, Column, Table
-from flp_agents.support.provenance import stamp
-from flp_agents.support.schema import fit
-from flp_base.files import finite_or_none, parse_json, read_bytes
+from flp_agents.experiments.reproduction.verdicts import (
+    IS_LESS,
+    IS_NOT_LESS,
+    IS_NOT_MORE,
+    NOT_SEEN,
+    OPEN,
+    OPPOSITE,
+    SEEN,
+    SIMILAR,
+    SURE,
+    named,
+    relation,
+    similar,
+)
+from flp_base.files import finite_or_none
 
-SEEN, NOT_SEEN, OPPOSITE, OPEN = "seen", "not seen", "opposite", "open"
-# How the first of two errors stands to the second, and what a claim makes of it; where it cannot be told, it is open.
-LESS, SAME, MORE, UNCLEAR = "less", "same", "more", "unclear"
-IS_LESS = {LESS: SEEN, SAME: NOT_SEEN, MORE: OPPOSITE, UNCLEAR: OPEN}
-IS_NOT_MORE = {LESS: SEEN, SAME: SEEN, MORE: NOT_SEEN, UNCLEAR: OPEN}
-IS_NOT_LESS = {LESS: OPPOSITE, SAME: SEEN, MORE: SEEN, UNCLEAR: OPEN}
-# Standard errors beyond which a ratio counts, and the one that must show for errors to be called the same.
-SURE, SHOWS = 2.0, 2.0
 FEATURE_REUSE = TABLE_1.methods[0].title
-HEADINGS = ("section", "claim", "where", "against", "", "found")
 # Functions of a continual lifetime.
 SUB_TASKS = 10
-# Smaller "drastically", aligned "weakly", and up to which factor "similar".
-DRASTICALLY, WEAKLY, SIMILAR = 0.5, 0.5, 2.0
-
-Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim in one case.
-
-    Attributes:
-        section: of the paper.
-        claim: what it says, in a sentence.
-        where: the environment.
-        against: the baseline, where there is one.
-        verdict: "seen", "not seen", "opposite", or "open" where a figure is missing or of one network, or where errors
-            vary too much between networks to tell.
-        found: the figures that it rests on.
-    """
-
-    section: str
-    claim: str
-    where: str
-    against: str
-    verdict: str
-    found: str
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Rows of what was reproduced, as the files in a scale's folder have them; empty where there is no such file."""
-
-    table1: Rows = ()
-    table2: Rows = ()
-    figure2: Rows = ()
-    curves: Rows = ()
-    section_7_1: Rows = ()
-
-
-def read_findings(folder: Path) -> Findings:
-    """What ``flp reproduce`` wrote for one scale.
-
-    Raises:
-        ReproductionError: if a file is damaged, or there is none.
-    """
-    names = ("table1.json", "table2.json", "figure2/figure2.json", "curves/curves.json", "section7.1.json")
-    if not any((folder / name).exists() for name in names):
-        raise ReproductionError(f"nothing is reproduced in {folder}: flp reproduce table1 comes first")
-    return Findings(*(_rows_in(folder / name) for name in names))
+# Smaller "drastically", aligned "weakly".
+DRASTICALLY, WEAKLY = 0.5, 0.5
 
 
 def claims_of(findings: Findings) -> list[Claim]:
@@ -103,46 +56,6 @@ def claims_of(findings: Findings) -> list[Claim]:
         *_directions(findings.figure2),
         *_sizes(findings.figure2),
     ]
-
-
-def write_claims(folder: Path, claims: Sequence[Claim], command: str) -> list[Path]:
-    """``claims.md`` and ``claims.json``.
-
-    Raises:
-        ReproductionError: if one cannot be written.
-    """
-    page = f"# The paper's claims\n\nMade with `{command}`.\n\n{markdown_of(claims)}"
-    content = {"command": command, "claims": [asdict(claim) for claim in claims], **stamp()}
-    return write_all(folder, {"claims.md": page.encode(), "claims.json": json_of(content)})
-
-
-def markdown_of(claims: Iterable[Claim]) -> str:
-    """A table."""
-    rows = ({**asdict(claim), "verdict": f"**{claim.verdict}**"} for claim in claims)
-    return markdown_table(HEADINGS, (list(row.values()) for row in rows))
-
-
-def relation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
-    """How the first of two cells of a table stands to the second: less, same, more or unclear; none without figures."""
-    if (bounds := _log_ratio(one, other)) is None:
-        return None
-    return _named(*bounds)
-
-
-def _named(ratio: float, margin: float) -> str:
-    """A ratio's logarithm, and what it must exceed to count, in a word."""
-    if abs(ratio) > margin:
-        return LESS if ratio < 0 else MORE
-    return SAME if margin <= math.log(SHOWS) else UNCLEAR
-
-
-def _log_ratio(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    """The logarithm of two cells' ratio, and what it must exceed to count; none without figures."""
-    if one is None or other is None or one["standard_error"] is None or other["standard_error"] is None:
-        return None
-    means = [max(cell["mean"], sys.float_info.min) for cell in (one, other)]
-    errors = [cell["standard_error"] / mean for cell, mean in zip((one, other), means, strict=True)]
-    return math.log(means[0]) - math.log(means[1]), SURE * math.hypot(*errors)
 
 
 def _deep_plasticity_helps(findings: Findings) -> Iterator[Claim]:
@@ -164,7 +77,7 @@ def _trajectories(rows: Rows) -> Iterator[Claim]:
     for title, form in _pairs(TABLE_1):
         cells = [_of_curves(rows, column, of, _over_the_lifetime) for of in (title, form)]
         text = f"{title}'s query loss over the lifetime is within a factor of {SIMILAR:g}"
-        yield Claim("6.2", text, column.title, form, _similar(*cells), _figures(*cells))
+        yield Claim("6.2", text, column.title, form, similar(*cells), _figures(*cells))
     column = TABLE_2.columns[0]
     for title, form in _pairs(TABLE_2):
         cells = [_of_curves(rows, column, of, _over_the_lifetime) for of in (title, form)]
@@ -210,7 +123,7 @@ def _more_plasticity_later(rows: Rows) -> Iterator[Claim]:
                 found = f"{pairs['mean']:.2g} times as much"
                 if pairs["log_standard_error"] is not None:
                     margin = SURE * pairs["log_standard_error"]
-                    verdict = IS_NOT_LESS[_named(math.log(pairs["mean"]), margin)]
+                    verdict = IS_NOT_LESS[named(math.log(pairs["mean"]), margin)]
             text = f"a Feature Reuse network that goes on with {row['method']} has no less error"
             yield Claim("7.1", text, column.title, "going on with 1", verdict, found)
 
@@ -273,14 +186,6 @@ def _against(cosines: Sequence[float]) -> bool:
     return any(cosine < 0 for cosine in cosines)
 
 
-def _similar(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
-    """Whether two errors are within a factor of each other, whatever varies between networks; else open."""
-    if (bounds := _log_ratio(one, other)) is None:
-        return OPEN
-    ratio, margin = abs(bounds[0]), bounds[1]
-    return SEEN if ratio + margin <= math.log(SIMILAR) else NOT_SEEN if ratio - margin > math.log(SIMILAR) else OPEN
-
-
 def _over_the_lifetime(steps: Sequence[int], losses: Sequence[float]) -> float:
     return float(np.trapezoid(losses, steps)) / (steps[-1] - steps[0])
 
@@ -331,13 +236,3 @@ def _forms(table: Table, learner: str) -> list[str]:
 
 def _of_figure(rows: Rows, column: str, method: str) -> Mapping[str, Any] | None:
     return next((row for row in rows if row["column"] == column and row["method"] == method), None)
-
-
-def _rows_in(path: Path) -> Rows:
-    try:
-        rows: Rows = fit("rows", parse_json(read_bytes(path))["rows"], list[dict[str, Any]])
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReproductionError(f"cannot read {path}: {error}: delete it, and flp reproduce makes it anew") from None
-    return rows
