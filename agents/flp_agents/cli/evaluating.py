@@ -22,7 +22,6 @@ from flp_agents.support import plugins
 from flp_agents.support.progress import show_steps
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.half_precision import EPISODES, export_half
-from flp_agents.training.run import finite_or_none
 from flp_base.errors import FLPError, check_at_least
 
 
@@ -43,9 +42,7 @@ def evaluate(options: argparse.Namespace) -> int:
         "split": options.split,
         "episodes": options.episodes,
         "seed": options.seed or 0,
-        "metric": result.metric,
-        "mean": finite_or_none(result.mean),
-        "standard_error": finite_or_none(result.standard_error),
+        **result.as_json(),
     }
     if options.json:
         print(json.dumps(content, allow_nan=False))

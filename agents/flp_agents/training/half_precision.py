@@ -13,7 +13,7 @@ from flp_agents.support.half_precision import rounded_through_half
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint_content import CheckpointError, SavedRounding
 from flp_agents.training.plan import Plan
-from flp_agents.training.run import finite_or_none
+from flp_base.files import finite_or_none
 
 # How far rounding may move a mean score, in standard errors of that mean.
 TOLERANCE = 0.1

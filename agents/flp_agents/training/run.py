@@ -34,7 +34,6 @@ from flp_agents.training.saved_trainers import check_same_data, load_resumable, 
 from flp_agents.training.trainer_arguments import set_precision, trainer_arguments
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
-from flp_base.files import finite_or_none as finite_or_none
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import ProtocolError, draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
