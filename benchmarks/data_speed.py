@@ -80,7 +80,7 @@ def outer_steps(env_id: str, env_options: dict[str, str]) -> dict[bool, float]:
         learner = build_learner("flp", env, preset)
         learner.set_precision(preset.precision)
         rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-3}
-        trainers[ahead] = MetaTrainer(learner, env, rates=rates, meta_batch=preset.meta_batch, draw_ahead=ahead)
+        trainers[ahead] = MetaTrainer(learner, env, rates=rates, meta_batch=preset.meta_batch, prefetch=ahead)
     times: dict[bool, list[float]] = {False: [], True: []}
     for number in range(ROUNDS):
         for ahead, trainer in trainers.items():

@@ -115,7 +115,7 @@ def seconds_a_step(recipe: Recipe, seconds: float = 8.0) -> float:
 def judge(learner: torch.nn.Module, env_id: str) -> float:
     """Mean squared error on standard lifetimes."""
     judged = copy.deepcopy(learner).eval()
-    judged.fit_lifetime(1.0)
+    judged.scale_updates(1.0)
     env = flp_envs.make(env_id, split="meta-train")
     return evaluate(judged, env, episodes=JUDGED_EPISODES, seed=JUDGED_SEED).mean
 

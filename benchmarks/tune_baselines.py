@@ -82,7 +82,7 @@ def score(learner: str, env_id: str, settings: dict[str, Any], episodes: int, se
         metric = agent.objective.metric
         seed_env(env, seed)
         lifetime = run_lifetime(agent, draw_episodes(env, episodes // seeds))
-        fine = torch.isfinite(lifetime.query_answers).flatten(1).all(1)
+        fine = torch.isfinite(lifetime.query_predictions).flatten(1).all(1)
         scores.append(lifetime.query_score.masked_fill(~fine, math.inf).numpy())
     values = np.concatenate(scores)
     with np.errstate(invalid="ignore"):

@@ -9,9 +9,9 @@ from flp_agents import FLP, GradientBased, Network, build_learner, get_preset, r
 from flp_agents.experiments.analysis import (
     NoPlasticLayers,
     analyse,
-    answers_over_lifetime,
     change_on_earlier_tasks,
     moments_of,
+    predictions_over_lifetime,
     query_loss_over_lifetime,
     query_score_over_lifetime,
 )
@@ -34,7 +34,7 @@ def glyphs(name="flp", schedule="Continual", **settings):
 def test_the_last_point_of_the_curve_is_the_query_loss():
     episode = small_episode(n=3)
     learner = GradientBased(NETWORK, 2, initial_rate=0.003).double()
-    loss = query_loss_over_lifetime(answers_over_lifetime(learner, episode, [0, 2, 6]), episode)
+    loss = query_loss_over_lifetime(predictions_over_lifetime(learner, episode, [0, 2, 6]), episode)
     assert loss.shape == (3, 3)
     np.testing.assert_allclose(loss[-1], run_lifetime(learner, episode).query_loss.detach(), rtol=1e-12)
     assert (loss[0] != loss[1]).all()
@@ -43,7 +43,7 @@ def test_the_last_point_of_the_curve_is_the_query_loss():
 @pytest.mark.parametrize("name", ["flp", "gradient-based"])
 def test_labels_are_judged_as_meta_training_and_evaluation_judge_them(name):
     _, learner, episode = glyphs(name)
-    answers = answers_over_lifetime(learner, episode, [0, 3, 6])
+    answers = predictions_over_lifetime(learner, episode, [0, 3, 6])
     lived = run_lifetime(learner, episode)
     loss = query_loss_over_lifetime(answers, episode, learner.objective)
     score = query_score_over_lifetime(answers, episode, learner.objective)
@@ -62,7 +62,7 @@ def test_a_learner_that_does_not_learn_changes_nothing():
 
 def test_change_of_labels_by_hand():
     _, learner, episode = glyphs("oml", inner_rate=1.0)
-    answers = answers_over_lifetime(learner, episode, [2, 4, 6])[..., :3].argmax(-1)
+    answers = predictions_over_lifetime(learner, episode, [2, 4, 6])[..., :3].argmax(-1)
     change = change_on_earlier_tasks(learner, episode)
     assert change.shape == (2, 2)
     assert change.any()
@@ -75,7 +75,7 @@ def test_change_of_labels_by_hand():
 def test_change_on_earlier_tasks_by_hand():
     episode = small_episode(n=4, num_functions=3)
     learner = GradientBased(THREE, 2, initial_rate=0.003).double()
-    answers = answers_over_lifetime(learner, episode, [3, 6, 9])
+    answers = predictions_over_lifetime(learner, episode, [3, 6, 9])
     change = change_on_earlier_tasks(learner, episode)
     assert change.shape == (4, 2)
     assert change.all()
@@ -98,7 +98,7 @@ def test_points_outside_the_lifetime_are_refused():
     learner = FLP(NETWORK, 1).double()
     for at in ([7], [-1], [3, 1], []):
         with pytest.raises(InvalidSize, match="must ascend within"):
-            answers_over_lifetime(learner, small_episode(), at)
+            predictions_over_lifetime(learner, small_episode(), at)
 
 
 def test_a_curve_has_birth_and_end_and_few_points_between():
@@ -120,7 +120,7 @@ def test_everything_together_is_what_each_is_alone():
     episode = draw_episodes(env, 18)
     assert (analysis.metric, analysis.plastic_layers) == ("mse", 2)
     assert analysis.task_ends.tolist() == [3, 6]
-    answers = answers_over_lifetime(learner.double(), episode, analysis.asked_at.tolist())
+    answers = predictions_over_lifetime(learner.double(), episode, analysis.asked_at.tolist())
     np.testing.assert_allclose(analysis.query_losses, query_loss_over_lifetime(answers, episode).T, rtol=1e-9)
     np.testing.assert_array_equal(analysis.query_scores, analysis.query_losses)
     np.testing.assert_allclose(analysis.changes, change_on_earlier_tasks(learner, episode), rtol=1e-6)

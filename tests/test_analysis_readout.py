@@ -9,7 +9,7 @@ from conftest import small_episode
 from test_analysis import glyphs
 
 from flp_agents import FLP, GradientBased, Network
-from flp_agents.experiments.analysis import features_at_birth, fit_readout, readout_scores, with_constant
+from flp_agents.experiments.analysis import fit_readout, initial_features, readout_scores, with_constant
 from flp_envs import InvalidSize
 
 
@@ -17,7 +17,7 @@ def linear_targets(learner, episode):
     """The episode with targets that are an exact linear function of the learner's features at birth."""
 
     def targets(x):
-        features = features_at_birth(learner, learner.tensor(x))
+        features = initial_features(learner, learner.tensor(x))
         weights = torch.linspace(-2, 3, features.shape[-1], dtype=features.dtype)
         return (features @ weights - 0.7).reshape(*x.shape[:3], 1).numpy()
 
@@ -34,9 +34,9 @@ def test_an_exact_linear_function_of_the_features_is_found(plastic_layers):
 def test_features_are_the_same_whatever_is_plastic():
     few, many = (FLP(Network((3, 6, 5, 1)), n, seed=1).double() for n in (1, 3))
     x = few.tensor(small_episode(n=2).support_x)
-    features = features_at_birth(few, x)
+    features = initial_features(few, x)
     assert features.shape == (2, 24, 5)
-    torch.testing.assert_close(features, features_at_birth(many, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(features, initial_features(many, x), rtol=1e-12, atol=1e-12)
 
 
 def test_a_constant_is_fitted_where_nothing_fires():

@@ -50,7 +50,7 @@ def lived(learner, episode):
     with torch.no_grad():
         support, query = learner.encode(tensors.support_x), learner.encode(tensors.query_x)
         state = inner_loop(learner, learner.init(len(episode)), support, tensors.support_y, answers.append)
-        return torch.stack(answers, 1), learner.answer_all(state, query)
+        return torch.stack(answers, 1), learner.predict_all(state, query)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -162,8 +162,8 @@ def test_numbers_and_images_in_single_precision_are_near_those_in_double(name):
     for env in places(name):
         seed_env(env, 0)
         episode = draw_episodes(env, 2)
-        single = run_lifetime(build_baseline(name, env, 0), episode).query_answers
-        double = run_lifetime(build_baseline(name, env, 0).double(), episode).query_answers
+        single = run_lifetime(build_baseline(name, env, 0), episode).query_predictions
+        double = run_lifetime(build_baseline(name, env, 0).double(), episode).query_predictions
         assert single.dtype == torch.float32
         torch.testing.assert_close(single.double(), double, rtol=1e-2, atol=1e-3)
 
@@ -201,12 +201,12 @@ def test_a_start_needs_a_checkpoint_of_the_environment_and_takes_its_weights():
 @pytest.mark.parametrize("name", BORN_HERE)
 def test_another_environment_than_it_was_built_for_is_refused(name):
     learner = build_baseline(name, small_env(SINE), 0)
-    assert learner.fitted_to(small_env(SINE)) is learner
+    assert learner.adapt_to(small_env(SINE)) is learner
     for other in (small_env(SINE, num_functions=4), small_env(GLYPH)):
         with pytest.raises(IncompatibleSpaces, match="build it for this environment"):
-            learner.fitted_to(other)
+            learner.adapt_to(other)
     with pytest.raises(IncompatibleSpaces, match="5 labels"):
-        build_baseline(name, flp_envs.make(GLYPH), 0).fitted_to(small_env(GLYPH))
+        build_baseline(name, flp_envs.make(GLYPH), 0).adapt_to(small_env(GLYPH))
 
 
 @pytest.mark.parametrize("name", ["feedback-alignment", "direct-feedback-alignment"])

@@ -178,7 +178,7 @@ def test_a_fault_costs_its_own_cell_only(tmp_path):
     failures = {result.cell.learner: result.failure for result in results}
     assert failures["mean"] is None
     assert failures["raises"].startswith("ZeroDivisionError: cannot [be] learned (plugin_learners.py, line ")
-    assert "expected answers of shape" in failures["wrong-shape"]
+    assert "expected predictions of shape" in failures["wrong-shape"]
     assert "predicted NaN or infinity in lifetime 0" in failures["not-a-number"]
     assert "raises" in (tmp_path / "results.csv").read_text(encoding="utf-8")
 

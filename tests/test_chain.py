@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flp_agents import FLP, Feedback, Hebb, Network, Oja
 from flp_agents.closed_form import gradient
 from flp_agents.closed_form.build import NotBuilt, load_library
-from flp_agents.closed_form.gradient import Keep, live
+from flp_agents.closed_form.gradient import Keep, rollout
 from flp_agents.closed_form.native_engine import NativeEngine
 from flp_agents.closed_form.torch_engine import TorchEngine
 from flp_agents.lifetime.inner_loop import inner_loop
@@ -96,7 +96,7 @@ def by_autograd(learner, features, targets):
 def in_closed_form(learner, features, targets, keep, engine, monkeypatch):
     monkeypatch.setattr(gradient, "make_engine", ENGINES[engine])
     form, tensors = learner.plastic_chain(learner.init(len(features)))
-    return value_and_gradients(learner, features, live(form, tensors, features, targets, keep))
+    return value_and_gradients(learner, features, rollout(form, tensors, features, targets, keep))
 
 
 def assert_agrees(case, keep, engine, monkeypatch, tolerance):
@@ -197,7 +197,7 @@ def test_gradcheck(engine, output, presynaptic, monkeypatch):
     flat = [t.detach().clone().requires_grad_() for t in tensors.flat()]
 
     def final(features, *flat):
-        return live(form, type(tensors).from_flat(flat), features, targets, Keep(2, activity=True, weights=False))
+        return rollout(form, type(tensors).from_flat(flat), features, targets, Keep(2, activity=True, weights=False))
 
     torch.autograd.gradcheck(final, (features, *flat), eps=1e-6, atol=1e-7)
 
@@ -211,7 +211,7 @@ def test_lifetimes_do_not_depend_on_how_they_are_grouped(engine, monkeypatch):
     final = []
     for group in ([0], [1, 2], [3, 4]):
         _, tensors = learner.plastic_chain(learner.init(len(group)))
-        final.append(live(form, tensors, features[group], targets[group], Keep()))
+        final.append(rollout(form, tensors, features[group], targets[group], Keep()))
     weights = [torch.cat(layer) for layer in zip(*final, strict=True)]
     _, apart = value_and_gradients(learner, features, weights)
     for a, b in zip(together, apart, strict=True):
@@ -239,7 +239,7 @@ def test_a_step_that_cannot_be_undone_is_replayed(engine, decay, monkeypatch):
 
     monkeypatch.setattr(gradient, "make_engine", Watched)
     form, tensors = learner.plastic_chain(learner.init(1))
-    weights = live(form, tensors, features, targets, Keep(3, activity=True, weights=False))
+    weights = rollout(form, tensors, features, targets, Keep(3, activity=True, weights=False))
     _, grads = value_and_gradients(learner, features, weights)
     assert max(relative_errors(learner, grads, expected).values()) < 1e-9
     assert made == (["replay"] if decay <= 1.0 else [])
@@ -259,7 +259,7 @@ def test_the_graph_can_be_walked_twice_but_not_differentiated_twice(engine, monk
     monkeypatch.setattr(gradient, "make_engine", ENGINES[engine])
     learner, features, targets = chain_of()
     form, tensors = learner.plastic_chain(learner.init(2))
-    value = sum(w.square().sum() for w in live(form, tensors, features, targets, Keep()))
+    value = sum(w.square().sum() for w in rollout(form, tensors, features, targets, Keep()))
     wanted = [features, *learner.coefficients, *learner.strengths]
     first = torch.autograd.grad(value, wanted, retain_graph=True)
     second = torch.autograd.grad(value, wanted, create_graph=True)

@@ -104,7 +104,7 @@ def test_a_learner_of_images_answers_as_it_did_before_it_was_saved(learner, tmp_
 
 def test_a_learner_grown_to_more_classes_is_saved_as_it_is(tmp_path):
     env = flp_envs.make("FLPGlyph-IID-v0", image_size=14, num_classes=9, shots=1, query_shots=1)
-    grown = LEARNERS[-3].fitted_to(env)
+    grown = LEARNERS[-3].adapt_to(env)
     checkpoint.save(tmp_path, grown, {})
     loaded = checkpoint.load(tmp_path).learner
     assert loaded.objective == CrossEntropy(9, 9)

@@ -247,7 +247,7 @@ def test_lifetimes_do_not_depend_on_their_neighbours(name, strategy):
         alone = run_lifetime(learner, together[i : i + 1], meta_gradient=strategy)
         assert alone.query_loss.item() == pytest.approx(lifetime.query_loss[i].item(), rel=1e-12)
         assert alone.query_score.item() == lifetime.query_score[i].item()
-        torch.testing.assert_close(alone.query_answers[0], lifetime.query_answers[i], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(alone.query_predictions[0], lifetime.query_predictions[i], rtol=1e-10, atol=1e-12)
         loss, part = lived(learner, together[i : i + 1], strategy)
         total += loss
         gradient = {n: g + part[n] for n, g in gradient.items()}
@@ -259,7 +259,7 @@ def test_lifetimes_do_not_depend_on_their_neighbours(name, strategy):
 def test_loss_and_score_are_those_of_the_answers(name):
     learner, episode = other_learners(CLASSES + 4)[name], of_images(n=5)
     lifetime = run_lifetime(learner, episode)
-    answers = lifetime.query_answers.detach()[:, :, 0]
+    answers = lifetime.query_predictions.detach()[:, :, 0]
     assert answers.shape == (5, STEPS, CLASSES + 4)
     labels = episode.query_y[:, :, 0]
     wrong = answers[..., :CLASSES].numpy().argmax(-1) != labels
@@ -322,7 +322,7 @@ def test_units_beyond_the_classes_take_no_part(name):
             large[tuple(slice(size) for size in small.shape)] = small
     episode = of_images(n=2)
     expected, got = run_lifetime(narrow, episode), run_lifetime(wide, episode)
-    torch.testing.assert_close(got.query_answers[..., :CLASSES], expected.query_answers, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(got.query_predictions[..., :CLASSES], expected.query_predictions, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(got.query_loss, expected.query_loss, rtol=1e-10, atol=0)
     assert torch.equal(got.query_score, expected.query_score)
     before, after = wide.init(2), got.state

@@ -40,7 +40,7 @@ def test_what_keeps_every_rule_passes(name):
         ("never-forgets", REPEATS, "in a class"),
         ("global-noise", REPEATS, "generator of its own"),
         ("peeks", "looks at observations alone", "looks at unwrapped"),
-        ("wrong-shape", LIVES, r"expected answers of shape"),
+        ("wrong-shape", LIVES, r"expected predictions of shape"),
         ("not-a-number", LIVES, "NaN or infinity at support step"),
         ("learns-when-asked", "does not learn from being asked", "predict() must not learn"),
         ("raises", LIVES, "ZeroDivisionError: cannot [be] learned"),

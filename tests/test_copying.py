@@ -204,7 +204,7 @@ def test_every_lifetime_has_a_learner_of_its_own():
     assert not hasattr(given, "seen")
     lives = as_learner(lambda: made.append(Mean()) or made[-1], env).init(3)
     assert [id(learner) for learner, _ in lives] == [id(learner) for learner in made[1:]]
-    fitted = as_learner(lambda: Mean(), env).fitted_to(make("FLPGlyph-IID-v0"))
+    fitted = as_learner(lambda: Mean(), env).adapt_to(make("FLPGlyph-IID-v0"))
     assert isinstance(fitted, ManyPlainLearners)
     assert fitted.factory is not None
 

@@ -24,9 +24,9 @@ def test_with_strength_0_it_is_plain_descent(shape, descent):
     answers = {}
     for strength in (0.0, 1e3):
         learner = ElasticWeights(network_of(shape), descent, strength=strength, every=2, objective=objective)
-        answers[strength] = run_lifetime(learner, episode).query_answers
-    assert torch.equal(answers[0.0], plain.query_answers)
-    assert not torch.allclose(answers[1e3], plain.query_answers, rtol=1e-3)
+        answers[strength] = run_lifetime(learner, episode).query_predictions
+    assert torch.equal(answers[0.0], plain.query_predictions)
+    assert not torch.allclose(answers[1e3], plain.query_predictions, rtol=1e-3)
 
 
 def test_steps_are_the_equations():
@@ -37,7 +37,7 @@ def test_steps_are_the_equations():
     episode = small_episode(n=2)
     state = run_lifetime(learner, episode).state
     for i in range(2):
-        weights = [p.clone() for p in network.at_birth(1)]
+        weights = [p.clone() for p in network.initial_parameters(1)]
         anchor = [w.clone() for w in weights]
         running, importance = ([torch.zeros_like(w) for w in weights] for _ in range(2))
         steps = zip(torch.from_numpy(episode.support_x[i]), torch.from_numpy(episode.support_y[i]), strict=True)

@@ -86,7 +86,7 @@ def windows_by_hand(learner, episode, steps, outer_objective):
             answers, state = learner.predict(state, learner.encode(tensors.support_x[:, t]))
             losses.append(learner.objective.losses(answers, tensors.support_y[:, t]))
             state = learner.settle(learner.update(state, tensors.support_y[:, t]))
-        answers = learner.answer_all(state, learner.encode(tensors.query_x[:, met]))
+        answers = learner.predict_all(state, learner.encode(tensors.query_x[:, met]))
         query = learner.objective.losses(answers, tensors.query_y[:, met])
         weight = {QueryLoss(): 0.0, OnlineLoss(): 1.0}.get(outer_objective, 0.3)
         loss = (weight * torch.stack(losses).mean(0) + (1 - weight) * query).mean()
@@ -222,10 +222,10 @@ def test_what_is_not_finite_ends_the_lifetimes():
 # On disk.
 
 
-@pytest.mark.parametrize("draw_ahead", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("done", [1, 2, 3])
-def test_resumed_in_the_middle_of_a_lifetime_to_the_bit(tmp_path, done, draw_ahead):
-    whole, part = make(draw_ahead=draw_ahead), make(draw_ahead=draw_ahead)
+def test_resumed_in_the_middle_of_a_lifetime_to_the_bit(tmp_path, done, prefetch):
+    whole, part = make(prefetch=prefetch), make(prefetch=prefetch)
     expected = [whole.step() for _ in range(5)]
     assert [part.step() for _ in range(done)] == expected[:done]
     part.save(tmp_path / "run")
@@ -331,7 +331,7 @@ def test_options_that_do_not_fit_are_refused():
 
 
 def test_the_old_keyword_is_deprecated():
-    with pytest.warns(DeprecationWarning, match=re.escape("use estimator=Backpropagation(strategy=Autograd())")):
+    with pytest.warns(DeprecationWarning, match=re.escape("estimator=Backpropagation(strategy=Autograd())")):
         trainer = make(estimator=Backpropagation(), meta_gradient=Autograd())
     assert trainer.estimator == Backpropagation(Autograd())
 

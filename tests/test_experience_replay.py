@@ -79,8 +79,8 @@ def test_without_memory_it_is_plain_descent(shape, descent):
     plain = run_lifetime(OnlineGradient(network_of(shape), descent, objective=objective), episode)
     none = run_lifetime(ExperienceReplay(network_of(shape), descent, memory_size=0, objective=objective), episode)
     some = run_lifetime(ExperienceReplay(network_of(shape), descent, memory_size=3, objective=objective), episode)
-    assert torch.equal(none.query_answers, plain.query_answers)
-    assert not torch.allclose(some.query_answers, plain.query_answers, rtol=1e-3)
+    assert torch.equal(none.query_predictions, plain.query_predictions)
+    assert not torch.allclose(some.query_predictions, plain.query_predictions, rtol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [NUMBERS, IMAGES], ids=["numbers", "images"])

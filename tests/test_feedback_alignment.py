@@ -45,7 +45,7 @@ def test_feedback_alignment_with_the_weights_themselves_is_backpropagation(shape
     assert not torch.allclose(aligned[0], expected[0], rtol=0.1)
     torch.testing.assert_close(aligned[-2:], expected[-2:])  # the output layer's are true in any case
     with torch.no_grad():
-        for feedback, weight in zip(learner.feedback, learner.network.at_birth(1)[2::2], strict=True):
+        for feedback, weight in zip(learner.feedback, learner.network.initial_parameters(1)[2::2], strict=True):
             feedback.copy_(weight[0])
     assert_equal(pseudo_gradients(learner), expected)
 
@@ -57,7 +57,7 @@ def test_direct_feedback_with_the_output_weights_themselves_is_backpropagation_a
     expected = pseudo_gradients(built(OnlineGradient, shape))
     assert not torch.allclose(pseudo_gradients(learner)[-4], expected[-4], rtol=0.1)
     with torch.no_grad():
-        learner.feedback[-1].copy_(learner.network.at_birth(1)[-2][0].t())
+        learner.feedback[-1].copy_(learner.network.initial_parameters(1)[-2][0].t())
     got = pseudo_gradients(learner)
     assert_equal(got[-4:], expected[-4:])
     if shape is IMAGES:
@@ -68,7 +68,7 @@ def test_direct_feedback_of_a_convolution_below_the_output_can_be_backpropagatio
     shape = Network((3 * 5 * 5, OUTPUTS), convolutions=type(SHAPE)((1, 9, 9), 3, (2,), 1))
     learner = built(DirectFeedbackAlignment, shape)
     with torch.no_grad():
-        learner.feedback[0].copy_(learner.network.at_birth(1)[-2][0].t())
+        learner.feedback[0].copy_(learner.network.initial_parameters(1)[-2][0].t())
     assert_equal(pseudo_gradients(learner), pseudo_gradients(built(OnlineGradient, shape)))
 
 
@@ -77,7 +77,7 @@ def test_direct_feedback_is_the_rule_of_the_paper():
     learner, lifetimes = built(DirectFeedbackAlignment, NUMBERS), 2
     episode = small_episode(n=lifetimes)
     got = pseudo_gradients(learner)
-    weights = [p[0] for p in learner.network.at_birth(1)]
+    weights = [p[0] for p in learner.network.initial_parameters(1)]
     for i in range(lifetimes):
         x, y = torch.from_numpy(episode.support_x[i, 0]), torch.from_numpy(episode.support_y[i, 0])
         h = [x * torch.tensor(NUMBERS.input_scale).double()]

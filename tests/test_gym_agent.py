@@ -125,7 +125,7 @@ def test_in_a_single_env_of_images_every_answer_is_that_of_the_lifetime(env_id, 
             answers.append(int(action))
             observation, reward, done, _, _ = env.step(action)
             returned += reward
-        expected = learner.objective.actions(lifetime.query_answers)[0, :, 0]
+        expected = learner.objective.actions(lifetime.query_predictions)[0, :, 0]
         assert answers[episode.support_steps :] == expected.tolist()
         assert returned == pytest.approx(1 - lifetime.query_score.item() / 100)
         # The last weights are those of the lifetime: nothing is learned after the last support step.
@@ -152,7 +152,7 @@ def test_in_a_vector_env_of_images_every_answer_is_that_of_the_lifetimes(env_id,
             returns += reward
             start = np.zeros(3, bool)
         lifetime = run_lifetime(learner, episode)
-        expected = learner.objective.actions(lifetime.query_answers)[:, :, 0]
+        expected = learner.objective.actions(lifetime.query_predictions)[:, :, 0]
         np.testing.assert_array_equal(np.stack(answers, 1)[:, episode.support_steps :], expected)
         np.testing.assert_allclose(returns, 1 - lifetime.query_score / 100, rtol=1e-6)
         seen |= set(expected.flatten().tolist())
@@ -207,7 +207,7 @@ def test_a_lifetime_of_images_that_starts_in_the_middle_is_a_newborns(name):
         if step == late - 1:
             observations[1] = second.reset(seed=2)[0]
     for given, lifetime in zip(answers, expected, strict=True):
-        right = learner.objective.actions(lifetime.query_answers)[0, :, 0].tolist()
+        right = learner.objective.actions(lifetime.query_predictions)[0, :, 0].tolist()
         assert given[-len(right) :] == right
     for i, lifetime in enumerate(expected):
         for got, weights in zip(state.weights, lifetime.state.weights, strict=True):

@@ -94,7 +94,7 @@ def assert_refused(learner, make, message):
         lambda env: evaluate(learner, env, episodes=1),
         lambda env: GymAgent(learner, env),
         lambda env: as_learner(learner, env),
-        lambda env: learner.fitted_to(gym.vector.SyncVectorEnv([lambda: env])),
+        lambda env: learner.adapt_to(gym.vector.SyncVectorEnv([lambda: env])),
     )
     for use in uses:
         with pytest.raises(IncompatibleSpaces, match=message) as refusal:
@@ -135,8 +135,8 @@ def test_a_learner_that_is_not_meta_trained_keeps_its_range_too(name):
         learner = build_baseline(name, make())
         for wrong, message in wrongs.values():
             with pytest.raises(IncompatibleSpaces, match=message):
-                learner.fitted_to(wrong())
-        assert learner.fitted_to(make()) is learner
+                learner.adapt_to(wrong())
+        assert learner.adapt_to(make()) is learner
 
 
 @pytest.mark.parametrize("name", ["flp-2-sine-continual", "oml-3-sine-iid"])
@@ -146,14 +146,14 @@ def test_a_bundled_checkpoint_knows_its_range_by_its_scale(name):
     assert learner.input_range[10] == (None, pytest.approx(5.0))
     assert_refused(learner, lambda: Rescaled(make(), 0.2), "input 0 .* lies between 0 and 0.2, .* lay at or below 1")
     for legitimate in (make(batch_size=4), make(max_amplitude=2.0), make(steps_per_function=3), make(interleaving=0.3)):
-        assert learner.fitted_to(legitimate) is learner
+        assert learner.adapt_to(legitimate) is learner
 
 
 def test_a_scale_that_is_no_range_is_taken_for_none(tmp_path):
     by_hand = build_learner("flp", sine(), get_preset("cpu", "flp", {"hidden_widths": (8,), "scale_inputs": False}))
     by_hand = type(by_hand)(Network((4, 8, 1), (0.1, 0.1, 0.1, 0.1)))
     checkpoint.save(tmp_path, by_hand, {"settings": {"scale_inputs": False}})
-    assert checkpoint.load(tmp_path).learner.fitted_to(sine()).input_range is None
+    assert checkpoint.load(tmp_path).learner.adapt_to(sine()).input_range is None
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -167,10 +167,10 @@ def test_what_learners_are_tried_on_is_taken(name):
         Rescaled(sine(), 1.0, high=np.inf),
         gym.make_vec("FLPSine-IID-v0", num_envs=2, **SMALL_SINE),
     ):
-        assert learner.fitted_to(env) is learner
+        assert learner.adapt_to(env) is learner
     of_images = small(name, glyphs())
-    assert of_images.fitted_to(glyphs(num_classes=5)).objective.classes == 5
-    assert of_images.fitted_to(flp_envs.make("FLPGlyph-Continual-v0", **GLYPHS, split="meta-test")) is of_images
+    assert of_images.adapt_to(glyphs(num_classes=5)).objective.classes == 5
+    assert of_images.adapt_to(flp_envs.make("FLPGlyph-Continual-v0", **GLYPHS, split="meta-test")) is of_images
 
 
 def test_transfer_takes_numbers_as_they_are_but_images_not(tmp_path, capsys, monkeypatch):
@@ -235,8 +235,8 @@ def test_a_plain_learner_is_held_to_the_spaces_that_it_names():
 
 def test_a_plain_learner_is_fitted_anew_where_answers_are_of_another_kind():
     learner = as_learner(Plain(), sine())
-    assert learner.fitted_to(sine()) is learner
-    assert learner.fitted_to(glyphs()).objective.classes == 3
+    assert learner.adapt_to(sine()) is learner
+    assert learner.adapt_to(glyphs()).objective.classes == 3
 
 
 def test_a_policy_is_told_what_differs():

@@ -25,14 +25,14 @@ def test_training_is_that_of_torchs_own_adam_with_its_cosine(shape):
     learner = oracle(shape, passes=3, batch=5, seed=4)
     images = shape.convolutions is not None
     episode = image_episodes(2) if images else small_episode(n=2)
-    answers = run_lifetime(learner, episode).query_answers
+    answers = run_lifetime(learner, episode).query_predictions
     loss_of = cross_entropy_of_the_first_units if images else torch.nn.functional.mse_loss
     for i in range(2):
         x, y = (
             torch.from_numpy(episode.support_x[i]).flatten(0, 1),
             torch.from_numpy(episode.support_y[i]).flatten(0, 1),
         )
-        mine = [p.clone().requires_grad_() for p in learner.network.at_birth(1)]
+        mine = [p.clone().requires_grad_() for p in learner.network.initial_parameters(1)]
         optimizer, generator = torch.optim.Adam(mine, 0.02), torch.Generator().manual_seed(4)
         parts = [part for _ in range(3) for part in torch.randperm(len(x), generator=generator).split(5)]
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(parts))
@@ -62,14 +62,14 @@ def test_it_trains_for_the_query_alone(monkeypatch):
     x, y = torch.from_numpy(episode.support_x), torch.from_numpy(episode.support_y)
     answers = []
     state = inner_loop(learner, learner.init(2), learner.encode(x), y, answers.append)
-    newborn = learner.network.answer(learner.network.at_birth(2), learner.encode(x[:, -1]))
+    newborn = learner.network.answer(learner.network.initial_parameters(2), learner.encode(x[:, -1]))
     assert torch.equal(answers[-1], newborn)
     assert not trained_on
     query = learner.encode(torch.from_numpy(episode.query_x))
-    once, again = learner.answer_all(state, query), learner.answer_all(state, query)
+    once, again = learner.predict_all(state, query), learner.predict_all(state, query)
     assert torch.equal(once, again)
     assert trained_on == [24, 24]
-    untaught = learner.answer_all(learner.init(2), query)[:, 0]
+    untaught = learner.predict_all(learner.init(2), query)[:, 0]
     torch.testing.assert_close(untaught, learner.predict(learner.init(2), query[:, 0])[0], rtol=1e-12, atol=1e-14)
 
 
@@ -80,16 +80,16 @@ def test_lifetimes_that_have_met_more_and_less_train_as_they_would_alone():
     state = inner_loop(learner, learner.init(2), x[:, :2], y[:, :2])
     _, state = learner.predict(state, x[:, 2])
     state = learner.update_where(torch.tensor([False, True]), state, y[:, 2])
-    got = learner.answer_all(state, query)
+    got = learner.predict_all(state, query)
     for i, steps in enumerate((2, 3)):
         alone = inner_loop(learner, learner.init(1), x[i : i + 1, :steps], y[i : i + 1, :steps])
-        torch.testing.assert_close(got[i], learner.answer_all(alone, query[i : i + 1])[0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(got[i], learner.predict_all(alone, query[i : i + 1])[0], rtol=1e-9, atol=1e-12)
     _, born = learner.predict(learner.init(2), x[:, 3])
     _, state = learner.predict(state, x[:, 3])
     reborn = learner.choose(torch.tensor([True, False]), born, state)
-    got = learner.answer_all(reborn, query)
-    torch.testing.assert_close(got[0], learner.answer_all(learner.init(1), query[:1])[0])
-    torch.testing.assert_close(got[1], learner.answer_all(alone, query[1:])[0], rtol=1e-9, atol=1e-12)
+    got = learner.predict_all(reborn, query)
+    torch.testing.assert_close(got[0], learner.predict_all(learner.init(1), query[:1])[0])
+    torch.testing.assert_close(got[1], learner.predict_all(alone, query[1:])[0], rtol=1e-9, atol=1e-12)
 
 
 def test_numbers_outside_their_range_are_refused():

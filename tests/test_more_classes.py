@@ -46,7 +46,7 @@ def first(parameter, like):
 def test_trained_units_are_kept_and_new_ones_start_as_their_mean(name, num_classes):
     trained = meta_trained(name)
     before = {n: p.detach().clone() for n, p in trained.named_parameters()}
-    grown = trained.fitted_to(make(num_classes))
+    grown = trained.adapt_to(make(num_classes))
     assert grown.objective == CrossEntropy(num_classes, num_classes)
     assert trained.objective == CrossEntropy(5, 5)
     feedback = {
@@ -70,7 +70,7 @@ def test_trained_units_are_kept_and_new_ones_start_as_their_mean(name, num_class
 
 def test_new_feedback_columns_are_codes_of_their_own_of_the_trained_ones_scale():
     trained = meta_trained(hidden_widths=(400,))
-    grown = trained.fitted_to(make(300))
+    grown = trained.adapt_to(make(300))
     old = trained.pathways[0].weights[0].detach()
     new = grown.pathways[0].weights[0].detach()[:, 5:]
     assert new.shape == (400, 295)
@@ -87,27 +87,27 @@ def test_new_feedback_columns_are_codes_of_their_own_of_the_trained_ones_scale()
 def test_growing_is_deterministic_and_depends_on_the_learners_seed():
     trained = meta_trained()
     torch.manual_seed(0)
-    one = trained.fitted_to(make(9))
+    one = trained.adapt_to(make(9))
     torch.manual_seed(1)
-    other = trained.fitted_to(make(9))
+    other = trained.adapt_to(make(9))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
     state = torch.get_rng_state()
-    trained.fitted_to(make(9))
+    trained.adapt_to(make(9))
     assert torch.equal(torch.get_rng_state(), state)
     trained.settings = {**trained.settings, "seed": 99}
-    assert not torch.equal(trained.fitted_to(make(9)).pathways[0].weights[0], one.pathways[0].weights[0])
+    assert not torch.equal(trained.adapt_to(make(9)).pathways[0].weights[0], one.pathways[0].weights[0])
 
 
 def test_what_comes_out_is_finite_and_of_the_same_kind():
     trained = meta_trained().double()
     trained.set_precision("bfloat16")
-    grown = trained.eval().fitted_to(make(20))
+    grown = trained.eval().adapt_to(make(20))
     assert all(p.dtype == torch.float64 and torch.isfinite(p).all() for p in grown.parameters())
     assert not grown.training
     assert grown.layers.precision == "bfloat16"
     assert grown.settings["hidden_multiplier"] == trained.settings["hidden_multiplier"] == 100.0
-    assert meta_trained().train().fitted_to(make(20)).training
+    assert meta_trained().train().adapt_to(make(20)).training
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_comes_out_is_finite_and_of_the_same_kind():
 )
 def test_every_form_of_feedback_and_coefficients_grows(settings):
     trained = meta_trained(**settings)
-    grown = trained.fitted_to(make(8))
+    grown = trained.adapt_to(make(8))
     for (name, large), small in zip(grown.named_parameters(), trained.parameters(), strict=True):
         assert torch.equal(first(large, small), small), name
     own = grown.pathways[-1].weights[-1]
@@ -133,7 +133,7 @@ def test_every_form_of_feedback_and_coefficients_grows(settings):
 @pytest.mark.parametrize("name", LEARNERS.built_in())
 def test_fewer_classes_use_the_first_units(name):
     trained = meta_trained(name)
-    fewer = trained.fitted_to(make(3))
+    fewer = trained.adapt_to(make(3))
     assert fewer.objective == CrossEntropy(3, 5)
     for a, b in zip(fewer.parameters(), trained.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -141,22 +141,22 @@ def test_fewer_classes_use_the_first_units(name):
     seed_env(env, 0)
     episode = draw_episodes(env, 4)
     lifetime = run_lifetime(fewer, episode)
-    assert lifetime.query_answers.shape == (4, 3, 1, 5)
+    assert lifetime.query_predictions.shape == (4, 3, 1, 5)
     assert torch.equal(lifetime.state.weights[-1][:, 3:], fewer.init(4).weights[-1][:, 3:])
-    assert fewer.objective.actions(lifetime.query_answers).max() < 3
+    assert fewer.objective.actions(lifetime.query_predictions).max() < 3
     # Fewer units from the start: the same answers.
     narrow = build_learner(name, env, get_preset("paper", name, SETTINGS, kind="images"))
     with torch.no_grad():
         for small, large in zip(narrow.parameters(), trained.parameters(), strict=True):
             small.copy_(first(large, small))
     expected = run_lifetime(narrow, episode)
-    torch.testing.assert_close(lifetime.query_answers[..., :3], expected.query_answers, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(lifetime.query_predictions[..., :3], expected.query_predictions, rtol=1e-4, atol=1e-5)
 
 
 def test_as_many_classes_leave_the_learner_alone():
     trained = meta_trained()
-    assert trained.fitted_to(make(5)) is trained
-    assert trained.fitted_to(gym.make_vec(ENV, num_envs=2, num_classes=5, image_size=8)) is trained
+    assert trained.adapt_to(make(5)) is trained
+    assert trained.adapt_to(gym.make_vec(ENV, num_envs=2, num_classes=5, image_size=8)) is trained
 
 
 @pytest.mark.parametrize("name", LEARNERS.built_in())
@@ -166,11 +166,11 @@ def test_output_units_that_meta_training_never_used_count_for_nothing(name):
     with torch.no_grad():
         for small, large in zip(narrow.parameters(), wide.parameters(), strict=True):
             first(large, small).copy_(small)
-    assert wide.fitted_to(make(5)) is wide
+    assert wide.adapt_to(make(5)) is wide
     for num_classes, outputs in ((7, 20), (30, 30)):
-        grown = wide.fitted_to(make(num_classes))
+        grown = wide.adapt_to(make(num_classes))
         assert grown.objective == CrossEntropy(num_classes, outputs)
-        expected = narrow.fitted_to(make(outputs))
+        expected = narrow.adapt_to(make(outputs))
         for (key, got), right in zip(grown.named_parameters(), expected.parameters(), strict=True):
             assert torch.equal(got, right), key
 
@@ -199,7 +199,7 @@ def test_another_kind_or_size_is_refused_in_one_line(answers, env, shown):
     learner = (
         meta_trained() if answers == "labels" else build_learner("flp", numbers, get_preset("cpu", "flp", settings))
     )
-    for use in (lambda: learner.fitted_to(env()), lambda: evaluate(learner, env()), lambda: GymAgent(learner, env())):
+    for use in (lambda: learner.adapt_to(env()), lambda: evaluate(learner, env()), lambda: GymAgent(learner, env())):
         with pytest.raises(IncompatibleSpaces, match=f"the learner answers {SHOWN[answers]}{shown}") as caught:
             use()
         assert "\n" not in str(caught.value)
@@ -212,7 +212,7 @@ def test_evaluate_and_gym_agent_fit_the_learner(num_classes):
     before = [p.detach().clone() for p in trained.parameters()]
     result = evaluate(trained, env, episodes=4, seed=2)
     seed_env(env, 2)
-    by_hand = run_lifetime(trained.fitted_to(env), draw_episodes(env, 4)).query_score
+    by_hand = run_lifetime(trained.adapt_to(env), draw_episodes(env, 4)).query_score
     np.testing.assert_allclose(result.scores, by_hand, rtol=1e-6)
     seed_env(env, 2)
     mean, _ = evaluate_policy(GymAgent(trained, env), env, n_eval_episodes=4, warn=False)
@@ -228,6 +228,6 @@ def test_a_network_of_fully_connected_layers_alone_grows_as_well():
             )
 
     learner = FLP(Network((4, 6, 3)), 2, feedback=Feedback("target", output="clamped"), objective=CrossEntropy(3, 3))
-    grown = learner.fitted_to(OfNumbers(5))
+    grown = learner.adapt_to(OfNumbers(5))
     assert grown.layers.network.widths == (4, 6, 5)
-    assert learner.fitted_to(OfNumbers(3)) is learner
+    assert learner.adapt_to(OfNumbers(3)) is learner

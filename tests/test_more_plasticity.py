@@ -51,7 +51,7 @@ def test_without_coefficients_the_answers_are_feature_reuses_own(plastic_layers)
     more = with_more_plasticity(learner, plastic_layers, initial_strength=0.0)
     episode = small_episode(n=3)
     lived, lived_on = run_lifetime(learner, episode), run_lifetime(more, episode)
-    torch.testing.assert_close(lived_on.query_answers, lived.query_answers, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(lived_on.query_predictions, lived.query_predictions, rtol=1e-12, atol=1e-12)
     assert more.settings["plastic_layers"] == plastic_layers
 
 

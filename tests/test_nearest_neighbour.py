@@ -56,7 +56,7 @@ def all_answers(learner, episode):
     """``(E, T, B, n_y)`` to the support, each before its target is told, and ``(E, Q, B, n_y)`` to the query."""
     support, answers = learner.tensor(episode.support_x), []
     state = inner_loop(learner, learner.init(len(episode)), support, learner.targets(episode.support_y), answers.append)
-    return torch.stack(answers, 1).numpy(), learner.answer_all(state, learner.tensor(episode.query_x)).numpy()
+    return torch.stack(answers, 1).numpy(), learner.predict_all(state, learner.tensor(episode.query_x)).numpy()
 
 
 @pytest.fixture(params=[512, 0], ids=["all at once", "only what is near"])

@@ -114,7 +114,7 @@ def test_definitions(name):
     learner, episode = shaken(LEARNERS[name]()), episode_for(name)
     tensors, answers = EpisodeTensors.of(learner, episode), []
     state = inner_loop(learner, learner.init(2), learner.encode(tensors.support_x), tensors.support_y, answers.append)
-    at_the_end = learner.answer_all(state, learner.encode(tensors.query_x))
+    at_the_end = learner.predict_all(state, learner.encode(tensors.query_x))
     by_step = [learner.objective.losses(a, y) for a, y in zip(answers, tensors.support_y.unbind(1), strict=True)]
     online, query = torch.stack(by_step).mean(0), learner.objective.losses(at_the_end, tensors.query_y)
     expected = {OnlineLoss(): online, QueryLoss(): query, Mixed(0.3): 0.3 * online + 0.7 * query}
@@ -139,9 +139,9 @@ def test_the_ends_of_the_mixture_and_the_default_are_the_same_to_the_bit(name, s
     assert plain.outer_loss is plain.query_loss
     tensors = EpisodeTensors.of(learner, episode)
     support, query = strategy.encode(learner, tensors.support_x, tensors.query_x, online=False)
-    state = strategy.live(learner, learner.init(2), support, tensors.support_y, online=False).state
-    predictions = learner.answer_all(state, query)
-    assert torch.equal(plain.query_answers, predictions)
+    state = strategy.rollout(learner, learner.init(2), support, tensors.support_y, online=False).state
+    predictions = learner.predict_all(state, query)
+    assert torch.equal(plain.query_predictions, predictions)
     assert torch.equal(plain.outer_loss, learner.objective.losses(predictions, tensors.query_y))
     assert torch.equal(plain.query_score, learner.objective.scores(predictions, tensors.query_y))
 
@@ -352,8 +352,8 @@ class WithoutPredictions(OML):
     def update(self, state, y):
         return super().update(state, y)
 
-    def live_to_first_order(self, state, features, targets):
-        return super().live_to_first_order(state, features, targets)
+    def rollout_to_first_order(self, state, features, targets):
+        return super().rollout_to_first_order(state, features, targets)
 
 
 def test_learners_to_first_order_that_keep_no_predictions_are_differentiated_by_autograd():
@@ -398,9 +398,9 @@ class Counting(FLP):
         self.encoded += x[..., 0].numel()
         return super().encode(x)
 
-    def answer_all(self, state, features):
+    def predict_all(self, state, features):
         self.answered += 1
-        return super().answer_all(state, features)
+        return super().predict_all(state, features)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_the_query_is_run_where_it_is_needed(outer_objective, support, query):
     assert learner.encoded == support * sizes[0] + query * sizes[1]
     assert learner.answered == query
     if not query:
-        for part in ("query_answers", "query_loss", "query_score"):
+        for part in ("query_predictions", "query_loss", "query_score"):
             with pytest.raises(UnsupportedObjective, match=r"the query was not run.*needs_query is True"):
                 getattr(lifetime, part)
 
@@ -459,8 +459,8 @@ class Nosy(QueryLoss):
 class WithoutThem(Full):
     """A strategy that keeps no predictions."""
 
-    def live(self, learner, state, features, targets, *, online):
-        return Rollout(super().live(learner, state, features, targets, online=False).state, None)
+    def rollout(self, learner, state, features, targets, *, online):
+        return Rollout(super().rollout(learner, state, features, targets, online=False).state, None)
 
 
 @pytest.mark.parametrize(

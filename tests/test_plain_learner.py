@@ -66,10 +66,10 @@ class Flat(Zero):
 
 def test_answers_of_a_wrong_shape_are_refused():
     env = gym.make("FLPSine-Continual-v0", num_functions=1, steps_per_function=1, batch_size=4, query_size=4)
-    with pytest.raises(FLPError, match=r"Flat.predict: expected answers of shape \(4, outputs\), got \(4,\)"):
+    with pytest.raises(FLPError, match=r"Flat.predict: expected predictions of shape \(4, outputs\), got \(4,\)"):
         evaluate(Flat(), env, episodes=1)
     Flat.predict = lambda self, x: np.zeros((len(x), 2))
-    with pytest.raises(FLPError, match=r"expected answers of shape \(1, 1, 4, 1\), got \(1, 1, 4, 2\)"):
+    with pytest.raises(FLPError, match=r"expected predictions of shape \(1, 1, 4, 1\), got \(1, 1, 4, 2\)"):
         evaluate(Flat(), env, episodes=1)
 
 

@@ -25,7 +25,7 @@ from flp_agents.adapters.saved_policies import (
     read_policy_description,
     save_policy,
 )
-from flp_agents.experiments.analysis import answers_over_lifetime
+from flp_agents.experiments.analysis import predictions_over_lifetime
 from flp_agents.learners.objective import IncompatibleSpaces
 from flp_agents.lifetime.inner_loop import inner_loop
 from flp_agents.lifetime.running import EpisodeTensors
@@ -84,7 +84,7 @@ def answers_of(learner, episode):
     """A learner's answers to all steps of ``E`` episodes, as the env takes them, ``(E, T + Q, ...)``."""
     tensors, support = EpisodeTensors.of(learner, episode), []
     state = inner_loop(learner, learner.init(len(episode)), tensors.support_x, tensors.support_y, support.append)
-    both = torch.cat([torch.stack(support, 1), learner.answer_all(state, tensors.query_x)], 1)
+    both = torch.cat([torch.stack(support, 1), learner.predict_all(state, tensors.query_x)], 1)
     actions = learner.objective.actions(both).numpy()
     return actions if actions.dtype == np.int64 else actions.astype(np.float32)
 
@@ -178,8 +178,8 @@ def test_a_query_in_the_middle_leaves_a_lifetime_as_it_was(name):
     env = make(SINE)
     learner = PolicyLearner(Remembers(env) if name == "writes on its state" else untrained(name, env), env)
     episode = env.unwrapped.task.sample(np.random.default_rng(0), 2)
-    asked_often = answers_over_lifetime(learner, episode, [0, 1, 3, 3, 6])
-    asked_once = [answers_over_lifetime(learner, episode, [at])[0] for at in (0, 1, 3, 3, 6)]
+    asked_often = predictions_over_lifetime(learner, episode, [0, 1, 3, 3, 6])
+    asked_once = [predictions_over_lifetime(learner, episode, [at])[0] for at in (0, 1, 3, 3, 6)]
     np.testing.assert_array_equal(asked_often, asked_once)
     assert not np.array_equal(asked_often[0], asked_often[4])
 
@@ -189,7 +189,7 @@ def test_a_recurrent_policy_remembers_and_the_other_does_not():
     episode = env.unwrapped.task.sample(np.random.default_rng(0), 1)
     for name, remembers in (("ppo", False), ("recurrent-ppo", True)):
         learner = PolicyLearner(untrained(name, env), env)
-        answers = answers_over_lifetime(learner, episode, [4, 6])
+        answers = predictions_over_lifetime(learner, episode, [4, 6])
         # The first query step alone shows a target, which even a policy without memory sees.
         assert np.array_equal(answers[0][:, 1:], answers[1][:, 1:]) is not remembers
 
@@ -235,16 +235,16 @@ def test_what_is_no_answer_is_refused():
 def test_an_environment_that_a_policy_was_not_made_for_is_refused():
     env = make(SINE)
     learner = PolicyLearner(untrained("ppo", env), env)
-    assert learner.fitted_to(make("FLPSine-IID-v0")) is learner
+    assert learner.adapt_to(make("FLPSine-IID-v0")) is learner
     with pytest.raises(
         IncompatibleSpaces, match=r"was made for an observation space Dict.*use the env options"
     ) as caught:
-        learner.fitted_to(gym.make(SINE))
+        learner.adapt_to(gym.make(SINE))
     assert "\n" not in str(caught.value)
     with pytest.raises(IncompatibleSpaces, match="expected an observation space with x"):
         PolicyLearner(untrained("ppo", env), gym.make("CartPole-v1"))
     # One that says nothing of its spaces is taken at its word.
-    asked = PolicyLearner(Remembers(env), env).fitted_to(gym.make(SINE))
+    asked = PolicyLearner(Remembers(env), env).adapt_to(gym.make(SINE))
     assert asked.init(1)
     assert asked.policy.shape == (4, 1)
 

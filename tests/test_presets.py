@@ -188,7 +188,7 @@ def test_every_preset_builds_every_learner_for_images_in_its_own_size(preset_nam
     tensors = EpisodeTensors.of(learner, draw_episodes(env, 1))
     tensors = EpisodeTensors(*(t.to("meta") for t in tensors))
     lifetime = run_lifetime(learner.to("meta"), tensors)
-    assert lifetime.query_answers.shape == (1, 25, 1, network.outputs)
+    assert lifetime.query_predictions.shape == (1, 25, 1, network.outputs)
     lifetime.query_loss.mean().backward()
     assert learner.layers.kernels[0].grad.shape == (preset.channels, 1, 3, 3)
 

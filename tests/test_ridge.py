@@ -34,7 +34,7 @@ def test_it_is_the_closed_form_on_all_pairs(penalty, features):
             learner, episode.support_x[i].reshape(-1, 3), episode.support_y[i].reshape(-1, 1), penalty
         )
         asked = learner.features_of(torch.from_numpy(episode.query_x[i].reshape(1, -1, 3)))[0].numpy()
-        np.testing.assert_allclose(lifetime.query_answers[i].reshape(-1, 1), asked @ weights, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(lifetime.query_predictions[i].reshape(-1, 1), asked @ weights, rtol=1e-5, atol=1e-6)
 
 
 def test_labels_are_regressed_as_numbers():
@@ -48,7 +48,7 @@ def test_labels_are_regressed_as_numbers():
         objective=CrossEntropy(CLASSES, CLASSES),
     ).double()
     episode = image_episodes(1)
-    got = run_lifetime(learner, episode).query_answers[0, :, 0]
+    got = run_lifetime(learner, episode).query_predictions[0, :, 0]
     targets = np.eye(CLASSES)[episode.support_y[0, :, 0]]
     weights = closed_form(learner, episode.support_x[0], targets, 0.1)
     asked = learner.features_of(torch.from_numpy(episode.query_x[0])[None])[0].numpy()

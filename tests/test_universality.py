@@ -82,7 +82,7 @@ def wrong_answers(learner, algorithm, inputs=INPUTS, targets=TARGETS, steps=STEP
     """How many answers differ, by however little, after all histories of a length."""
     episode = episode_of(algorithm, inputs, every_history(inputs, targets, steps))
     with torch.no_grad():
-        answers = run_lifetime(learner, episode).query_answers.numpy()
+        answers = run_lifetime(learner, episode).query_predictions.numpy()
     return int((answers != episode.query_y).any(-1).sum())
 
 

@@ -66,7 +66,7 @@ def test_answers_and_gradients_are_torchs_own(shape):
     images = shape.convolutions is not None
     episode = image_episodes(lifetimes) if images else small_episode(n=lifetimes)
     x, y = torch.from_numpy(episode.support_x).flatten(1, 2), torch.from_numpy(episode.support_y).flatten(1, 2)
-    parameters = moved(network.at_birth(lifetimes))
+    parameters = moved(network.initial_parameters(lifetimes))
     learner = OnlineGradient(network, SGD(0.1), objective=LABELS if images else OnlineGradient.objective)
     targets = learner.targets(episode.support_y).flatten(1, 2)
     answers = network.answer(parameters, network.encode(x))
@@ -87,9 +87,9 @@ def test_numbers_of_units_are_those_of_the_activities():
     for shape in (NUMBERS, IMAGES, Network((5, 2))):
         network = network_of(shape)
         x = torch.zeros(2, 3, *shape.input_shape, dtype=torch.float64)
-        *hidden, _ = network.run(network.at_birth(2), x).activities
+        *hidden, _ = network.run(network.initial_parameters(2), x).activities
         assert network.hidden_sizes == [activity[0].numel() // 3 for activity in hidden]
-        shapes = [tuple(p.shape[1:]) for p in network.at_birth(2)[::2]]
+        shapes = [tuple(p.shape[1:]) for p in network.initial_parameters(2)[::2]]
         assert network.shapes == shapes
 
 
@@ -100,7 +100,7 @@ def test_sides_are_those_of_oblong_images_too():
     assert shape.features == shape.channels * height * width
     network = network_of(Network((shape.features, 2), convolutions=shape))
     x = torch.arange(2 * 9 * 14, dtype=torch.uint8).reshape(1, 2, 1, 9, 14)
-    parameters = tuple(p.clone().requires_grad_() for p in network.at_birth(1))
+    parameters = tuple(p.clone().requires_grad_() for p in network.initial_parameters(1))
     expected = plain_answer(network, parameters, 0, x[0])
     answered = network.run(parameters, x)
     torch.testing.assert_close(answered.answers[0], expected)
@@ -122,7 +122,7 @@ def test_online_descent_is_first_order_gradient_based_learning_of_all_layers(ima
         ours.descend = lambda state, g: descend(state, (*(torch.zeros_like(k) for k in g[:still]), *g[still:]))
     expected, got = run_lifetime(theirs, episode), run_lifetime(ours, episode)
     assert not torch.allclose(expected.state.weights[0][0], theirs.layers.weights[0], atol=1e-4)
-    torch.testing.assert_close(got.query_answers, expected.query_answers.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(got.query_predictions, expected.query_predictions.detach(), rtol=1e-9, atol=1e-12)
 
 
 def torch_optimizer(descent, parameters):
@@ -143,7 +143,7 @@ def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
     loss_of = cross_entropy_of_the_first_units if images else torch.nn.functional.mse_loss
     clipped = []
     for i in range(2):
-        mine = [p.clone().requires_grad_() for p in network.at_birth(1)]
+        mine = [p.clone().requires_grad_() for p in network.initial_parameters(1)]
         optimizer = torch_optimizer(descent, mine)
         for x, y in zip(torch.from_numpy(episode.support_x[i]), torch.from_numpy(episode.support_y[i]), strict=True):
             optimizer.zero_grad()
@@ -151,7 +151,7 @@ def test_a_lifetime_is_that_of_torchs_own_optimizer(shape, descent):
             if getattr(descent, "clip", np.inf) < np.inf:
                 clipped.append(bool(torch.nn.utils.clip_grad_norm_(mine, descent.clip) > descent.clip))
             optimizer.step()
-        for got, expected, before in zip(lifetime.state.parameters, mine, network.at_birth(1), strict=True):
+        for got, expected, before in zip(lifetime.state.parameters, mine, network.initial_parameters(1), strict=True):
             assert not torch.allclose(expected, before, atol=1e-4)
             torch.testing.assert_close(got[i], expected[0].detach(), rtol=1e-6, atol=1e-6)
     assert not clipped or 0 < sum(clipped) < len(clipped)  # some gradients are longer than that, and some are not

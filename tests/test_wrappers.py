@@ -268,7 +268,7 @@ def test_vector_wrappers_change_what_they_are_to_change(env_id, mode):
     plain = make_vec(env_id, mode)
     actions = actions_of(plain.action_space, 2 * STEPS + 1)
 
-    def live(env):
+    def run_through(env):
         """Everything that a wrapped env gives over two episodes."""
         given = [(env.reset(seed=2)[0], None)]
         for action in actions:
@@ -276,32 +276,32 @@ def test_vector_wrappers_change_what_they_are_to_change(env_id, mode):
             given.append((observation, reward, info))
         return given
 
-    expected = live(plain)
+    expected = run_through(plain)
 
     def rewards_of(given):
         return np.stack([row[1] for row in given[1:]])
 
-    flat = live(vector_wrappers.FlattenObservation(make_vec(env_id, mode)))
+    flat = run_through(vector_wrappers.FlattenObservation(make_vec(env_id, mode)))
     for (one, *_), (other, *_) in zip(flat, expected, strict=True):
         each = [{key: value[i] for key, value in other.items()} for i in (0, 1)]
         right = [gym.spaces.flatten(plain.single_observation_space, observation) for observation in each]
         np.testing.assert_array_equal(one, right)
 
-    kept = live(vector_wrappers.FilterObservation(make_vec(env_id, mode), ["x", "phase"]))
+    kept = run_through(vector_wrappers.FilterObservation(make_vec(env_id, mode), ["x", "phase"]))
     for (one, *_), (other, *_) in zip(kept, expected, strict=True):
         assert_same(one, {key: other[key] for key in ("x", "phase")})
 
-    clipped = live(vector_wrappers.ClipReward(make_vec(env_id, mode), -0.1, 0.1))
+    clipped = run_through(vector_wrappers.ClipReward(make_vec(env_id, mode), -0.1, 0.1))
     np.testing.assert_array_equal(rewards_of(clipped), np.clip(rewards_of(expected), -0.1, 0.1))
 
-    tenfold = live(vector_wrappers.TransformReward(make_vec(env_id, mode), lambda reward: 10 * reward))
+    tenfold = run_through(vector_wrappers.TransformReward(make_vec(env_id, mode), lambda reward: 10 * reward))
     np.testing.assert_array_equal(rewards_of(tenfold), 10 * rewards_of(expected))
 
-    normalized = rewards_of(live(vector_wrappers.NormalizeReward(make_vec(env_id, mode))))
+    normalized = rewards_of(run_through(vector_wrappers.NormalizeReward(make_vec(env_id, mode))))
     assert np.isfinite(normalized).all()
     np.testing.assert_array_equal(np.sign(normalized), np.sign(rewards_of(expected)))
 
-    listed = live(vector_wrappers.DictInfoToList(make_vec(env_id, mode)))
+    listed = run_through(vector_wrappers.DictInfoToList(make_vec(env_id, mode)))
     for (_, _, one), (_, _, other) in zip(listed[1:], expected[1:], strict=True):
         assert len(one) == 2
         for i, told in enumerate(one):
@@ -312,11 +312,11 @@ def test_vector_wrappers_change_what_they_are_to_change(env_id, mode):
     numbers = vector_wrappers.TransformObservation(
         vector_wrappers.FilterObservation(make_vec(env_id, mode), ["x"]), lambda observation: observation
     )
-    for (one, *_), (other, *_) in zip(live(numbers), expected, strict=True):
+    for (one, *_), (other, *_) in zip(run_through(numbers), expected, strict=True):
         assert_same(one, {"x": other["x"]})
 
     scaled = vector_wrappers.NormalizeObservation(vector_wrappers.FlattenObservation(make_vec(env_id, mode)))
-    assert all(np.isfinite(one).all() for one, *_ in live(scaled))
+    assert all(np.isfinite(one).all() for one, *_ in run_through(scaled))
 
 
 @pytest.mark.parametrize("env_id", [i for i in ENV_IDS if i.startswith("FLPSine")])

@@ -77,7 +77,7 @@ class ManyPlainLearners(Learner[_Lives]):
         self.prototype, self.objective, self.factory = prototype, objective, factory
         self.settings = {"prototype": prototype}
 
-    def fitted_to(self, env: Any) -> ManyPlainLearners:
+    def adapt_to(self, env: Any) -> ManyPlainLearners:
         """Itself, or the same learner for another kind of answers.
 
         Raises:
@@ -110,7 +110,7 @@ class ManyPlainLearners(Learner[_Lives]):
         lives = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
         return torch.from_numpy(np.stack(answers)), lives
 
-    def answer_all(self, state: _Lives, features: Tensor) -> Tensor:
+    def predict_all(self, state: _Lives, features: Tensor) -> Tensor:
         # Minibatch by minibatch, as an environment asks.
         return torch.stack([self.predict(state, minibatch)[0] for minibatch in features.unbind(1)], 1)
 
@@ -166,14 +166,14 @@ def as_learner(learner: Learner[Any] | PlainLearner | Policy | Callable[[], Plai
         FLPError: if it is no learner at all.
     """
     if isinstance(learner, Learner):
-        return learner.fitted_to(env)
+        return learner.adapt_to(env)
     factory: Any = None
     if isinstance(learner, type) or (callable(learner) and not hasattr(learner, "predict")):
         factory, learner = learner, made_by(learner)
         if isinstance(learner, Learner):
-            return learner.fitted_to(env)
+            return learner.adapt_to(env)
     if all(callable(getattr(learner, name, None)) for name in ("reset", "predict", "update")):
-        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env), factory).fitted_to(env)
+        return ManyPlainLearners(cast("PlainLearner", learner), objective_of(env), factory).adapt_to(env)
     if callable(getattr(learner, "predict", None)):
         return PolicyLearner(cast("Policy", learner), env)
     raise FLPError(

@@ -109,7 +109,7 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         """Who answers."""
         return self._hidden[0]
 
-    def fitted_to(self, env: Any) -> PolicyLearner:
+    def adapt_to(self, env: Any) -> PolicyLearner:
         """Itself, or the same policy for another env.
 
         Raises:
@@ -127,7 +127,7 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         pairs = [self._ask(life, x, SUPPORT) for life, x in zip(state, features.cpu().numpy(), strict=True)]
         return torch.stack([answer for answer, _ in pairs]), tuple(life for _, life in pairs)
 
-    def answer_all(self, state: tuple[_Life, ...], features: Tensor) -> Tensor:
+    def predict_all(self, state: tuple[_Life, ...], features: Tensor) -> Tensor:
         answers, why = [], "it is queried in the middle of a lifetime, which must go on as it was"
         for life, inputs in zip(state, features.cpu().numpy(), strict=True):
             # A policy may write on its state; this one is needed again.

@@ -53,7 +53,7 @@ class BaselineLearner(Learner[State]):
     def input_range(self) -> Range | None:
         return self.made_for
 
-    def fitted_to(self, env: Any) -> Learner[Any]:
+    def adapt_to(self, env: Any) -> Learner[Any]:
         """Itself.
 
         Raises:

@@ -91,7 +91,7 @@ def meta_trained_start(env: gym.Env[Any, Any]) -> tuple[str, WholeNetwork]:
     """
     env_id = env.spec.id if env.spec is not None else type(env).__name__
     for name in bundled.bundled_for(env_id, "gradient-based"):
-        learner = bundled.load_bundled(name).fitted_to(env)
+        learner = bundled.load_bundled(name).adapt_to(env)
         assert isinstance(learner, NetworkLearner)
         return name, WholeNetwork(learner.layers)
     envs = ", ".join(bundled.bundled_envs("gradient-based")) or "none"

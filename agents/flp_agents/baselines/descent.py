@@ -35,7 +35,7 @@ class Descent(Protocol):
         """The step size."""
         ...
 
-    def at_birth(self, parameters: Parameters) -> Moments:
+    def initial_moments(self, parameters: Parameters) -> Moments:
         """What it remembers before the first step."""
         ...
 
@@ -65,7 +65,7 @@ class SGD:
         if self.clip != math.inf:
             check_above_zero("clip", self.clip)
 
-    def at_birth(self, parameters: Parameters) -> Moments:
+    def initial_moments(self, parameters: Parameters) -> Moments:
         return Moments()
 
     def step(self, parameters: Parameters, gradients: Parameters, moments: Moments) -> tuple[Parameters, Moments]:
@@ -99,7 +99,7 @@ class Adam:
     def __post_init__(self) -> None:
         check_above_zero("the step size", self.rate)
 
-    def at_birth(self, parameters: Parameters) -> Moments:
+    def initial_moments(self, parameters: Parameters) -> Moments:
         nothing = tuple(torch.zeros_like(p, memory_format=torch.contiguous_format) for p in parameters)
         return Moments(nothing, nothing, (parameters[0].new_zeros(len(parameters[0])),))
 

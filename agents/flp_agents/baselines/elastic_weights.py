@@ -85,7 +85,7 @@ class ElasticWeights(OnlineGradient):
             "objective": objective,
         }
 
-    def kept_at_birth(self, parameters: Parameters) -> Consolidated:
+    def initial_memory(self, parameters: Parameters) -> Consolidated:
         nothing = tuple(torch.zeros_like(p, memory_format=torch.contiguous_format) for p in parameters)
         return Consolidated(nothing, parameters, nothing, parameters[0].new_zeros(len(parameters[0])))
 

@@ -118,7 +118,7 @@ class ExperienceReplay(OnlineGradient):
             "seed": seed,
         }
 
-    def kept_at_birth(self, parameters: Parameters) -> Reservoir:
+    def initial_memory(self, parameters: Parameters) -> Reservoir:
         like = parameters[0].new_zeros(len(parameters[0]), 1, self.outputs)
         kind = torch.uint8 if self.network.network.convolutions is not None else like.dtype
         features = like.new_zeros(len(like), 1, *self.input_shape, dtype=kind)

@@ -34,7 +34,7 @@ class Collected(NamedTuple):
 class JointTraining(BaselineLearner[Collected]):
     """Trains a network from scratch on all pairs met so far when, and only when, it is asked the query.
 
-    ``answer_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` answers as the network
+    ``predict_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` answers as the network
     was born, so through :class:`flp_agents.adapters.gym_agent.GymAgent`, which cannot tell a query from a support step,
     this learner never learns: evaluate it with :func:`flp_agents.evaluate` or ``flp benchmark``.
 
@@ -84,13 +84,13 @@ class JointTraining(BaselineLearner[Collected]):
         return self.network.encode(x)
 
     def predict(self, state: Collected, features: Tensor) -> tuple[Tensor, Collected]:
-        answers = self.network.answer(self.network.at_birth(len(features)), features)
+        answers = self.network.answer(self.network.initial_parameters(len(features)), features)
         return answers, state._replace(features=(features,))
 
-    def answer_all(self, state: Collected, features: Tensor) -> Tensor:
+    def predict_all(self, state: Collected, features: Tensor) -> Tensor:
         lifetimes, steps, pairs = features.shape[:3]
         asked = features.flatten(1, 2)
-        answers = self.network.answer(self.network.at_birth(lifetimes), asked)
+        answers = self.network.answer(self.network.initial_parameters(lifetimes), asked)
         for who, x, y in by_number(state.pairs):
             if y.shape[1]:
                 answers[who] = self.network.answer(self.train_on(x, y), asked[who])
@@ -111,8 +111,8 @@ class JointTraining(BaselineLearner[Collected]):
 
     def train_on(self, x: Tensor, y: Tensor) -> Parameters:
         """The network's weights after training on ``(E, N, *input)`` and ``(E, N, n_y)``."""
-        parameters = self.network.at_birth(len(x))
-        moments = self.descent.at_birth(parameters)
+        parameters = self.network.initial_parameters(len(x))
+        moments = self.descent.initial_moments(parameters)
         generator = torch.Generator().manual_seed(self.seed)
         number = x.shape[1]
         starts = [(one, start) for one in range(self.passes) for start in range(0, number, self.batch)]

@@ -76,7 +76,7 @@ class Remembering(BaselineLearner[Remembered]):
         answers = self._ask(asked, state.pairs)
         return answers, state._replace(features=(asked,))
 
-    def answer_all(self, state: Remembered, features: Tensor) -> Tensor:
+    def predict_all(self, state: Remembered, features: Tensor) -> Tensor:
         # A minibatch at a time: what is near to it is not near to others.
         return torch.stack([self.predict(state, asked)[0] for asked in features.unbind(1)], 1)
 

@@ -62,10 +62,10 @@ class OnlineGradient(BaselineLearner[Descending]):
         self.settings = {"network": network, "descent": descent, "objective": objective, "start": start}
 
     def init(self, n: int) -> Descending:
-        parameters = self.network.at_birth(n)
-        return Descending(parameters, self.descent.at_birth(parameters), self.kept_at_birth(parameters))
+        parameters = self.network.initial_parameters(n)
+        return Descending(parameters, self.descent.initial_moments(parameters), self.initial_memory(parameters))
 
-    def kept_at_birth(self, parameters: Parameters) -> Any:
+    def initial_memory(self, parameters: Parameters) -> Any:
         """What a subclass keeps beside weights, before the first step."""
         return ()
 
@@ -76,7 +76,7 @@ class OnlineGradient(BaselineLearner[Descending]):
         answered = self.network.run(state.parameters, features)
         return answered.answers, state._replace(features=(features,), answered=(answered,))
 
-    def answer_all(self, state: Descending, features: Tensor) -> Tensor:
+    def predict_all(self, state: Descending, features: Tensor) -> Tensor:
         answers = self.network.answer(state.parameters, features.flatten(1, 2))
         return answers.reshape(*features.shape[:3], self.outputs)
 

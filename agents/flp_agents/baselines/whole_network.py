@@ -89,7 +89,7 @@ class WholeNetwork(nn.Module):
         below = [out * height * width for (out, _), (height, width) in zip(self.shapes, self._sides, strict=False)]
         return [*below, *self.network.widths[1:-1]]
 
-    def at_birth(self, n: int) -> Parameters:
+    def initial_parameters(self, n: int) -> Parameters:
         """The initial weights, once for each of ``n`` lifetimes."""
         layers = self.layers
         weights, biases = (*layers.kernels, *layers.weights), (*layers.kernel_biases, *layers.biases)

@@ -28,7 +28,7 @@ SEED = 12_345
 # Rounding, which lifetimes alone and in a batch may have of their own, is far below; what is wrong is far above.
 TOLERANCE = 1e-6
 
-Answers = NDArray[np.float64]
+Predictions = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Examination:
         self.others = draw_episodes(env, LIFETIMES)
 
     def findings(self) -> list[Finding]:
-        """All of them; a learner that cannot live at all, or never answers alike, is tried no further."""
+        """All of them; a learner that cannot run at all, or never predicts alike, is tried no further."""
         rules: tuple[tuple[str, Callable[[], str]], ...] = (
             ("forgets everything when a new lifetime begins", self._forgets),
             ("looks at observations alone", self._looks_at_observations_alone),
@@ -108,7 +108,7 @@ class Examination:
         return learner.to(PRECISION).eval()
 
     def _answers(self) -> str:
-        support, query = live(self._build(), self.episode)
+        support, query = predictions_of(self._build(), self.episode)
         for what, answers in (("support", support), ("query", query)):
             if not np.isfinite(answers).all():
                 step = int(np.argwhere(~np.isfinite(answers))[0, 1])
@@ -119,7 +119,7 @@ class Examination:
 
     def _looks_at_observations_alone(self) -> str:
         env = SpacesOnly(self.env)
-        live(self._build(env), self.episode)
+        predictions_of(self._build(env), self.episode)
         if env.looked_at:
             return (
                 f"looks at {', '.join(sorted(set(env.looked_at)))} of the environment that it is built for: all that "
@@ -129,11 +129,11 @@ class Examination:
 
     def _forgets(self) -> str:
         learner = self._build()
-        before = live(learner, self.episode)
-        live(learner, self.others)
+        before = predictions_of(learner, self.episode)
+        predictions_of(learner, self.others)
         return _difference(
             before,
-            live(learner, self.episode),
+            predictions_of(learner, self.episode),
             "answers differ after it has lived through other episodes: reset() leaves "
             "something behind, or something is kept outside the lifetime's state",
         )
@@ -142,7 +142,7 @@ class Examination:
         outcomes = []
         for number in (1, 1, 2):
             with _global_seeds(number):
-                outcomes.append(live(self._build(), self.episode))
+                outcomes.append(predictions_of(self._build(), self.episode))
         first, again, otherwise = outcomes
         return _difference(
             first,
@@ -158,8 +158,8 @@ class Examination:
 
     def _ignores_neighbours(self) -> str:
         learner = self._build()
-        together = live(learner, self.episode)
-        alone = [live(learner, self.episode[i : i + 1]) for i in range(LIFETIMES)]
+        together = predictions_of(learner, self.episode)
+        alone = [predictions_of(learner, self.episode[i : i + 1]) for i in range(LIFETIMES)]
         apart = tuple(np.concatenate([answers[part] for answers in alone]) for part in (0, 1))
         return _difference(
             together,
@@ -180,7 +180,7 @@ class Examination:
             episode.query_y,
             episode.query_task,
         )
-        before, after = (live(learner, episode)[0][:, : half + 1] for episode in (self.episode, changed))
+        before, after = (predictions_of(learner, episode)[0][:, : half + 1] for episode in (self.episode, changed))
         return _difference(
             (before, before),
             (after, after),
@@ -191,30 +191,32 @@ class Examination:
     def _does_not_learn_from_queries(self) -> str:
         learner = self._build()
         return _difference(
-            live(learner, self.episode),
-            live(learner, self.episode, ask_at=self.episode.support_steps // 2),
+            predictions_of(learner, self.episode),
+            predictions_of(learner, self.episode, query_at=self.episode.support_steps // 2),
             "later answers change when it is asked in the middle of a lifetime: predict() must not learn",
         )
 
 
 @torch.no_grad()
-def live(learner: Learner[Any], episode: Episode, ask_at: int | None = None) -> tuple[Answers, Answers]:
-    """All answers of ``E`` lifetimes, as the environment takes them.
+def predictions_of(
+    learner: Learner[Any], episode: Episode, query_at: int | None = None
+) -> tuple[Predictions, Predictions]:
+    """All predictions of ``E`` lifetimes, as the environment takes them.
 
     Args:
-        learner: who lives.
+        learner: runs through them.
         episode: ``E`` episodes.
-        ask_at: a number of support steps after which the query is asked once too often.
+        query_at: a number of support steps after which it is queried once too often.
 
     Returns:
-        ``(E, T, ...)`` to support inputs and ``(E, Q, ...)`` to the query.
+        ``(E, T, ...)`` of support steps and ``(E, Q, ...)`` of the query.
     """
     tensors = EpisodeTensors.of(learner, episode)
     predictions: list[Tensor] = []
-    moments = [*([ask_at] if ask_at else []), episode.support_steps]
+    moments = [*([query_at] if query_at else []), episode.support_steps]
     *_, last = (queried.predictions for queried in run_and_query(learner, tensors, moments, predictions.append))
     if last.shape != tensors.query_y.shape:
-        raise FLPError(f"expected answers of shape {tuple(tensors.query_y.shape)}, got {tuple(last.shape)}")
+        raise FLPError(f"expected predictions of shape {tuple(tensors.query_y.shape)}, got {tuple(last.shape)}")
     return torch.stack(predictions, 1).double().numpy(), last.double().numpy()
 
 
@@ -222,7 +224,7 @@ def _with_end(values: NDArray[Any], others: NDArray[Any], start: int) -> NDArray
     return np.concatenate([values[:, :start], others[:, start:]], axis=1)
 
 
-def _difference(a: tuple[Answers, Answers], b: tuple[Answers, Answers], words: str) -> str:
+def _difference(a: tuple[Predictions, Predictions], b: tuple[Predictions, Predictions], words: str) -> str:
     for one, other in zip(a, b, strict=True):
         scale = max(1.0, float(np.abs(one).max(initial=0.0)))
         if one.shape != other.shape or not np.abs(one - other).max(initial=0.0) <= TOLERANCE * scale:

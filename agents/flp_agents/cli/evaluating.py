@@ -139,7 +139,7 @@ def env_for(
             f"the checkpoint was meta-trained on {trained_on}, not on {env_id}: add --transfer to use it there"
         )
     learner.holds_to_range = not options.transfer
-    learner.fitted_to(env)
+    learner.adapt_to(env)
     return env_id, env
 
 

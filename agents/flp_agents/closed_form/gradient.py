@@ -18,7 +18,7 @@ from flp_agents.closed_form.torch_engine import TorchEngine
 from flp_agents.support.memory import OutOfMemory, free_bytes
 from flp_base.machine_memory import readable
 
-__all__ = ["Keep", "NotCovered", "engine_name", "live", "make_engine", "predict"]
+__all__ = ["Keep", "NotCovered", "engine_name", "make_engine", "predict", "rollout"]
 
 # Walking back may magnify rounding errors this much in one segment; beyond, the segment is replayed.
 MOST_MAGNIFIED = 100.0
@@ -26,7 +26,7 @@ MOST_MAGNIFIED = 100.0
 
 @dataclass(frozen=True)
 class Keep:
-    """What of a lifetime to keep for the way back.
+    """What of a lifetime to keep for the backward pass.
 
     Attributes:
         every: inner steps in a segment; the weights at the start of each are kept. None: one segment.
@@ -75,7 +75,7 @@ def make_engine(form: Form, tensors: ChainTensors, features: Tensor, targets: Te
     return TorchEngine(form, tensors, features, targets)
 
 
-def live(form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep) -> tuple[Tensor, ...]:
+def rollout(form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep) -> tuple[Tensor, ...]:
     """The weights after all inner steps, differentiable in everything but the targets.
 
     Args:
@@ -83,23 +83,23 @@ def live(form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, k
         tensors: of the chain.
         features: ``(E, T, B, in)``.
         targets: ``(E, T, B, n_y)``.
-        keep: for the way back.
+        keep: for the backward pass.
 
     Returns:
         For every layer ``(E, out, in)``.
     """
-    return _lived(form, tensors, features, targets, keep, online=False)
+    return _rollout(form, tensors, features, targets, keep, online=False)
 
 
 def predict(
     form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same, and before it the predictions along the way ``(E, T, B, n_y)``, which are as differentiable."""
-    predictions, *weights = _lived(form, tensors, features, targets, keep, online=True)
+    predictions, *weights = _rollout(form, tensors, features, targets, keep, online=True)
     return predictions, tuple(weights)
 
 
-def _lived(
+def _rollout(
     form: Form, tensors: ChainTensors, features: Tensor, targets: Tensor, keep: Keep, *, online: bool
 ) -> tuple[Tensor, ...]:
     """The final weights, after the predictions if these are wanted."""
@@ -108,7 +108,7 @@ def _lived(
         weights, predictions = engine.pack(tensors.weights), _room_for_predictions(features, targets, online)
         engine.forward(weights, 0, features.shape[1], predictions=predictions)
         return (*_given(predictions), *engine.unpack(weights))
-    result: tuple[Tensor, ...] = _Lived.apply(form, keep, online, features, targets, *tensors.flat())  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, ...] = _Rollout.apply(form, keep, online, features, targets, *tensors.flat())  # type: ignore[no-untyped-call]
     return result
 
 
@@ -120,7 +120,7 @@ def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
     return () if tensor is None else (tensor,)
 
 
-class _Lived(torch.autograd.Function):
+class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, form: Form, keep: Keep, online: bool, features: Tensor, targets: Tensor, *flat: Tensor
@@ -129,23 +129,23 @@ class _Lived(torch.autograd.Function):
         engine = make_engine(form, tensors, features, targets)
         weights, predictions = engine.pack(tensors.weights), _room_for_predictions(features, targets, online)
         ctx.online = online
-        ctx.walk = _Walk(engine, keep, weights, features.shape[1])
-        ctx.walk.forth(weights, predictions)
+        ctx.through = _Pass(engine, keep, weights, features.shape[1])
+        ctx.through.forward(weights, predictions)
         return (*_given(predictions), *engine.unpack(weights))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *output_grads: Tensor) -> Any:
-        engine: ChainEngine = ctx.walk.engine
+        engine: ChainEngine = ctx.through.engine
         of_predictions = output_grads[0].contiguous() if ctx.online else None
         grad = engine.pack(output_grads[ctx.online :])
-        ctx.walk.back(grad, of_predictions)
+        ctx.through.backward(grad, of_predictions)
         features, grads = engine.take_gradients()
         return (None, None, None, features, None, *engine.unpack(grad), *grads.flat())
 
 
-class _Walk:
-    """One way through a lifetime, and back."""
+class _Pass:
+    """One way through a lifetime, forward and backward."""
 
     def __init__(self, engine: ChainEngine, keep: Keep, weights: Tensor, steps: int) -> None:
         _check_memory(engine, keep, weights, steps)
@@ -157,7 +157,7 @@ class _Walk:
         self.ends: list[Tensor] = []  # the weights before the first segment, then after each
         self.magnified: list[float] = []
 
-    def forth(self, weights: Tensor, predictions: Tensor | None) -> None:
+    def forward(self, weights: Tensor, predictions: Tensor | None) -> None:
         for start, stop in self.segments:
             if self.history is None:
                 self.ends.append(self.engine.copy(weights))
@@ -165,7 +165,7 @@ class _Walk:
             self.magnified.append(self.engine.forward(weights, start, stop, activity, history, predictions))
         self.ends.append(self.engine.copy(weights))
 
-    def back(self, grad: Tensor, of_predictions: Tensor | None) -> None:
+    def backward(self, grad: Tensor, of_predictions: Tensor | None) -> None:
         longest = max(stop - start for start, stop in self.segments)
 
         @functools.cache

@@ -15,9 +15,9 @@ from rich.table import Table
 import flp_envs
 from flp_agents.evaluation.scoring import evaluate
 from flp_agents.experiments.analysis import (
-    answers_over_lifetime,
     change_on_earlier_tasks,
     moments_of,
+    predictions_over_lifetime,
     query_loss_over_lifetime,
 )
 from flp_agents.experiments.analysis.figures import Curve, draw_curves, png_of, styles_of
@@ -111,7 +111,7 @@ def _curves(learner: Learner[Any], env: gym.Env[Any, Any], seed: int) -> tuple[l
     seed_env(env, seed)
     episode = draw_episodes(env, CURVE_EPISODES)
     steps = moments_of(episode.support_steps)
-    loss = query_loss_over_lifetime(answers_over_lifetime(learner, episode, steps), episode)
+    loss = query_loss_over_lifetime(predictions_over_lifetime(learner, episode, steps), episode)
     return steps, loss.mean(1), change_on_earlier_tasks(learner, episode).mean(0)
 
 

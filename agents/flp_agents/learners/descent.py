@@ -247,7 +247,7 @@ class DescendingLearner(NetworkLearner):
     def update(self, state: FastWeights, y: Tensor) -> FastWeights:
         return descend(state, y, self.inner_rates(), objective=self.objective, order=self.order)
 
-    def live_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
+    def rollout_to_first_order(self, state: FastWeights, features: Tensor, targets: Tensor) -> FastWeights:
         return descend_to_first_order(state, features, targets, self.inner_rates(), objective=self.objective)
 
     def predict_to_first_order(

@@ -164,7 +164,7 @@ class FLP(NetworkLearner):
             feedback_biases=tuple(pathway.biases[0] for pathway in pathways),
         )
 
-    def fit_lifetime(self, factor: float) -> None:
+    def scale_updates(self, factor: float) -> None:
         self._lifetime_factor = float(factor)
 
     def _coefficients(self) -> tuple[Tensor, ...]:

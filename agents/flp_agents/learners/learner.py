@@ -1,7 +1,8 @@
 """What a learner is: pure functions of a state, so that one lifetime or a thousand run through the same code.
 
-A learner answers before it is told. In one inner step, ``predict`` answers an input and ``update`` learns from its
-target. Everything that changes within a lifetime lives in the state, with the lifetimes ``E`` as leading axis.
+A learner predicts before it receives the target. In one inner step, ``predict`` predicts an input's target and
+``update`` learns from it. All that changes within a lifetime is in the state, with the lifetimes ``E`` as its
+leading axis.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.utils import _pytree as pytree
 from flp_agents.closed_form.description import ChainTensors, Form, NotCovered
 from flp_agents.learners.input_range import Range, check_numbers
 from flp_agents.learners.objective import Objective, SquaredError
+from flp_base.renamed import Renamed, take_old_names
 from flp_base.shown_options import as_call, options_of
 
 State = TypeVar("State")
@@ -32,16 +34,26 @@ class Learner(nn.Module, Generic[State]):
 
     Attributes:
         settings: the constructor's arguments by name, enough to build the learner again.
-        objective: what it is to answer.
+        objective: what it is to predict.
         first_order: whether the meta-gradient takes the gradients that the learner descends within a lifetime for
-            constants. Its lifetimes need no graph, see :meth:`live_to_first_order`.
+            constants. Its lifetimes need no graph, see :meth:`rollout_to_first_order`.
     """
+
+    fitted_to: Any = Renamed("adapt_to")
+    ask_for: Any = Renamed("set_task")
+    fit_lifetime: Any = Renamed("scale_updates")
+    answer_all: Any = Renamed("predict_all")
+    live_to_first_order: Any = Renamed("rollout_to_first_order")
 
     settings: Mapping[str, Any]
     objective: Objective = SquaredError()
     first_order: bool = False
     # Whether its inputs must lie where those of its meta-training lay; flp's --transfer says that they need not.
     holds_to_range: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        take_old_names(cls)
 
     @property
     def input_range(self) -> Range | None:
@@ -78,28 +90,28 @@ class Learner(nn.Module, Generic[State]):
         """An environment's targets ``(..., *target)`` as what the output units should be, ``(..., n_y)``."""
         return self.tensor(self.objective.targets(torch.as_tensor(np.asarray(array))))
 
-    def fitted_to(self, env: Any) -> Learner[Any]:
+    def adapt_to(self, env: Any) -> Learner[Any]:
         """The learner as it is used in an environment, single or vector: by default itself.
 
         Raises:
-            IncompatibleSpaces: if it cannot live there.
+            IncompatibleSpaces: if it cannot be used there.
         """
         self.check_inputs(env)
         return self
 
-    def ask_for(self, env: Any) -> None:
-        """Makes an environment's targets what it is to answer, without other output units; by default nothing.
+    def set_task(self, env: Any) -> None:
+        """Makes an environment's targets what it is to predict, without other output units; by default nothing.
 
         Raises:
             IncompatibleSpaces: if it has too few.
         """
 
     def init(self, n: int) -> State:
-        """The state at birth of ``n`` lifetimes."""
+        """The initial state of ``n`` lifetimes."""
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """The part of the answer that no lifetime changes, ``(..., *input) -> (..., features)``.
+        """The part of the prediction that no lifetime changes, ``(..., *input) -> (..., features)``.
 
         It depends on meta-parameters only, so that a whole lifetime's inputs are encoded at once. By default: the
         input itself.
@@ -107,17 +119,17 @@ class Learner(nn.Module, Generic[State]):
         return x
 
     def predict(self, state: State, features: Tensor) -> tuple[Tensor, State]:
-        """Answers encoded inputs ``(E, B, features)`` with ``(E, B, n_y)``, without learning from them."""
+        """Predictions ``(E, B, n_y)`` for encoded inputs ``(E, B, features)``, without learning from them."""
         raise NotImplementedError
 
-    def answer_all(self, state: State, features: Tensor) -> Tensor:
-        """Answers many minibatches from one state, ``(E, Q, B, features) -> (E, Q, B, n_y)`` (by default at once)."""
+    def predict_all(self, state: State, features: Tensor) -> Tensor:
+        """Predictions ``(E, Q, B, n_y)`` of minibatches ``(E, Q, B, features)`` from one state (by default at once)."""
         lifetimes, steps, batch = features.shape[:3]
-        answers, _ = self.predict(state, features.reshape(lifetimes, steps * batch, *features.shape[3:]))
-        return answers.reshape(lifetimes, steps, batch, *answers.shape[2:])
+        predictions, _ = self.predict(state, features.reshape(lifetimes, steps * batch, *features.shape[3:]))
+        return predictions.reshape(lifetimes, steps, batch, *predictions.shape[2:])
 
     def update(self, state: State, y: Tensor) -> State:
-        """Learns from the targets ``(E, B, n_y)`` of the inputs answered last; keeps the state's structure."""
+        """Learns from the targets ``(E, B, n_y)`` of the inputs predicted last; keeps the state's structure."""
         raise NotImplementedError
 
     def choose(self, mask: Tensor, yes: State, no: State) -> State:
@@ -133,11 +145,11 @@ class Learner(nn.Module, Generic[State]):
         """Learns only in the lifetimes where the mask ``(E,)`` holds."""
         return self.choose(mask, self.update(state, y), state)
 
-    def fit_lifetime(self, factor: float) -> None:
-        """Prepares for lifetimes ``factor`` times as short as those that it is meant for; 1 undoes it.
+    def scale_updates(self, factor: float) -> None:
+        """Makes each update ``factor`` times larger, for lifetimes that many times as short; 1 undoes it.
 
         Meta-training may begin with short lifetimes, which cost less. A learner whose updates must add up to the same
-        over a lifetime makes each of them ``factor`` times larger here. By default: nothing.
+        over a lifetime makes each of them larger here. By default: nothing.
         """
 
     def set_precision(self, precision: str) -> None:
@@ -150,7 +162,7 @@ class Learner(nn.Module, Generic[State]):
     def settle(self, state: State) -> State:
         """Forgets what only the inner step under way needs; called between steps (by default nothing).
 
-        What remains has the structure of the state at birth.
+        What remains has the structure of the initial state.
         """
         return state
 
@@ -162,7 +174,7 @@ class Learner(nn.Module, Generic[State]):
         """
         raise NotCovered(f"{type(self).__name__} has no closed form", surprising=False)
 
-    def live_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> State:
+    def rollout_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> State:
         """The state after a lifetime, differentiable in one step; learners that are :attr:`first_order` write it.
 
         Args:
@@ -173,7 +185,7 @@ class Learner(nn.Module, Generic[State]):
         raise NotImplementedError
 
     def predict_to_first_order(self, state: State, features: Tensor, targets: Tensor) -> tuple[Tensor, State]:
-        """The predictions along the way ``(E, T, B, n_y)`` and what :meth:`live_to_first_order` returns.
+        """The predictions along the way ``(E, T, B, n_y)`` and what :meth:`rollout_to_first_order` returns.
 
         Each prediction is differentiable in the weights that made it, whose updates so far count as constants. Learners
         that are :attr:`first_order` write it so that no graph of the lifetime is needed; without it autograd does the

@@ -45,7 +45,7 @@ class NetworkLearner(Learner[FastWeights]):
         self.objective = objective
         self.layers = Layers(network, plastic_layers, generator)
 
-    def fitted_to(self, env: Any) -> Learner[Any]:
+    def adapt_to(self, env: Any) -> Learner[Any]:
         """Itself, or a copy for another number of classes; see :mod:`flp_agents.learners.head_expansion`.
 
         Raises:
@@ -99,7 +99,7 @@ class NetworkLearner(Learner[FastWeights]):
         grown.layers.precision, grown.holds_to_range = self.layers.precision, self.holds_to_range
         return grown
 
-    def ask_for(self, env: Any) -> None:
+    def set_task(self, env: Any) -> None:
         self.check_inputs(env)
         outputs = self.layers.network.outputs
         wanted = objective_of(env, outputs)

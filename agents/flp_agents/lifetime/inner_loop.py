@@ -31,26 +31,26 @@ def inner_loop(
     state: Any,
     features: Tensor,
     targets: Tensor,
-    on_answer: Callable[[Tensor], None] | None = None,
+    on_prediction: Callable[[Tensor], None] | None = None,
     on_update: Callable[[Any, Tensor, Any], None] | None = None,
 ) -> Any:
-    """Answers and learns, step after step.
+    """Predicts and learns, step after step.
 
     Args:
-        learner: who learns.
+        learner: runs through the steps.
         state: of ``E`` lifetimes.
         features: ``(E, T, B, ...)`` encoded inputs.
         targets: ``(E, T, B, n_y)``.
-        on_answer: is given every prediction ``(E, B, n_y)``, before the learner receives the target.
-        on_update: is given the state after every answer, the target ``(E, B, n_y)``, and the state after learning.
+        on_prediction: is given every prediction ``(E, B, n_y)``, before the learner receives the target.
+        on_update: is given the state after every prediction, the target ``(E, B, n_y)``, and the state after learning.
 
     Returns:
         The state after the last step.
     """
     for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
-        answers, state = learner.predict(state, x)
-        if on_answer is not None:
-            on_answer(answers)
+        predictions, state = learner.predict(state, x)
+        if on_prediction is not None:
+            on_prediction(predictions)
         learned = learner.update(state, y)
         if on_update is not None:
             on_update(state, y, learned)

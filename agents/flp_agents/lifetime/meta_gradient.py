@@ -1,6 +1,6 @@
 """How the outer loss is differentiated through a lifetime: swappable strategies.
 
-A strategy lives through the support steps. What it keeps of them decides what the gradient costs in memory and time.
+A strategy runs through the support steps. What it keeps of them decides what the gradient costs in memory and time.
 The outer loss may depend on the state after the last step and on the predictions along the way.
 Learners whose plastic tail is a plain chain (see ``closed_form/description.py``) are differentiated in closed form; all
 others by automatic differentiation.
@@ -25,6 +25,7 @@ from flp_agents.closed_form.gradient import Keep, NotCovered
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.inner_loop import Rollout, step_by_step, with_constant_updates
 from flp_base.errors import FLPError, InvalidSize, check_at_least
+from flp_base.renamed import Renamed
 
 
 class UnsupportedStrategy(FLPError, ValueError):
@@ -36,7 +37,7 @@ class ByAutograd(UserWarning):
 
 
 class MetaGradient(Protocol):
-    """A way to live through a lifetime so that what comes out can be differentiated.
+    """A way to run through a lifetime so that what comes out can be differentiated.
 
     ``online`` says whether predictions along the way are wanted, and will be differentiated as well.
     """
@@ -56,12 +57,14 @@ class MetaGradient(Protocol):
         """A lifetime's inputs ``(E, T, B, ...)`` and ``(E, Q, B, ...)`` encoded; without a query nothing for it."""
         ...
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         """Runs through the support steps, as :func:`inner_loop` does with the same arguments; checks first."""
         ...
 
 
 class _Encodes:
+    live: Any = Renamed("rollout")
+
     def check(self, learner: Learner[Any], steps: int) -> None:
         """Fits always."""
 
@@ -73,6 +76,8 @@ class _Encodes:
 
 class _EncodesTwice:
     """Forgets what the trunk did between input and features, and does it once more on the way back."""
+
+    live: Any = Renamed("rollout")
 
     def encode(
         self, learner: Learner[Any], support: Tensor, query: Tensor | None, *, online: bool
@@ -95,7 +100,7 @@ class Autograd(_Encodes):
     ) -> tuple[Tensor, Tensor | None]:
         return _encoded_together(support, query, learner.encode)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         return step_by_step(learner, state, features, targets, online)
 
 
@@ -103,13 +108,13 @@ class Autograd(_Encodes):
 class Full(_Encodes):
     """The exact gradient; weights and activities of every inner step are kept."""
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         return _in_closed_form(learner, state, features, targets, Keep(), step_by_step, online)
 
 
 @dataclass(frozen=True)
 class Checkpointed(_EncodesTwice):
-    """The exact gradient; only the state before every segment is kept, and each segment is lived once more.
+    """The exact gradient; only the state before every segment is kept, and each segment is run once more.
 
     Source: Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost".
 
@@ -122,7 +127,7 @@ class Checkpointed(_EncodesTwice):
     def check(self, learner: Learner[Any], steps: int) -> None:
         _segment(self, steps)
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         keep = Keep(_segment(self, features.shape[1]), activity=False, weights=False)
         return _in_closed_form(learner, state, features, targets, keep, self._by_autograd, online)
 
@@ -163,7 +168,7 @@ class Reversible(_Encodes):
         if reason is not None:
             raise UnsupportedStrategy(f"Reversible undoes plasticity in closed form: {reason}: use Checkpointed")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         self.check(learner, features.shape[1])
         keep = Keep(_segment(self, features.shape[1]), activity=True, weights=False)
         return _in_closed_form(learner, state, features, targets, keep, step_by_step, online)
@@ -187,21 +192,23 @@ class Truncated(_Encodes):
         if check_at_least("steps of Truncated", self.steps, 0) > steps:
             raise InvalidSize(f"{self}: a lifetime has {steps} inner steps: choose at most as many")
 
-    def live(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
+    def rollout(self, learner: Learner[Any], state: Any, features: Tensor, targets: Tensor, *, online: bool) -> Rollout:
         self.check(learner, features.shape[1])
         cut = features.shape[1] - self.steps
         if online and not torch.is_grad_enabled():
-            return Full().live(learner, state, features, targets, online=True)
+            return Full().rollout(learner, state, features, targets, online=True)
         early = None
         if cut and online:
             state, early = with_constant_updates(learner, state, features[:, :cut], targets[:, :cut])
         elif cut:
             with torch.no_grad():
-                lived = Full().live(learner, state, features[:, :cut], targets[:, :cut], online=False).state
-            state = pytree.tree_map(lambda born, now: born + (now - born).detach(), learner.settle(state), lived)
+                after = Full().rollout(learner, state, features[:, :cut], targets[:, :cut], online=False).state
+            state = pytree.tree_map(
+                lambda initial, now: initial + (now - initial).detach(), learner.settle(state), after
+            )
         if cut == features.shape[1]:
             return Rollout(state, early)
-        late = Full().live(learner, state, features[:, cut:], targets[:, cut:], online=online)
+        late = Full().rollout(learner, state, features[:, cut:], targets[:, cut:], online=online)
         if early is None or late.predictions is None:
             return late
         return Rollout(late.state, torch.cat([early, late.predictions], 1))
@@ -219,7 +226,7 @@ STRATEGIES: dict[str, Callable[[int], MetaGradient]] = {
 def not_covered(learner: Learner[Any]) -> str | None:
     """Why a learner has no meta-gradient in closed form, or none if it has."""
     try:
-        with torch.random.fork_rng(devices=[]):  # some draw at birth; asking must not change what comes next
+        with torch.random.fork_rng(devices=[]):  # some draw their initial state; this must not change what comes next
             _plastic_chain(learner, learner.init(1))
     except NotCovered as reason:
         return str(reason)
@@ -264,7 +271,7 @@ def _plastic_chain(learner: Learner[Any], state: Any) -> tuple[Form, ChainTensor
 
 
 def _to_first_order(learner: Learner[Any]) -> bool:
-    return learner.first_order and _overridden(learner, "live_to_first_order") is None
+    return learner.first_order and _overridden(learner, "rollout_to_first_order") is None
 
 
 def _encoded(
@@ -305,10 +312,10 @@ def _in_closed_form(
     otherwise: Callable[[Learner[Any], Any, Tensor, Tensor, bool], Rollout],
     online: bool,
 ) -> Rollout:
-    """Lives through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
+    """Runs through the plastic chain if the learner is one, in one step to first order, and ``otherwise`` if not."""
     if _to_first_order(learner) and torch.is_grad_enabled():
         if not online:
-            return Rollout(learner.live_to_first_order(state, features, targets), None)
+            return Rollout(learner.rollout_to_first_order(state, features, targets), None)
         if _overridden(learner, "predict_to_first_order") is None:
             predictions, state = learner.predict_to_first_order(state, features, targets)
             return Rollout(state, predictions)
@@ -319,6 +326,8 @@ def _in_closed_form(
             warnings.warn(f"the meta-gradient is found by autograd: {reason}", ByAutograd, stacklevel=3)
         return otherwise(learner, state, features, targets, online)
     if not online:
-        return Rollout(learner.with_weights(state, chain_gradient.live(form, tensors, features, targets, keep)), None)
+        return Rollout(
+            learner.with_weights(state, chain_gradient.rollout(form, tensors, features, targets, keep)), None
+        )
     predictions, weights = chain_gradient.predict(form, tensors, features, targets, keep)
     return Rollout(learner.with_weights(state, weights), predictions)

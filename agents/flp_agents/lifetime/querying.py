@@ -52,5 +52,5 @@ def run_and_query(
         part, started = slice(done, step), time.process_time()
         state = inner_loop(learner, state, support[:, part], episode.support_y[:, part], on_prediction)
         seconds = time.process_time() - started
-        yield Queried(step, state, learner.answer_all(state, query), seconds)
+        yield Queried(step, state, learner.predict_all(state, query), seconds)
         done = step

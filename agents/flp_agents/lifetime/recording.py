@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from flp_agents.lifetime.query_schedule import QuerySchedule
 from flp_agents.lifetime.querying import run_and_query
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_base.errors import FLPError
+from flp_base.renamed import Renamed
 from flp_envs.episode import Episode
 
 Array = NDArray[np.float64]
@@ -54,6 +55,8 @@ class LifetimeRecord:
     task_ends: bool
     seconds: float
     state_bytes: int
+    asked_at: ClassVar[Any] = Renamed("queried_at")
+    answers: ClassVar[Any] = Renamed("query_predictions")
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from flp_agents.learners.learner import Learner
+from flp_agents.lifetime.inner_loop import Rollout
 from flp_agents.lifetime.meta_gradient import Full, MetaGradient
 from flp_agents.lifetime.outer_objectives import (
     Outcome,
@@ -19,12 +20,13 @@ from flp_agents.lifetime.outer_objectives import (
     check_outer_objective,
 )
 from flp_base.errors import FLPError
+from flp_base.renamed import Renamed, renamed_method
 from flp_envs.episode import Episode
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """What came of ``E`` lifetimes.
+    """The results of ``E`` lifetimes.
 
     Attributes:
         state: the learner's state after the last support step.
@@ -35,6 +37,7 @@ class Lifetime:
     state: Any
     outer_loss: Tensor
     outcome: Outcome
+    query_answers: ClassVar[Any] = Renamed("query_predictions")
 
     @property
     def support_predictions(self) -> Tensor | None:
@@ -43,7 +46,7 @@ class Lifetime:
         return None if self.outcome.kept_support is None else self.outcome.kept_support.values
 
     @property
-    def query_answers(self) -> Tensor:
+    def query_predictions(self) -> Tensor:
         """``(E, Q, B, n_y)``.
 
         Raises:
@@ -54,12 +57,12 @@ class Lifetime:
     @property
     def query_loss(self) -> Tensor:
         """``(E,)`` the learner's objective's loss on the query, differentiable in the meta-parameters; raises like
-        :attr:`query_answers`."""
+        :attr:`query_predictions`."""
         return self.outcome.query.losses
 
     @property
     def query_score(self) -> Tensor:
-        """``(E,)`` its metric; raises like :attr:`query_answers`."""
+        """``(E,)`` its metric; raises like :attr:`query_predictions`."""
         return self.outcome.query.scores
 
 
@@ -101,14 +104,14 @@ def run_lifetime(
 ) -> Lifetime:
     """Runs through a batch of episodes at once, and predicts the query at the end if the outer objective needs it.
 
-    The trunk never enters the inner loop, and the query is answered once, after the last support step.
+    The trunk never enters the inner loop, and the query is predicted once, after the last support step.
 
     Args:
         learner: whose parameters' device and dtype are used.
         episode: ``E`` episodes.
-        state: of ``E`` lifetimes before the first step; none: newborn.
+        state: of ``E`` lifetimes before the first step; none: the initial one.
         meta_gradient: how the loop is differentiated.
-        outer_objective: what is asked of the lifetimes. What it does not need is not computed.
+        outer_objective: what is wanted of the lifetimes. What it does not need is not computed.
 
     Returns:
         The final state, the predictions that the outer objective needs, and its loss for each lifetime.
@@ -122,8 +125,10 @@ def run_lifetime(
     support, query = meta_gradient.encode(
         learner, tensors.support_x, tensors.query_x if wanted.needs_query else None, online=wanted.needs_support
     )
-    born = learner.init(len(tensors.support_x)) if state is None else state
-    rollout = meta_gradient.live(learner, born, support, tensors.support_y, online=wanted.needs_support)
+    initial = learner.init(len(tensors.support_x)) if state is None else state
+    # A strategy of a user's own may have been written under the old name.
+    roll_out = renamed_method(meta_gradient, "rollout", "live")
+    rollout: Rollout = roll_out(learner, initial, support, tensors.support_y, online=wanted.needs_support)
     if wanted.needs_support and rollout.predictions is None:
         raise UnsupportedObjective(
             f"{wanted} needs the predictions along the way, which {meta_gradient} does not provide: use another "
@@ -131,7 +136,7 @@ def run_lifetime(
         )
     outcome = Outcome(
         _predictions(learner, rollout.predictions, tensors.support_y),
-        None if query is None else _predictions(learner, learner.answer_all(rollout.state, query), tensors.query_y),
+        None if query is None else _predictions(learner, learner.predict_all(rollout.state, query), tensors.query_y),
     )
     losses = wanted.losses(outcome)
     if losses.shape != (len(tensors.support_x),):
@@ -146,5 +151,5 @@ def _predictions(learner: Learner[Any], values: Tensor | None, targets: Tensor) 
     if values is None:
         return None
     if values.shape != targets.shape:
-        raise FLPError(f"expected answers of shape {tuple(targets.shape)}, got {tuple(values.shape)}")
+        raise FLPError(f"expected predictions of shape {tuple(targets.shape)}, got {tuple(values.shape)}")
     return Predictions(values, targets, learner.objective)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import secrets
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,13 +26,14 @@ from flp_agents.training.adam_state import check_moments, moments_of, take_momen
 from flp_agents.training.carried_state import carried_tensors, parted, resumed
 from flp_agents.training.cuda_graph import GraphedGradient
 from flp_agents.training.outer_step import MetaTrainingDiverged, OuterStep
-from flp_agents.training.prefetch import DrawingAhead
+from flp_agents.training.prefetch import Prefetch
 from flp_agents.training.rates import checked_rates
 from flp_agents.training.saved_trainers import SavedTrainer
 from flp_agents.training.schedules import SCHEDULES, rate_factor
 from flp_agents.training.sines_on_device import SineOnDevice
 from flp_agents.training.trainer_state import InvalidState, trainer_progress
 from flp_base.errors import check_at_least, check_choice, check_number, check_seed
+from flp_base.renamed import Renamed, renamed_parameters, warn_renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
@@ -58,9 +58,8 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         processes: with whom the meta-batch is shared; all must be given the same of everything else.
         device_data: draw lifetimes on the learner's device, see :mod:`flp_agents.training.sines_on_device`; sine waves
             only.
-        draw_ahead: draw the next lifetimes in a thread while the present ones are lived through. Until :meth:`pause`,
-            nothing else may draw from ``env`` then.
-        cuda_graph: record loss and gradient as a CUDA graph; needs a GPU, and a learner that draws nothing at birth.
+        prefetch: draw the next lifetimes in a thread meanwhile; until :meth:`pause` nothing else may draw from ``env``.
+        cuda_graph: record loss and gradient as a CUDA graph; needs a GPU, and an initial state that is not drawn.
         seed: of the stream of lifetimes.
         patience: outer steps in a row that may be skipped before the run stops.
         meta_gradient: deprecated: ``estimator=Backpropagation(meta_gradient)``.
@@ -74,6 +73,9 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         UnsupportedEstimator: if ``estimator`` is none, or one of windows with ``device_data`` or ``cuda_graph``.
     """
 
+    live_in: Any = Renamed("draw_from")
+
+    @renamed_parameters(draw_ahead="prefetch")
     def __init__(
         self,
         learner: Learner[Any],
@@ -90,7 +92,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         outer_objective: OuterObjective = QueryLoss(),
         processes: Processes = Processes(),
         device_data: bool = False,
-        draw_ahead: bool = False,
+        prefetch: bool = False,
         cuda_graph: bool = False,
         seed: int = 0,
         patience: int = 20,
@@ -98,8 +100,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
     ) -> None:
         if meta_gradient is not None:
             estimator = Backpropagation(meta_gradient)
-            advice = f"MetaTrainer(meta_gradient=...) is deprecated: use estimator={estimator}"
-            warnings.warn(advice, DeprecationWarning, stacklevel=2)
+            warn_renamed("MetaTrainer(meta_gradient=...)", f"MetaTrainer(estimator={estimator})", stacklevel=3)
         self.learner, self.estimator = learner, check_estimator(estimator)
         if estimator.window is not None and (device_data or cuda_graph):
             refused = "device_data" if device_data else "cuda_graph"
@@ -107,11 +108,11 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
                 f"{estimator} takes lifetimes window by window, and {refused} takes whole ones: use one of the two"
             )
         self.outer_objective = check_outer_objective(outer_objective)
-        self.processes, self._draw_ahead = processes, draw_ahead
-        self._ahead: DrawingAhead | None = None
+        self.processes, self._prefetch = processes, prefetch
+        self._prefetched: Prefetch | None = None
         # Of which some windows are done, and others are not.
         self._in_progress: LifetimesInProgress | None = None
-        self.live_in(env, meta_batch)
+        self.draw_from(env, meta_batch)
         self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
         self.warm_up = check_at_least("warm_up", warm_up, 0)
         self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
@@ -139,7 +140,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self._skipped_in_a_row = 0
         seed_env(env, seed)
 
-    def live_in(self, env: gym.Env[Any, Any], meta_batch: int) -> None:
+    def draw_from(self, env: gym.Env[Any, Any], meta_batch: int) -> None:
         """From now on draws ``meta_batch`` lifetimes from ``env`` for each outer step.
 
         Raises:
@@ -155,10 +156,10 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.plan = None
 
     def pause(self) -> None:
-        """Gives the env back: what was drawn ahead of it is forgotten, and will be drawn again."""
-        if self._ahead is not None:
-            self._ahead.stop()
-            self._ahead = None
+        """Gives the env back: what was prefetched is forgotten, and will be drawn again."""
+        if self._prefetched is not None:
+            self._prefetched.stop()
+            self._prefetched = None
 
     def step(self) -> OuterStep:
         """Draws ``meta_batch`` lifetimes, runs through them and moves the meta-parameters once.
@@ -218,16 +219,16 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         if self.device_data:
             sampler = SineOnDevice.of(self.env, self._parameters[0].device)
             return sampler.draw(self.seed, self.step_count, self.meta_batch)
-        if not self._draw_ahead:
+        if not self._prefetch:
             return draw_episodes(self.env, self.meta_batch)
-        if self._ahead is None:
-            self._ahead = DrawingAhead(self.env, self.meta_batch)
-        return self._ahead.take()
+        if self._prefetched is None:
+            self._prefetched = Prefetch(self.env, self.meta_batch)
+        return self._prefetched.take()
 
     def _random_state(self) -> Any:
-        """The env's, as if nothing were drawn ahead."""
-        ahead = self._ahead
-        return ahead.random_state() if ahead else self.env.unwrapped.np_random.bit_generator.state
+        """The env's, as if nothing were prefetched."""
+        prefetched = self._prefetched
+        return prefetched.random_state() if prefetched else self.env.unwrapped.np_random.bit_generator.state
 
     def _differentiate(self, lifetimes: LifetimesInProgress) -> Estimate:
         """The mean outer loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""

@@ -1,4 +1,4 @@
-"""Draws the next outer step's lifetimes while the present ones are lived through, in a thread of its own."""
+"""Draws the next outer step's lifetimes in a thread, while the learner runs through the present ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes
 
 
-class DrawingAhead:
+class Prefetch:
     """Hands out what ``draw_episodes(env, n)`` would return, call after call, without waiting for it.
 
     Images are drawn or gathered by NumPy, which lets torch go on meanwhile. Between two calls the env's random state
-    belongs to the thread; :meth:`random_state` tells what it would be if nothing were drawn ahead.
+    belongs to the thread; :meth:`random_state` says what it would be if nothing were prefetched.
 
     Args:
         env: what to draw from, always.
@@ -24,7 +24,7 @@ class DrawingAhead:
 
     def __init__(self, env: gym.Env[Any, Any], n: int) -> None:
         self._env, self._n = env, n
-        self._thread = ThreadPoolExecutor(1, "drawing-ahead")
+        self._thread = ThreadPoolExecutor(1, "prefetch")
         self._pending: Future[Episode] | None = None
         self._state: Any = None
 
@@ -40,7 +40,7 @@ class DrawingAhead:
         return self._env.unwrapped.np_random.bit_generator.state if self._pending is None else self._state
 
     def stop(self) -> None:
-        """Gives the env back, as if nothing had been drawn ahead."""
+        """Gives the env back, as if nothing had been prefetched."""
         if self._pending is not None:
             self._pending.exception()  # waits
             self._env.unwrapped.np_random.bit_generator.state = self._state

@@ -231,10 +231,10 @@ class TrainingRun(ShowsOptions):
         self._full_lifetime = full
         env, settings = self._phase_env(full=full), self.plan.settings
         # 1 on full lifetimes.
-        self.learner.fit_lifetime(_steps_of_a_task(self._phase_env(full=True)) / _steps_of_a_task(env))
-        self.learner.ask_for(env)
+        self.learner.scale_updates(_steps_of_a_task(self._phase_env(full=True)) / _steps_of_a_task(env))
+        self.learner.set_task(env)
         seed_env(env, self.plan.seed + int(full))  # after the draws above
-        self.trainer.live_in(env, settings.meta_batch if full else settings.first_meta_batch or settings.meta_batch)
+        self.trainer.draw_from(env, settings.meta_batch if full else settings.first_meta_batch or settings.meta_batch)
 
     def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
         """Draws full lifetimes, or those of the first outer steps."""

@@ -143,7 +143,7 @@ class SavedTrainer(ABC):
         used = plan.make_train_env() if env is None else env
         check_same_data(folder, saved, data_of(used) or None)
         learner = saved.learner.to(device)
-        learner.ask_for(used)
+        learner.set_task(used)
         set_precision(learner, plan.settings.precision)
         arguments = trainer_arguments(learner, plan.settings, plan.rates)
         trainer = cls(learner, used, **arguments, processes=processes, seed=plan.seed)

@@ -45,7 +45,7 @@ def trainer_arguments(
     return {
         "rates": {**of_preset, **(rates or {})},
         "estimator": estimator_of(settings),
-        "draw_ahead": isinstance(learner.objective, CrossEntropy),
+        "prefetch": isinstance(learner.objective, CrossEntropy),
         **{name: getattr(settings, name) for name in _OF_PRESET},
     }
 

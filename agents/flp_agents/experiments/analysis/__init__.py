@@ -5,7 +5,7 @@ Letters are those of the paper's figure 2; see docs/analysis.md.
 - A, features at birth: :func:`readout_scores`
 - B, interference: :func:`change_on_earlier_tasks`
 - C and D, direction and size of updates: :func:`updates_over_lifetime`
-- E, query loss over the lifetime (appendix C): :func:`answers_over_lifetime`, :func:`query_loss_over_lifetime`
+- E, query loss over the lifetime (appendix C): :func:`predictions_over_lifetime`, :func:`query_loss_over_lifetime`
 - F, plasticity enabled in more layers (section 7.1): :func:`continue_with_more_plasticity`
 - A to E together: :func:`analyse`
 """
@@ -13,13 +13,13 @@ Letters are those of the paper's figure 2; see docs/analysis.md.
 from flp_agents.experiments.analysis.continued import Continued, continue_with_more_plasticity
 from flp_agents.experiments.analysis.more_plasticity import with_more_plasticity
 from flp_agents.experiments.analysis.over_lifetime import (
-    answers_over_lifetime,
     change_on_earlier_tasks,
     moments_of,
+    predictions_over_lifetime,
     query_loss_over_lifetime,
     query_score_over_lifetime,
 )
-from flp_agents.experiments.analysis.readout import features_at_birth, fit_readout, readout_scores, with_constant
+from flp_agents.experiments.analysis.readout import fit_readout, initial_features, readout_scores, with_constant
 from flp_agents.experiments.analysis.together import Analysis, NoPlasticLayers, analyse
 from flp_agents.experiments.analysis.updates import Updates, updates_over_lifetime
 
@@ -29,12 +29,12 @@ __all__ = [
     "NoPlasticLayers",
     "Updates",
     "analyse",
-    "answers_over_lifetime",
     "change_on_earlier_tasks",
     "continue_with_more_plasticity",
-    "features_at_birth",
     "fit_readout",
+    "initial_features",
     "moments_of",
+    "predictions_over_lifetime",
     "query_loss_over_lifetime",
     "query_score_over_lifetime",
     "readout_scores",

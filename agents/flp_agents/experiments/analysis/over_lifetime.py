@@ -38,7 +38,7 @@ def moments_of(support_steps: int) -> list[int]:
 
 
 @torch.no_grad()
-def answers_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[int]) -> Array:
+def predictions_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[int]) -> Array:
     """What the learner would answer to the query if its lifetime ended earlier.
 
     Args:
@@ -62,7 +62,7 @@ def query_loss_over_lifetime(answers: Array, episode: Episode, objective: Object
     """The loss that meta-training minimises, on the whole query, over the lifetime.
 
     Args:
-        answers: ``(K, E, Q, B, n_y)`` of :func:`answers_over_lifetime`.
+        answers: ``(K, E, Q, B, n_y)`` of :func:`predictions_over_lifetime`.
         episode: the same ``E`` episodes.
         objective: the learner's.
 
@@ -94,7 +94,7 @@ def change_on_earlier_tasks(learner: Learner[Any], episode: Episode) -> Array:
     ends = end_of_each_task(episode)
     if ends is None:
         raise InvalidSize("expected continual episodes, whose sub-tasks 0, 1, ... come one after another")
-    answers = torch.from_numpy(answers_over_lifetime(learner, episode, [0, *ends.tolist()]))
+    answers = torch.from_numpy(predictions_over_lifetime(learner, episode, [0, *ends.tolist()]))
     return interference(learner.objective.actions(answers).numpy().swapaxes(0, 1), episode.query_task)
 
 

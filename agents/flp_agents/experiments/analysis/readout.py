@@ -24,7 +24,7 @@ TINY_RIDGE = 1e-9
 
 
 @torch.no_grad()
-def features_at_birth(learner: NetworkLearner, x: Tensor) -> Tensor:
+def initial_features(learner: NetworkLearner, x: Tensor) -> Tensor:
     """The last hidden layer's activity under initial weights.
 
     Args:
@@ -92,7 +92,7 @@ def readout_scores(learner: NetworkLearner, episode: Episode, ridge: float = TIN
     scores = []
     for lifetime in range(len(episode)):  # one at a time: a lifetime's features may be many
         part = tensors.part(slice(lifetime, lifetime + 1))
-        readout = fit_readout(features_at_birth(learner, part.support_x), part.support_y.flatten(1, 2), ridge)
-        answers = with_constant(features_at_birth(learner, part.query_x)) @ readout
+        readout = fit_readout(initial_features(learner, part.support_x), part.support_y.flatten(1, 2), ridge)
+        answers = with_constant(initial_features(learner, part.query_x)) @ readout
         scores.append(learner.objective.scores(answers, part.query_y.flatten(1, 2)))
     return np.asarray(torch.cat(scores).cpu().numpy(), dtype=np.float64)

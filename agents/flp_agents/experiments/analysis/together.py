@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from flp_agents.adapters.plain_learner import as_learner
 from flp_agents.evaluation.scoring import run_on_episodes
 from flp_agents.experiments.analysis.over_lifetime import (
-    answers_over_lifetime,
     change_on_earlier_tasks,
     moments_of,
+    predictions_over_lifetime,
     query_loss_over_lifetime,
     query_score_over_lifetime,
 )
@@ -109,7 +109,7 @@ def analyse(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 16
 
 def _analyse(learner: NetworkLearner, episode: Episode) -> Analysis:
     at, ends, objective = moments_of(episode.support_steps), end_of_each_task(episode), learner.objective
-    answers = answers_over_lifetime(learner, episode, at)
+    answers = predictions_over_lifetime(learner, episode, at)
     return Analysis(
         metric=objective.metric,
         asked_at=np.asarray(at),

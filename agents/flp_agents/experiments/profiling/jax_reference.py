@@ -73,11 +73,11 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
         fixed = {} if update.moves_biases else {"biases": tail.pop("biases")}
         prepared = update.prepare(p)
 
-        def live(fast: dict[str, Any], pair: tuple[Any, Any]) -> tuple[dict[str, Any], None]:
+        def inner_step(fast: dict[str, Any], pair: tuple[Any, Any]) -> tuple[dict[str, Any], None]:
             x, y = pair
             return update.step(prepared, fast, answer({**fixed, **fast}, x), x, y), None
 
-        tail, _ = jax.lax.scan(live, tail, (support, support_y))
+        tail, _ = jax.lax.scan(inner_step, tail, (support, support_y))
         tail = {**fixed, **tail}
         return jnp.mean((answer(tail, through_trunk(query_x * scale))[-1] - query_y) ** 2)
 

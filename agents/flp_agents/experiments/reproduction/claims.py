@@ -49,7 +49,7 @@ def claims_of(findings: Findings) -> list[Claim]:
         *_flp_matches_gradients(findings),
         *_trajectories(findings.curves),
         *_flp_is_better_at_continual_learning(findings),
-        *_features_at_birth(findings.figure2),
+        *_initial_features(findings.figure2),
         *_more_plasticity_later(findings.section_7_1),
         *_interference(findings.figure2),
         *_learning_speed_at_first(findings.curves),
@@ -98,7 +98,7 @@ def _flp_is_better_at_continual_learning(findings: Findings) -> Iterator[Claim]:
         yield _comparison("6.3", text, findings.table1, column, (form, FEATURE_REUSE), IS_NOT_LESS)
 
 
-def _features_at_birth(rows: Rows) -> Iterator[Claim]:
+def _initial_features(rows: Rows) -> Iterator[Claim]:
     plastic = [FEATURE_REUSE, "FLP (2)", "FLP (3)"]
     for before, after in pairwise(plastic):
         less, more = (_of_figure(rows, "continual", title) for title in (before, after))

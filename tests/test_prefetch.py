@@ -9,7 +9,7 @@ from conftest import SMALL_IMAGES
 import flp_envs
 from flp_agents import MetaTrainer, build_learner, get_preset
 from flp_agents.training import checkpoint
-from flp_agents.training.prefetch import DrawingAhead
+from flp_agents.training.prefetch import Prefetch
 from flp_envs.recording import draw_episodes, seed_env
 
 
@@ -21,7 +21,7 @@ def glyphs():
 
 def test_the_same_episodes_come_in_the_same_order():
     env, plain = glyphs(), glyphs()
-    ahead = DrawingAhead(env, 2)
+    ahead = Prefetch(env, 2)
     for _ in range(4):
         one, other = ahead.take(), draw_episodes(plain, 2)
         np.testing.assert_array_equal(one.support_x, other.support_x)
@@ -33,7 +33,7 @@ def test_the_same_episodes_come_in_the_same_order():
 
 
 def test_they_are_drawn_in_a_thread_while_the_caller_goes_on(monkeypatch):
-    ahead = DrawingAhead(glyphs(), 1)
+    ahead = Prefetch(glyphs(), 1)
     ahead.take()
     drawn = threading.Event()
     threads = []
@@ -47,12 +47,12 @@ def test_they_are_drawn_in_a_thread_while_the_caller_goes_on(monkeypatch):
     monkeypatch.setattr("flp_agents.training.prefetch.draw_episodes", watched)
     ahead.take()
     assert drawn.wait(10)
-    assert threads[0].startswith("drawing-ahead")
+    assert threads[0].startswith("prefetch")
     ahead.stop()
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_by_the_next_call(monkeypatch):
-    ahead = DrawingAhead(glyphs(), 1)
+    ahead = Prefetch(glyphs(), 1)
 
     def fails(env, n):
         raise OSError("the disk is gone")
@@ -68,14 +68,14 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_next_call(monkeypatch):
 
 def test_meta_training_ends_at_the_same_bits():
     digests = set()
-    for draw_ahead in (False, True):
+    for prefetch in (False, True):
         env = glyphs()
         settings = get_preset(
             "cpu", "flp", {"channels": 4, "hidden_widths": (8,), "short_outer_steps": 0}, kind="images"
         )
         learner = build_learner("flp", env, settings, seed=1)
         rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-3}
-        trainer = MetaTrainer(learner, env, rates=rates, meta_batch=2, draw_ahead=draw_ahead, seed=3)
+        trainer = MetaTrainer(learner, env, rates=rates, meta_batch=2, prefetch=prefetch, seed=3)
         for _ in range(2):
             trainer.step()
         progress, tensors = trainer.progress(), trainer.optimizer_tensors()
