@@ -78,9 +78,10 @@ def outer_steps(env_id: str, env_options: dict[str, str]) -> dict[bool, float]:
     for ahead in (False, True):
         env = flp_envs.make(env_id, split="meta-train", **env_options)
         learner = build_learner("flp", env, preset)
-        learner.set_precision(preset.precision)
+        learner.set_precision(preset.outer_loop.precision)
         rates = {**dict.fromkeys(learner.parameter_groups(), 0.0), "weights": 1e-3}
-        trainers[ahead] = MetaTrainer(learner, env, rates=rates, meta_batch=preset.meta_batch, prefetch=ahead)
+        meta_batch = preset.outer_loop.meta_batch
+        trainers[ahead] = MetaTrainer(learner, env, rates=rates, meta_batch=meta_batch, prefetch=ahead)
     times: dict[bool, list[float]] = {False: [], True: []}
     for number in range(ROUNDS):
         for ahead, trainer in trainers.items():

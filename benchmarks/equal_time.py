@@ -34,8 +34,8 @@ import flp_envs
 from flp_agents import MetaTrainingDiverged, evaluate, get_preset
 from flp_agents.support.processes import set_threads
 from flp_agents.training.plan import Plan
-from flp_agents.training.presets import Preset
 from flp_agents.training.run import TrainingRun
+from flp_agents.training.settings import Settings
 from flp_base.files import write_atomically
 
 # Shares of the time after which a learner is judged.
@@ -70,11 +70,11 @@ def short_share(recipe: Recipe) -> float:
     """Of the outer steps, those on short lifetimes."""
     if recipe.short is not None:
         return recipe.short
-    preset = get_preset(recipe.preset, recipe.learner)
-    return preset.short_outer_steps / preset.outer_steps
+    outer_loop = get_preset(recipe.preset, recipe.learner).outer_loop
+    return outer_loop.short_outer_steps / outer_loop.outer_steps
 
 
-def settings_of(recipe: Recipe, outer_steps: int) -> Preset:
+def settings_of(recipe: Recipe, outer_steps: int) -> Settings:
     """The preset of so many outer steps."""
     short = round(short_share(recipe) * outer_steps)
     return get_preset(

@@ -32,7 +32,7 @@ ROUNDS, FIRST_COUNTED = 15, 3
 def main() -> None:
     """Prints a line for each learner."""
     set_threads(1)
-    network = Network((11, *get_preset("cpu", "flp").hidden_widths, 1))
+    network = Network((11, *get_preset("cpu", "flp").network.hidden_widths, 1))
     rate = {"initial_rate": 3e-3}
     learners: dict[str, list[Learner]] = {
         "gradient-based, first order": [GradientBased(network, 3, order="first", **rate) for _ in range(2)],

@@ -21,12 +21,12 @@ OBJECTIVES: list[OuterObjective] = [QueryLoss(), OnlineLoss(), Mixed(0.5)]
 def trainer_of(preset: str, plastic_layers: int, outer_objective: OuterObjective) -> MetaTrainer:
     """All alike but for their outer objective; coefficients are small enough for each to stay finite."""
     settings = get_preset(preset, "flp")
-    learner = FLP(Network((11, *settings.hidden_widths, 1)), plastic_layers, initial_coefficient=1e-7)
+    learner = FLP(Network((11, *settings.network.hidden_widths, 1)), plastic_layers, initial_coefficient=1e-7)
     return MetaTrainer(
         learner,
         flp_envs.make("FLPSine-Continual-v0"),
         rates=dict.fromkeys(learner.parameter_groups(), 1e-6),
-        meta_batch=settings.meta_batch,
+        meta_batch=settings.outer_loop.meta_batch,
         outer_objective=outer_objective,
     )
 

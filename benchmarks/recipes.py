@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flp_agents import get_preset
 
-CPU_WIDTHS = {"hidden_widths": get_preset("cpu", "flp").hidden_widths}
+CPU_WIDTHS = {"hidden_widths": get_preset("cpu", "flp").network.hidden_widths}
 
 
 # Outer learning rates that the recipes were compared at.

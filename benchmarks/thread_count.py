@@ -24,7 +24,7 @@ def cases() -> Iterator[tuple[str, Callable[[], object]]]:
     bundled = load_bundled("flp-2-sine-continual")
     yield "evaluate, 4 episodes", lambda: evaluate(bundled, env, episodes=4, seed=0)
     preset = get_preset("cpu", "flp", {"plastic_layers": 2})
-    small, episodes = build_learner("flp", env, preset, 0), draw_episodes(env, preset.meta_batch)
+    small, episodes = build_learner("flp", env, preset, 0), draw_episodes(env, preset.outer_loop.meta_batch)
     yield "outer step, cpu preset", lambda: our_step(small, episodes, Full())
     large, episode = setting("FLP (2)")
     yield "outer step of one lifetime, paper size", lambda: our_step(large, episode, Full())

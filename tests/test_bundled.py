@@ -12,7 +12,7 @@ from conftest import needs_bfloat16
 import flp_envs
 from flp_agents import Checkpointed, Full, Reversible, evaluate, get_preset, run_lifetime
 from flp_agents.cli.parser import make_parser
-from flp_agents.cli.preset_options import preset_overrides
+from flp_agents.cli.setting_options import settings_given
 from flp_agents.experiments.reproduction.tables import TABLE_1, TABLE_2
 from flp_agents.training import bundled, checkpoint
 from flp_agents.training.bundled import bundled_checkpoints, bundled_for, describe_bundled, load_bundled, title
@@ -81,7 +81,7 @@ def test_each_on_sine_waves_is_what_table_1_asks_for_today(name):
     assert Plan.from_json(about).settings == SINE[name].plan().settings
     # Its command may spell out what has become the preset's since.
     options = make_parser().parse_args(about["command"].split()[1:])
-    typed = make_plan(options.env, options.learner, preset=options.preset, overrides=preset_overrides(options))
+    typed = make_plan(options.env, options.learner, preset=options.preset, overrides=settings_given(options))
     assert typed.settings == SINE[name].plan().settings
 
 

@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import time
-from dataclasses import fields
 
 import pytest
 from documentation import start_as_a_reader
 
-from flp_agents import LEARNERS, PRESETS, Preset
+from flp_agents import LEARNERS, PRESETS
 from flp_agents.cli.main import main
+from flp_agents.support.settings import option_fields
 from flp_agents.training import checkpoint
 from flp_agents.training.bundled import bundled_checkpoints, bundled_for
 from flp_envs import ENV_IDS
@@ -139,12 +139,12 @@ def test_one_episode_has_no_standard_error(trained, capsys):
     assert json.loads(capsys.readouterr().out)["standard_error"] is None
 
 
-def test_every_preset_field_can_be_overridden():
+def test_every_setting_can_be_overridden():
     from flp_agents.cli.parser import make_parser
 
     flags = ["train"]
-    for field in fields(Preset):
-        flag = "--" + field.name.replace("_", "-")
+    for name, field in option_fields().items():
+        flag = "--" + name.replace("_", "-")
         if isinstance(field.default, bool):
             flags.append(flag if not field.default else flag.replace("--", "--no-", 1))
         elif isinstance(field.default, tuple):
@@ -152,8 +152,8 @@ def test_every_preset_field_can_be_overridden():
         else:
             flags.append(f"{flag}={'x' if isinstance(field.default, str) else 7}")
     options = vars(make_parser().parse_args(flags))
-    for field in fields(Preset):
-        assert options[field.name] not in (None, field.default)
+    for name, field in option_fields().items():
+        assert options[name] not in (None, field.default)
 
 
 def test_overrides_reach_the_learner(tmp_path):

@@ -104,7 +104,7 @@ def test_a_copy_of_an_env_that_draws_asks_no_learner(env_id):
 
 
 def build(name, kind):
-    env = make("FLPSine-IID-v0" if kind == "sine" else "FLPGlyph-IID-v0")
+    env = make("FLPSine-IID-v0" if kind == "numbers" else "FLPGlyph-IID-v0")
     if name in LEARNERS:
         settings = {"hidden_widths": (8,), "channels": 4, "plastic_layers": 1}
         return build_learner(name, env, get_preset("cpu", name, settings, kind=kind)), env
@@ -114,7 +114,7 @@ def build(name, kind):
 @every_way
 @pytest.mark.parametrize("name", [*LEARNERS.built_in(), *(name for name in BASELINES if "meta-trained" not in name)])
 def test_learners_and_agents_are_copied_whole(name, way):
-    for kind in ("sine", "images"):
+    for kind in ("numbers", "images"):
         learner, env = build(name, kind)
         if name in LEARNERS:  # after a gradient too, which leaves more behind
             run_lifetime(learner, env.unwrapped.task.sample(np.random.default_rng(0))).query_loss.mean().backward()
@@ -227,7 +227,7 @@ def test_a_factory_that_needs_arguments_is_told_so():
         evaluate(Broken, env, episodes=1)
     with pytest.raises(FLPError, match="expected a learner with reset, predict and update"):
         evaluate(lambda: 5, env, episodes=1)
-    assert evaluate(lambda: build("oml", "sine")[0], env, episodes=1).metric == "mse"
+    assert evaluate(lambda: build("oml", "numbers")[0], env, episodes=1).metric == "mse"
 
 
 def test_what_a_policy_remembers_and_cannot_be_copied_is_named():

@@ -39,7 +39,7 @@ from flp_agents import (
 from flp_agents.cli.main import main
 from flp_agents.lifetime.in_progress import LifetimesInProgress
 from flp_agents.lifetime.running import EpisodeTensors
-from flp_agents.training.presets import Preset
+from flp_agents.training.settings import Settings
 from flp_agents.training.trainer_state import InvalidState
 from flp_base.errors import InvalidSize
 from flp_envs.recording import draw_episodes, seed_env
@@ -325,9 +325,9 @@ def test_a_learner_that_an_estimator_does_not_support_is_named():
 
 def test_options_that_do_not_fit_are_refused():
     with pytest.raises(InvalidSize, match="estimator windows needs window"):
-        Preset(estimator="windows")
+        Settings.of({"estimator": "windows"})
     with pytest.raises(InvalidSize, match="window is of the estimator windows"):
-        Preset(window=5)
+        Settings.of({"window": 5})
 
 
 def test_the_old_keyword_is_deprecated():

@@ -18,7 +18,7 @@ IDS = ("FLPSine-Continual-v0", "FLPSine-IID-v0", "FLPGlyph-Continual-v0", "FLPGl
 def learner_in(env_id, name="gradient-based"):
     env = flp_envs.make(env_id, split="meta-test", **small_options(env_id))
     kind = kind_of(env)
-    sizes = {"hidden_widths": (8, 8)} if kind == "sine" else {"hidden_widths": (8,), "channels": 4}
+    sizes = {"hidden_widths": (8, 8)} if kind == "numbers" else {"hidden_widths": (8,), "channels": 4}
     settings = get_preset("cpu", name, sizes, kind=kind)
     return build_learner(name, env, settings).double().eval(), env
 

@@ -50,7 +50,7 @@ def untrained(name, env):
     """A policy with random weights, large enough for answers to differ."""
     if name == "wrapped back":
         images = len(env.observation_space["x"].shape) == 3
-        preset = get_preset("cpu", "flp", OF_IMAGES if images else OF_NUMBERS, kind="images" if images else "sine")
+        preset = get_preset("cpu", "flp", OF_IMAGES if images else OF_NUMBERS, kind="images" if images else "numbers")
         return GymAgent(build_learner("flp", env, preset, seed=1), env)
     algorithm, policy, settings = {**OWN, **STOCK}[name]
     model = algorithm(policy, env, n_steps=12, batch_size=12, seed=3, device="cpu", policy_kwargs=settings)

@@ -48,6 +48,6 @@ def test_without_instructions_linear_layers_and_convolutions_are_those_of_float3
 
 
 def test_a_run_says_that_its_products_are_in_float32(old_processor, tmp_path):
-    assert get_preset("cpu", "flp", kind="images").precision == "bfloat16"
+    assert get_preset("cpu", "flp", kind="images").outer_loop.precision == "bfloat16"
     run = TrainingRun(make_plan("FLPGlyph-IID-v0", "flp", overrides={"channels": 2, "outer_steps": 1}), tmp_path)
     assert "this processor has no instructions for bfloat16: all products are in float32" in run.notes

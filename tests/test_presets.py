@@ -13,7 +13,8 @@ from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, Squa
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_agents.training.factory import IMAGENET_DEVIATION, IMAGENET_MEAN, kind_of
 from flp_agents.training.plan import Plan
-from flp_agents.training.presets import Preset, preset_env_options, preset_split_options
+from flp_agents.training.presets import preset_env_options, preset_split_options
+from flp_agents.training.settings import Settings
 from flp_envs import InvalidChoice, InvalidSize, draw_episodes
 
 # Protocol of the paper's appendix and released code: nine layers, 20,000 outer steps, a rate for each kind.
@@ -73,20 +74,23 @@ CODE_IMAGES = {**HALF_IMAGES, "output_units": 1000, "order": "first", "redraw_ou
 def test_the_papers_numbers_for_images(name, numbers):
     preset = get_preset(name, "flp", kind="images")
     for key, value in numbers.items():
-        assert getattr(preset, key) == value, key
+        assert preset.get(key) == value, key
 
 
 @pytest.mark.parametrize("name", ["paper", "paper-code"])
 def test_the_papers_numbers(name):
     preset = get_preset(name, "flp")
     for key, value in PAPER.items():
-        assert getattr(preset, key) == value, key
+        assert preset.get(key) == value, key
+
+
+RELEASED = ("order", "redraw_output", "restart_adam_every")
 
 
 def test_the_released_codes_defects_are_switches():
     paper, code = get_preset("paper", "gradient-based"), get_preset("paper-code", "gradient-based")
-    assert (paper.order, paper.redraw_output, paper.restart_adam_every) == ("second", False, 0)
-    assert (code.order, code.redraw_output, code.restart_adam_every) == ("first", True, 1000)
+    assert tuple(map(paper.get, RELEASED)) == ("second", False, 0)
+    assert tuple(map(code.get, RELEASED)) == ("first", True, 1000)
     assert preset_env_options("paper-code", "FLPSine-IID-v0") == {"max_amplitude": 5.1}
     assert preset_env_options("paper-code", "Other-v0") == preset_env_options("paper", "FLPSine-IID-v0") == {}
 
@@ -124,7 +128,7 @@ def test_the_cpu_preset_knows_schedules_and_forms_of_the_baseline_apart():
     """To first order meta-training diverges at the rates that suit second order; docs/meta-training.md."""
 
     def rate(schedule, learner="gradient-based", preset="cpu", **overrides):
-        return get_preset(preset, learner, overrides, env_id=f"FLPSine-{schedule}-v0").rate_weights
+        return get_preset(preset, learner, overrides, env_id=f"FLPSine-{schedule}-v0").outer_loop.rate_weights
 
     first, released = {"order": "first"}, {"order": "first", "redraw_output": True}
     assert rate("IID") == rate("Continual") == 4e-3
@@ -134,19 +138,22 @@ def test_the_cpu_preset_knows_schedules_and_forms_of_the_baseline_apart():
     # What is asked for stays, and other presets are the paper's.
     assert rate("IID", rate_weights=0.5, **first) == 0.5
     assert rate("IID", preset="paper", **first) == rate("IID", preset="paper") == 1e-4
-    assert get_preset("cpu", "gradient-based", first, env_id="FLPSine-IID-v0").order == "first"
+    assert get_preset("cpu", "gradient-based", first, env_id="FLPSine-IID-v0").get("order") == "first"
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_plastic_layers_are_those_of_table_1(name):
-    layers = [get_preset(name, learner).plastic_layers for learner in ("feature-reuse", "flp", "gradient-based", "oml")]
+    layers = [
+        get_preset(name, learner).network.plastic_layers
+        for learner in ("feature-reuse", "flp", "gradient-based", "oml")
+    ]
     assert layers == [1, 2, 3, 3]
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_plastic_layers_for_images_are_those_of_table_2(name):
     learners = ("feature-reuse", "flp", "gradient-based", "oml")
-    layers = [get_preset(name, learner, kind="images").plastic_layers for learner in learners]
+    layers = [get_preset(name, learner, kind="images").network.plastic_layers for learner in learners]
     assert layers == [1, 2, 2, 2]
 
 
@@ -174,23 +181,23 @@ def test_every_preset_builds_every_learner_for_images_in_its_own_size(preset_nam
     learner = build_learner(name, env, preset)
     network = learner.layers.network
     # A run that begins with episodes of more classes needs output units for them.
-    outputs = preset.first_classes if preset.short_outer_steps else WIDTHS[preset_name][-1]
+    outputs = preset.outer_loop.first_classes if preset.outer_loop.short_outer_steps else WIDTHS[preset_name][-1]
     assert network.widths == (*WIDTHS[preset_name][:-1], outputs)
     assert network.convolutions == Convolutions(
         env.observation_space["x"].shape,
-        preset.channels,
-        padding=preset.padding,
-        mean=(1.0,) if preset.ink else (0.0,),
-        deviation=(-1.0,) if preset.ink else (1.0,),
+        preset.network.channels,
+        padding=preset.network.padding,
+        mean=(1.0,) if preset.network.ink else (0.0,),
+        deviation=(-1.0,) if preset.network.ink else (1.0,),
     )
-    assert len(learner.layers.plastic_shapes) == preset.plastic_layers == (1 if name == "feature-reuse" else 2)
+    assert len(learner.layers.plastic_shapes) == preset.network.plastic_layers == (1 if name == "feature-reuse" else 2)
     assert learner.objective == CrossEntropy(5, network.outputs)
     tensors = EpisodeTensors.of(learner, draw_episodes(env, 1))
     tensors = EpisodeTensors(*(t.to("meta") for t in tensors))
     lifetime = run_lifetime(learner.to("meta"), tensors)
     assert lifetime.query_predictions.shape == (1, 25, 1, network.outputs)
     lifetime.query_loss.mean().backward()
-    assert learner.layers.kernels[0].grad.shape == (preset.channels, 1, 3, 3)
+    assert learner.layers.kernels[0].grad.shape == (preset.network.channels, 1, 3, 3)
 
 
 @pytest.mark.parametrize("name", LEARNERS.built_in())
@@ -257,10 +264,10 @@ def test_images_too_small_for_a_preset_are_refused():
 @pytest.mark.parametrize("env_id", flp_envs.ENV_IDS)
 def test_the_kind_of_every_environment_is_known(env_id):
     env = gym.make(env_id)
-    assert kind_of(env) == ("sine" if env_id.startswith("FLPSine") else "images")
+    assert kind_of(env) == ("numbers" if env_id.startswith("FLPSine") else "images")
     preset = get_preset("cpu", "flp", {"channels": 1, "hidden_widths": (4, 4)}, kind=kind_of(env))
     learner = build_learner("flp", env, preset)
-    assert type(learner.objective) is (SquaredError if kind_of(env) == "sine" else CrossEntropy)
+    assert type(learner.objective) is (SquaredError if kind_of(env) == "numbers" else CrossEntropy)
 
 
 class OfSpace:
@@ -285,14 +292,14 @@ def test_inputs_of_another_kind_are_refused_in_one_line(env, message):
         kind_of(env)
     assert "\n" not in str(caught.value)
     with pytest.raises(IncompatibleSpaces, match="expected an observation space with "):
-        build_learner("flp", env, Preset())
+        build_learner("flp", env, Settings())
 
 
 def test_targets_of_another_shape_are_refused_in_one_line():
     env = OfSpace(x=NUMBERS, y=gym.spaces.Box(-1, 1, (4, 2, 2), np.float32))
     message = r"y of \(pairs, size\) numbers or labels, got Box\(\(4, 2, 2\), float32\)"
     with pytest.raises(IncompatibleSpaces, match=message):
-        build_learner("flp", env, Preset())
+        build_learner("flp", env, Settings())
 
 
 def test_unknown_names_suggest_the_nearest():

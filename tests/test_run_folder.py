@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import pytest
 
 from flp_agents import CheckpointError, get_preset
 from flp_agents.cli.main import main
+from flp_agents.support.settings import option_fields
 from flp_agents.training import checkpoint
 from flp_agents.training.plan import Plan
-from flp_agents.training.presets import Preset
 from flp_agents.training.run import TrainingRun
 from flp_agents.training.run_metrics import FILE
 from flp_base import locking
@@ -26,7 +25,11 @@ SMALL = {"hidden_widths": (4,), "outer_steps": 3, "plastic_layers": 1, "short_ou
 FLAGS = [f"--env-option={name}={value}" for name, value in SIZES.items()]
 FLAGS += ["--hidden-widths=4", "--outer-steps=3", "--plastic-layers=1", "--short-outer-steps=0", "--meta-batch=1"]
 
-NUMBERS = ("save-every", "minutes", *(f.name.replace("_", "-") for f in fields(Preset) if isinstance(f.default, float)))
+NUMBERS = (
+    "save-every",
+    "minutes",
+    *(name.replace("_", "-") for name, of in option_fields().items() if isinstance(of.default, float)),
+)
 
 
 def new_run(folder: Path, seed: int = 0) -> TrainingRun:

@@ -36,7 +36,7 @@ SETTINGS = {
 
 def plan(learner="flp", **settings):
     layers = 1 if learner == "feature-reuse" else 2
-    preset = replace(get_preset("cpu", learner, {**SETTINGS, "plastic_layers": layers}), **settings)
+    preset = get_preset("cpu", learner, {**SETTINGS, "plastic_layers": layers, **settings})
     return Plan("FLPSine-Continual-v0", dict(SMALL), learner, "cpu", preset, 3, "flp train")
 
 

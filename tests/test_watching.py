@@ -18,7 +18,7 @@ from flp_envs.rendering import MissingDependency
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need the extra flp-envs[video]")
 SETTINGS = {
-    "sine": {"hidden_widths": (16, 16, 16), "initial_coefficient": 1.0, "coefficient_unit": 1e-3},
+    "numbers": {"hidden_widths": (16, 16, 16), "initial_coefficient": 1.0, "coefficient_unit": 1e-3},
     "images": {"channels": 4, "padding": 1, "hidden_widths": (16,), "initial_coefficient": 5e-4},
 }
 # Frames of a lifetime of 6 inner steps, every second one: before steps 0, 2 and 4, before the query, after it.
@@ -27,7 +27,7 @@ FRAMES = 5
 
 def make(env_id):
     env = gym.make(env_id, render_mode="rgb_array", split="meta-test", **small_options(env_id))
-    kind = "sine" if env_id.startswith("FLPSine") else "images"
+    kind = "numbers" if env_id.startswith("FLPSine") else "images"
     return env, build_learner("flp", env, get_preset("cpu", "flp", SETTINGS[kind], kind=kind), seed=1)
 
 

@@ -57,6 +57,9 @@ from .lifetime.running import run_lifetime as run_lifetime
 from .support.plugins import load_plugins as load_plugins
 from .support.provenance import __version__ as __version__
 from .support.savable import register_class as register_class
+from .support.settings import Section as Section
+from .support.settings import option as option
+from .support.settings import register_settings as register_settings
 from .training.bundled import bundled_checkpoints as bundled_checkpoints
 from .training.bundled import load_bundled as load_bundled
 from .training.checkpoint import Checkpoint as Checkpoint
@@ -68,5 +71,7 @@ from .training.outer_step import OuterStep as OuterStep
 from .training.presets import PRESETS as PRESETS
 from .training.presets import Preset as Preset
 from .training.presets import get_preset as get_preset
+from .training.presets import load_preset as load_preset
 from .training.saved_learners import load_checkpoint as load_checkpoint
 from .training.saved_learners import save_checkpoint as save_checkpoint
+from .training.settings import Settings as Settings

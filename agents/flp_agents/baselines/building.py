@@ -23,7 +23,7 @@ from flp_base.registry import Registry
 Build = TypeVar("Build", bound=Callable[..., Learner[Any]])
 
 # A network from scratch: as small as it can be without losing much, since whole lifetimes of it are to be cheap.
-HIDDEN_WIDTHS = {"sine": (64, 64, 64), "images": (64,)}
+HIDDEN_WIDTHS = {"numbers": (64, 64, 64), "images": (64,)}
 CHANNELS = 16
 
 
@@ -76,10 +76,9 @@ def network_from_scratch(env: gym.Env[Any, Any]) -> Network:
         IncompatibleSpaces: if the env's spaces do not fit.
     """
     kind = kind_of(env)
-    preset = replace(
-        get_preset("cpu", "gradient-based", kind=kind), hidden_widths=HIDDEN_WIDTHS[kind], channels=CHANNELS
-    )
-    return network_for(env, preset, objective_of(env))
+    settings = get_preset("cpu", "gradient-based", kind=kind).network
+    smaller = replace(settings, hidden_widths=HIDDEN_WIDTHS[kind], channels=CHANNELS)
+    return network_for(env, smaller, objective_of(env))
 
 
 def meta_trained_start(env: gym.Env[Any, Any]) -> tuple[str, WholeNetwork]:

@@ -88,7 +88,7 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
         "FLPGlyph-Continual": {"bandwidth": 20.0, "features": 128, "penalty": 0.1},
     },
 }
-_STANDS_FOR = {"sine": "FLPSine", "images": "FLPGlyph"}
+_STANDS_FOR = {"numbers": "FLPSine", "images": "FLPGlyph"}
 
 
 def tuned_for(name: str, env: gym.Env[Any, Any]) -> dict[str, Any]:

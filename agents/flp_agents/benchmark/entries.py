@@ -72,7 +72,7 @@ def register_learner(name: str) -> Callable[[Builder], Builder]:
     :class:`~flp_agents.learners.learner.Learner`, a :class:`~flp_agents.adapters.plain_learner.PlainLearner`, or
     anything with stable-baselines3's ``predict``. What is to be meta-trained, a subclass of
     :class:`~flp_agents.learners.flp.FLP` say, may have the parameters ``network``, ``objective``, ``rule`` and
-    ``feedback``, and any that is named as a field of :class:`~flp_agents.training.presets.Preset`. Checkpoints can name
+    ``feedback``, and any that is named as an option of :mod:`~flp_agents.support.settings`. Checkpoints can name
     a class that is decorated.
 
     Raises:

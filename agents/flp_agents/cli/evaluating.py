@@ -22,6 +22,7 @@ from flp_agents.support import plugins
 from flp_agents.support.progress import show_steps
 from flp_agents.training import bundled, checkpoint, factory, presets
 from flp_agents.training.half_precision import EPISODES, export_half
+from flp_agents.training.plan import options_on
 from flp_base.errors import FLPError, check_at_least
 
 
@@ -128,7 +129,7 @@ def env_for(
     """The env that a checkpoint is to be used on, and its id; refused if it is not what it was meta-trained for."""
     wanted = options.env or env_of(about)
     trained_on = plugins.without_module(about["env"])
-    of_split = presets.preset_split_options(about.get("preset", ""), plugins.without_module(wanted), more["split"])
+    of_split = options_on(about, wanted, more["split"])
     # Another family's options mean nothing here.
     family, of_about = (plugins.without_module(env_id).split("-")[0] for env_id in (wanted, trained_on))
     of_run = about["env_options"] if family == of_about else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import io
 import os
 import sys
@@ -23,20 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands say themselves how the meta-gradient is found.
     warnings.filterwarnings("ignore", message="the meta-gradient is found by autograd", category=UserWarning)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = make_parser(preset_fields="train" in arguments[:1])
-    for argument in arguments:
-        # argparse would make an empty list of it.
-        if argument.startswith("--") and argument.endswith("=--"):
-            parser.error(f"argument {argument.removesuffix('=--')}: expected a value, got '--'")
-    options = parser.parse_args(arguments)
     try:
-        options = argparse.Namespace(**{name: _expanded(value) for name, value in vars(options).items()})
-        options.arguments = arguments
-        return int(options.run(options))
-    except SystemExit as error:
-        # No command ends Python by itself: a user's environment or learner does.
-        print(f"flp: error: a plug-in ended Python: SystemExit: {error.code}", file=sys.stderr)
-        return 1
+        options = _parsed(arguments)
+        try:
+            return int(options.run(options))
+        except SystemExit as error:
+            # No command ends Python by itself: a user's environment or learner does.
+            print(f"flp: error: a plug-in ended Python: SystemExit: {error.code}", file=sys.stderr)
+            return 1
     except FLPError as error:
         print(f"flp: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -61,6 +56,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"flp: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """The options of a command line."""
+    trains = "train" in arguments[:1]
+    if trains:
+        # What a plug-in registers may have settings of its own, which are options then.
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        first.add_argument("--plugin", action="append", default=[])
+        with contextlib.suppress(argparse.ArgumentError):  # which the parser of all options says
+            plugins = first.parse_known_args(arguments)[0].plugin
+            if plugins:
+                from flp_agents.support.plugins import load_plugins
+
+                load_plugins(_expanded(plugins))
+    parser = make_parser(settings=trains)
+    for argument in arguments:
+        # argparse would make an empty list of it.
+        if argument.startswith("--") and argument.endswith("=--"):
+            parser.error(f"argument {argument.removesuffix('=--')}: expected a value, got '--'")
+    options = vars(parser.parse_args(arguments))
+    return argparse.Namespace(**{name: _expanded(value) for name, value in options.items()}, arguments=arguments)
 
 
 def _expanded(value: Any) -> Any:

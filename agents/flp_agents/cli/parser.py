@@ -26,12 +26,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"flp: error: {message} (see {self.prog} --help)\n")
 
 
-def make_parser(preset_fields: bool = True) -> argparse.ArgumentParser:
+def make_parser(settings: bool = True) -> argparse.ArgumentParser:
     """All commands with their options.
 
     Args:
-        preset_fields: whether ``flp train`` has an option for each field of a preset; reading them takes seconds, as
-            it imports torch.
+        settings: whether ``flp train`` has an option for each setting; reading them takes seconds, as it imports torch.
     """
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -44,7 +43,9 @@ def make_parser(preset_fields: bool = True) -> argparse.ArgumentParser:
     command = _add(commands, "train", "meta-train a learner", "train", "training")
     command.add_argument("--env", help="environment id (default: FLPSine-Continual-v0)")
     command.add_argument("--learner", help="learner's name (default: flp)")
-    command.add_argument("--preset", help="paper, half, paper-code or cpu (default: cpu)")
+    command.add_argument(
+        "--preset", help="paper, half, paper-code, cpu or a file of your own, FILE.toml (default: cpu)"
+    )
     command.add_argument("--output", help="folder for checkpoint and metrics (default: runs/ENV-LEARNER-PRESET-SEED)")
     command.add_argument("--resume", metavar="FOLDER", help="go on with the run saved there; its settings are kept")
     command.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
@@ -64,12 +65,12 @@ def make_parser(preset_fields: bool = True) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=RATE",
-        help="outer learning rate of a kind of meta-parameter that has no field below; may be repeated",
+        help="outer learning rate of a kind of meta-parameter that has no option below; may be repeated",
     )
-    if preset_fields:
-        from flp_agents.cli.preset_options import add_preset_fields  # which imports torch
+    if settings:
+        from flp_agents.cli.setting_options import add_setting_options  # which imports torch
 
-        add_preset_fields(command)
+        add_setting_options(command)
 
     command = _add(
         commands, "evaluate", "score a meta-trained learner on fresh meta-test episodes", "evaluate", "evaluating"

@@ -10,11 +10,11 @@ import torch
 
 from flp_agents.baselines.building import BASELINES
 from flp_agents.cli.given import DEFAULT_ENV, env_options, prepare_torch, result_in_words, typed_command
-from flp_agents.cli.preset_options import preset_overrides, rates_given
+from flp_agents.cli.setting_options import flag_of, rates_given, settings_given
 from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes, join_processes, own_device
-from flp_agents.training import checkpoint, factory
+from flp_agents.training import checkpoint, factory, presets
 from flp_agents.training.plan import make_plan
 from flp_agents.training.progress import show_progress
 from flp_agents.training.run import FINAL_SEED, TrainingRun
@@ -56,12 +56,12 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
     print(f"meta-training {plan.learner} on {plan.env}, preset {plan.preset}, seed {plan.seed}, into {run.folder}")
     shared = f", shared by {run.processes.world} processes" if run.processes.world > 1 else ""
     windows = f", in windows of {settings.window} inner steps" if settings.window else ""
-    print(f"meta-gradient {settings.meta_gradient}, {describe(run.learner)}{windows}{shared}")
+    print(f"meta-gradient {settings.backpropagation.meta_gradient}, {describe(run.learner)}{windows}{shared}")
     for note in run.notes:
         print(note)
     # Until the last evaluation is written as well.
     with run.held():
-        with show_progress(settings.outer_steps, run.trainer.step_count) as on_step:
+        with show_progress(settings.outer_loop.outer_steps, run.trainer.step_count) as on_step:
             interrupted = run.run(
                 save_every_seconds=options.save_every,
                 stop_after_seconds=None if options.minutes is None else options.minutes * 60,
@@ -86,9 +86,9 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
     plan = make_plan(
         options.env or DEFAULT_ENV,
         options.learner or "flp",
-        preset=options.preset or "cpu",
+        preset=presets.preset_named(options.preset or "cpu"),
         seed=options.seed or 0,
-        overrides=preset_overrides(options),
+        overrides=settings_given(options),
         env_options=env_options(options),
         command=typed_command(options.arguments),
         train_on=options.train_on or "meta-train",
@@ -96,11 +96,10 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
         plugins=options.plugin,
         rates=rates_given(options.rate),
     )
-    given = preset_overrides(options)
-    for name in factory.unread_fields(given, plan.learner, plan.make_env("meta-train"), plan.settings, plan.seed):
+    given = settings_given(options)
+    for name in factory.unread_options(given, plan.learner, plan.make_env("meta-train"), plan.settings, plan.seed):
         raise FLPError(
-            f"--{name.replace('_', '-')} makes no difference to {plan.learner} on {plan.env}, which does not read it: "
-            "leave it out"
+            f"{flag_of(name)} makes no difference to {plan.learner} on {plan.env}, which does not read it: leave it out"
         )
     env_name = plugins.without_module(plan.env)
     folder = Path(options.output or f"runs/{env_name}-{plan.learner}-{plan.preset}-{plan.seed}")
@@ -112,9 +111,9 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
 def _resume(options: argparse.Namespace, device: str, processes: Processes) -> TrainingRun:
     named = ("env", "learner", "preset", "output", "seed", "train_on", "evaluate_on")
     given = [name for name in named if getattr(options, name) is not None]
-    given += preset_overrides(options)
+    given += settings_given(options)
     given += [name for name in ("env_option", "rate", "overwrite") if getattr(options, name)]
     if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        names = ", ".join(flag_of(name) for name in given)
         raise FLPError(f"--resume continues with the settings of the run: leave out {names}")
     return TrainingRun.resume(Path(options.resume), device=device, processes=processes)

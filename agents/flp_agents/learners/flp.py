@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from flp_agents.closed_form.description import ChainTensors, Form, NotCovered
-from flp_agents.learners.feedback import Feedback
+from flp_agents.learners.feedback import MOST_HIDDEN_LAYERS, OUTPUTS, SIGNALS, Feedback
 from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
@@ -24,9 +25,10 @@ from flp_agents.learners.pathways.direct import Direct
 from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.hebb import Hebb
 from flp_agents.learners.plasticity.oja import Oja
-from flp_agents.learners.plasticity.rule import PlasticityRule
+from flp_agents.learners.plasticity.rule import RULES, PlasticityRule
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support.savable import register_class
+from flp_agents.support.settings import LARGEST_SIZE, Section, option, register_settings
 from flp_base.errors import InvalidSize, check_choice, check_learner_seed
 
 GRANULARITIES = ("synapse", "neuron", "layer")
@@ -38,6 +40,34 @@ def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
     """The shape of a layer's plasticity coefficients: what they share is what broadcasts."""
     check_choice("granularity", granularity, GRANULARITIES)
     return {"synapse": (out, into), "neuron": (out, 1), "layer": ()}[granularity]
+
+
+@register_settings("flp")
+@dataclass(frozen=True)
+class FLPSettings(Section):
+    """Of FLP, and of Feature Reuse, FLP with one plastic layer; the defaults are the paper's for sine waves."""
+
+    rule: str = option("oja", "plasticity rule, oja, hebb or normalised-oja", choices=RULES)
+    granularity: str = option(
+        "synapse", "one plasticity coefficient for each synapse, neuron or layer", choices=GRANULARITIES
+    )
+    presynaptic: str = option("before", "presynaptic activity before or after feedback", choices=PRESYNAPTIC)
+    signal: str = option("error", "what feedback carries, error or target", choices=SIGNALS)
+    rectified: bool = option(True, "ReLU at the end of each feedback pathway")
+    output_feedback: str = option(
+        "mixed", "the output's activity is mixed with feedback, or clamped to the target", choices=OUTPUTS
+    )
+    feedback_pathway: str = option("direct", "kind of the feedback pathways", choices=PATHWAYS)
+    feedback_layers: int = option(0, "hidden layers in each feedback pathway", most=MOST_HIDDEN_LAYERS)
+    feedback_width: int = option(64, "units of those", least=1, most=LARGEST_SIZE)
+    positive_output_feedback: bool = option(False, "start the output's own feedback weights positive")
+    initial_coefficient: float = option(0.0, "plasticity coefficients at the start, in coefficient units")
+    coefficient_unit: float = option(1.0, "size of a plasticity coefficient of 1", above=0)
+    coefficient_scale: str = option(
+        "linear", "coefficients stored as they are, linear, or as logarithms, log", choices=COEFFICIENT_SCALES
+    )
+    initial_strength: float = option(0.5, "feedback strength at the start")
+    hidden_multiplier: float = option(1.0, "what updates of hidden layers are multiplied by")
 
 
 @LEARNERS.register("flp")

@@ -7,6 +7,7 @@ layers follow the gradient of the squared error, each parameter with a meta-lear
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,7 +17,19 @@ from flp_agents.learners.network import FastWeights, Network
 from flp_agents.learners.objective import Objective, SquaredError
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support.savable import register_class
+from flp_agents.support.settings import Section, option, register_settings
 from flp_base.errors import check_choice, check_learner_seed
+
+
+@register_settings("gradient-based")
+@dataclass(frozen=True)
+class GradientBasedSettings(Section):
+    """Of the gradient-based rival; the defaults are the paper's."""
+
+    order: str = option("second", "second or first order meta-gradient", choices=ORDERS)
+    redraw_output: bool = option(False, "random output weights in every meta-training lifetime")
+    initial_rate: float = option(1.0, "inner learning rates at the start, in rate units")
+    rate_unit: float = option(1e-3, "size of an inner learning rate of 1", above=0)
 
 
 @LEARNERS.register("gradient-based")

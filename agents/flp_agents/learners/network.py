@@ -17,8 +17,25 @@ from torch import Tensor, nn
 from flp_agents.learners.convolutions import Convolutions, convolve
 from flp_agents.learners.trunk import features_of
 from flp_agents.support.savable import register_class
+from flp_agents.support.settings import LARGEST_SIZE, Section, option, register_settings
 from flp_base.errors import InvalidSize, check_at_least
 from flp_base.machine_memory import check_fits
+
+
+@register_settings("network")
+@dataclass(frozen=True)
+class NetworkSettings(Section):
+    """The network between an environment's inputs and targets; the defaults are the paper's for sine waves."""
+
+    hidden_widths: tuple[int, ...] = option(
+        (300, 300, 300, 300, 300, 900, 300, 300), "units of every hidden layer", least=1, most=LARGEST_SIZE
+    )
+    scale_inputs: bool = option(False, "divide every input by its largest absolute value in the observation space")
+    channels: int = option(256, "images: channels of every convolution", least=1, most=LARGEST_SIZE)
+    padding: int = option(0, "images: zeros around every convolution's input", most=1000)
+    ink: bool = option(False, "grey images: black counts as 1 and white as 0, not the other way round")
+    output_units: int = option(0, "labels: output units, if more than there are classes", most=LARGEST_SIZE)
+    plastic_layers: int = option(2, "N, the layers with fast weights, counted from the output", least=1)
 
 
 @register_class

@@ -8,6 +8,7 @@ the outer optimiser moves the initial weights of all layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,16 @@ from flp_agents.learners.network import Network
 from flp_agents.learners.objective import Objective, SquaredError
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support.savable import register_class
+from flp_agents.support.settings import Section, option, register_settings
 from flp_base.errors import check_learner_seed
+
+
+@register_settings("oml")
+@dataclass(frozen=True)
+class OMLSettings(Section):
+    """Of OML; the default is that of its authors' code."""
+
+    inner_rate: float = option(0.003, "the fixed inner learning rate", least=0)
 
 
 @LEARNERS.register("oml")

@@ -57,8 +57,8 @@ def bundled_for(env_id: str, learner: str) -> list[str]:
         description = checkpoint.read_description(folder)
         about, network = description["about"], description["learner"]["network"]
         if (about["env"], about["learner"]) == (env_id, learner):
-            usual = get_preset(about["preset"], learner, kind="images" if network.get("convolutions") else "sine")
-            if all(about["settings"][key] == getattr(usual, key) for key in TELLING):
+            usual = get_preset(about["preset"], learner, kind="images" if network.get("convolutions") else "numbers")
+            if all(about["settings"][key] == usual.get(key) for key in TELLING):
                 names.append(name)
     return names
 

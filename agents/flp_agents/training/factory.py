@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import fields
 from functools import cache, partial
 from typing import Any, cast
 
@@ -13,15 +12,18 @@ from gymnasium import spaces
 
 from flp_agents.learners.convolutions import Convolutions
 from flp_agents.learners.feedback import Feedback
-from flp_agents.learners.flp import FLP
+from flp_agents.learners.flp import FLP, FLPSettings
 from flp_agents.learners.input_range import check_images, range_of
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.network import Network
+from flp_agents.learners.network import Network, NetworkSettings
 from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, Objective, in_words, objective_of
-from flp_agents.learners.plasticity.rule import RULES
+from flp_agents.learners.plasticity.rule import RULES, PlasticityRule
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
-from flp_agents.training.presets import OUTER_FIELDS, Preset, get_preset
+from flp_agents.support.settings import option_named, option_names, options_of
+from flp_agents.training.presets import get_preset
+from flp_agents.training.settings import Settings
+from flp_agents.training.trainer_arguments import estimator_of
 from flp_base.errors import FLPError
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
@@ -29,12 +31,12 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def kind_of(env: gym.Env[Any, Any]) -> str:
-    """Which kind of presets an environment needs, "images" or "sine".
+    """Which kind of presets an environment needs, "images" or "numbers".
 
     Raises:
         IncompatibleSpaces: see :func:`input_space`.
     """
-    return "images" if _shows_images(input_space(env)) else "sine"
+    return "images" if _shows_images(input_space(env)) else "numbers"
 
 
 def input_space(env: gym.Env[Any, Any]) -> spaces.Box:
@@ -60,8 +62,8 @@ def _shows_images(x: spaces.Box) -> bool:
     return len(x.shape) == 3 and x.dtype == np.uint8
 
 
-def network_for(env: gym.Env[Any, Any], preset: Preset, objective: Objective) -> Network:
-    """The preset's network between an environment's inputs and targets.
+def network_for(env: gym.Env[Any, Any], settings: NetworkSettings, objective: Objective) -> Network:
+    """The network that settings describe between an environment's inputs and targets.
 
     Raises:
         IncompatibleSpaces: see :func:`input_space`; or if the targets are not ``(B, size)`` numbers or labels.
@@ -76,39 +78,39 @@ def network_for(env: gym.Env[Any, Any], preset: Preset, objective: Objective) ->
             f"expected an observation space with y of (pairs, size) numbers or labels, got {in_words(y)}"
         )
     if _shows_images(x):
-        convolutions = _convolutions(x.shape, preset)
-        return Network((convolutions.features, *preset.hidden_widths, outputs), convolutions=convolutions)
+        convolutions = _convolutions(x.shape, settings)
+        return Network((convolutions.features, *settings.hidden_widths, outputs), convolutions=convolutions)
     scale = None
-    if preset.scale_inputs:
+    if settings.scale_inputs:
         largest = np.maximum(np.abs(x.low), np.abs(x.high)).max(0)
         scale = tuple(float(1.0 / v) if np.isfinite(v) and v > 0 else 1.0 for v in largest)
-    return Network((x.shape[1], *preset.hidden_widths, outputs), scale, input_range=range_of(x))
+    return Network((x.shape[1], *settings.hidden_widths, outputs), scale, input_range=range_of(x))
 
 
-def _convolutions(image_shape: tuple[int, ...], preset: Preset) -> Convolutions:
+def _convolutions(image_shape: tuple[int, ...], settings: NetworkSettings) -> Convolutions:
     mean: tuple[float, ...] = (1.0,)
     deviation: tuple[float, ...] = (-1.0,)
     if image_shape[0] == 3:
         mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
-    elif not preset.ink:
+    elif not settings.ink:
         mean, deviation = (0.0,), (1.0,)
     shape = (image_shape[0], image_shape[1], image_shape[2])
-    return Convolutions(shape, preset.channels, padding=preset.padding, mean=mean, deviation=deviation)
+    return Convolutions(shape, settings.channels, padding=settings.padding, mean=mean, deviation=deviation)
 
 
-def _feedback(preset: Preset) -> Feedback:
+def _feedback(settings: FLPSettings) -> Feedback:
     return Feedback(
-        signal=preset.signal,
-        rectified=preset.rectified,
-        output=preset.output_feedback,
-        hidden_layers=preset.feedback_layers,
-        hidden_width=preset.feedback_width,
-        positive_output=preset.positive_output_feedback,
-        pathway=preset.feedback_pathway,
+        signal=settings.signal,
+        rectified=settings.rectified,
+        output=settings.output_feedback,
+        hidden_layers=settings.feedback_layers,
+        hidden_width=settings.feedback_width,
+        positive_output=settings.positive_output_feedback,
+        pathway=settings.feedback_pathway,
     )
 
 
-def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int = 0) -> Learner[Any]:
+def build_learner(name: str, env: gym.Env[Any, Any], settings: Settings, seed: int = 0) -> Learner[Any]:
     """A new learner, with random initial meta-parameters; built in, or registered.
 
     Raises:
@@ -118,7 +120,7 @@ def build_learner(name: str, env: gym.Env[Any, Any], preset: Preset, seed: int =
         IncompatibleSpaces: if the env's spaces do not fit.
         FLPError: if it has no meta-parameters.
     """
-    learner = build_registered(name, LEARNERS[name], env, preset, seed)
+    learner = build_registered(name, LEARNERS[name], env, settings, seed)
     if not isinstance(learner, Learner) or next(learner.parameters(), None) is None:
         raise not_meta_trained(name)
     return learner
@@ -137,7 +139,7 @@ def learner_name(learner: Learner[Any]) -> str:
 
 
 def build_registered(
-    name: str, builder: Callable[..., Any], env: gym.Env[Any, Any], preset: Preset | None = None, seed: int = 0
+    name: str, builder: Callable[..., Any], env: gym.Env[Any, Any], given: Settings | None = None, seed: int = 0
 ) -> Any:
     """What a registered class or function makes of the arguments that it has parameters for.
 
@@ -145,7 +147,7 @@ def build_registered(
         name: that it is registered by.
         builder: it.
         env: of the learner.
-        preset: whose fields are offered; by default preset ``cpu``.
+        given: settings, whose options are offered; by default those of preset ``cpu``.
         seed: of the learner.
 
     Raises:
@@ -154,61 +156,79 @@ def build_registered(
     """
 
     @cache
-    def settings() -> Preset:
-        return preset or get_preset("cpu", name, kind=kind_of(env), env_id=env.spec.id if env.spec else "")
+    def settings() -> Settings:
+        return given or get_preset("cpu", name, kind=kind_of(env), env_id=env.spec.id if env.spec else "")
 
     @cache
     def objective() -> Objective:
         # A learner that wants no network needs no preset, whatever its env.
-        return objective_of(env) if preset is None else _objective(env, preset)
+        return objective_of(env) if given is None else _objective(env, given)
 
     offered: dict[str, Callable[[], Any]] = {
-        **{field.name: partial(lambda name: getattr(settings(), name), field.name) for field in fields(Preset)},
+        **{
+            option: partial(lambda option: settings().offered(name)[option](), option)
+            for option in Settings().offered()
+        },
         "env": lambda: env,
         "seed": lambda: seed,
         "objective": objective,
-        "network": lambda: network_for(env, settings(), objective()),
-        "rule": lambda: RULES[settings().rule](),
-        "feedback": lambda: _feedback(settings()),
+        "network": lambda: network_for(env, settings().network, objective()),
+        "rule": lambda: _rule(settings()),
+        "feedback": lambda: _feedback(settings().flp),
     }
     return plugins.call(builder, offered, ("env", "seed"))
 
 
-def unread_fields(
-    names: Collection[str], learner: str, env: gym.Env[Any, Any], preset: Preset, seed: int = 0
+def _rule(settings: Settings) -> PlasticityRule:
+    """The plasticity rule, with its options if it has any."""
+    made = RULES[settings.flp.rule]
+    return made(**{name: getattr(settings[settings.flp.rule], name) for name in options_of(made)})
+
+
+def unread_options(
+    names: Collection[str], learner: str, env: gym.Env[Any, Any], settings: Settings, seed: int = 0
 ) -> list[str]:
-    """Those of some fields of a preset that make no difference to a learner in an environment.
+    """Those of some options that make no difference to a learner in an environment.
 
     Args:
-        names: of the fields.
+        names: of the options, as they were given.
         learner: its name.
         env: of the learner.
-        preset: with those fields.
+        settings: with those options.
         seed: of the learner.
 
     Raises:
         FLPError: if the learner cannot be built.
     """
-    if not set(names) - OUTER_FIELDS:
+    places = {name: option_names()[option_named(name)] for name in names}
+    if not any(_may_be_unread(*place) for place in places.values()):
         return []
-    watched = _Watched(preset)
-    groups = build_learner(learner, env, cast("Preset", watched), seed).parameter_groups()
-    read = {*OUTER_FIELDS, *watched.read, *(f"rate_{group}" for group in groups)}
-    return [name for name in names if name not in read]
+    read: set[tuple[str, str]] = set()
+    watched = Settings({name: _Watched(name, part, read) for name, part in settings.parts.items()})
+    read.clear()  # of what making them has read
+    groups = build_learner(learner, env, watched, seed).parameter_groups()
+    read |= {("outer-loop", f"rate_{group}") for group in groups}
+    estimator_of(watched)
+    return [name for name, place in places.items() if _may_be_unread(*place) and place not in read]
+
+
+def _may_be_unread(section: str, name: str) -> bool:
+    """Whether an option is not one of the outer loop that all learners have."""
+    return section != "outer-loop" or name.startswith("rate_")
 
 
 class _Watched:
-    """A preset that notes which of its fields are read."""
+    """A section that notes which of its options are read."""
 
-    def __init__(self, preset: Preset) -> None:
-        self._preset, self.read = preset, set[str]()
+    def __init__(self, name: str, section: Any, read: set[tuple[str, str]]) -> None:
+        self._name, self._section, self._read = name, section, read
 
-    def __getattr__(self, name: str) -> Any:
-        self.read.add(name)
-        return getattr(self._preset, name)
+    def __getattr__(self, option: str) -> Any:
+        self._read.add((self._name, option))
+        return getattr(self._section, option)
 
 
-def _objective(env: gym.Env[Any, Any], preset: Preset) -> Objective:
+def _objective(env: gym.Env[Any, Any], settings: Settings) -> Objective:
     # Lifetimes of more classes, with which meta-training may begin, need more output units.
-    at_first = preset.first_classes if preset.short_outer_steps else 0
-    return objective_of(env, max(preset.output_units, at_first))
+    at_first = settings.outer_loop.first_classes if settings.outer_loop.short_outer_steps else 0
+    return objective_of(env, max(settings.network.output_units, at_first))

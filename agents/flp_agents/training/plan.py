@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +13,16 @@ from flp_agents.support.plugins import recorded_env, shareable, without_module
 from flp_agents.support.schema import argument_types, fit
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import kind_of
-from flp_agents.training.presets import PRESETS, Preset, get_preset, preset_env_options, preset_split_options
+from flp_agents.training.presets import (
+    META_TRAINED_ON,
+    OTHERS,
+    PRESETS,
+    get_preset,
+    preset_env_options,
+    preset_split_options,
+    splits_of,
+)
+from flp_agents.training.settings import Settings
 from flp_base.errors import FLPError, check_choice, check_learner_seed
 
 # The preset of what a program meta-trained, whose hyperparameters are its own.
@@ -30,30 +39,40 @@ class Plan:
         env_options: its keyword arguments, whatever the split.
         learner: its name.
         preset: its name.
-        settings: the preset's values, with what was overridden.
+        settings: the preset's, with what was overridden.
         seed: of initial meta-parameters and of the stream of lifetimes.
         command: that began it.
         train_on: the split that is meta-trained on.
         evaluate_on: the split that the finished learner is evaluated on.
         plugins: files and modules that were loaded for it, as they were named.
         rates: outer learning rates of kinds of meta-parameters that no preset has a rate for.
+        split_options: keyword arguments of the environment on the splits that are meta-trained on, and on the others,
+            by :func:`~flp_agents.training.presets.splits_of`; by default what the preset says.
     """
 
     env: str
     env_options: dict[str, Any]
     learner: str
     preset: str
-    settings: Preset
+    settings: Settings
     seed: int
     command: str
     train_on: str = "meta-train"
     evaluate_on: str = "meta-val"
     plugins: tuple[str, ...] = ()
     rates: dict[str, float] = field(default_factory=dict)
+    split_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.split_options:
+            splits = {META_TRAINED_ON: "meta-train", OTHERS: "meta-test"}
+            env_id = without_module(self.env)
+            options = {of: preset_split_options(self.preset, env_id, split) for of, split in splits.items()}
+            object.__setattr__(self, "split_options", options)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self)
+        return {**asdict(replace(self, settings=Settings())), "settings": self.settings.values()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Plan:
@@ -73,10 +92,9 @@ class Plan:
                 elif of.default is MISSING and of.default_factory is MISSING:
                     raise CheckpointError(f"the checkpoint lacks what resuming needs: about.{of.name}")
             check_learner_seed(values["seed"])
-            check_choice("about.preset", values["preset"], (*PRESETS, NO_PRESET))
-            for name in values["settings"]:
-                check_choice("about.settings, preset field", name, [of.name for of in fields(Preset)])
-            return cls(**{**values, "settings": Preset(**values["settings"])})
+            if not values.get("split_options"):
+                check_choice("about.preset", values["preset"], (*PRESETS, NO_PRESET))
+            return cls(**{**values, "settings": Settings.of(values["settings"])})
         except CheckpointError:
             raise
         except FLPError as error:
@@ -98,7 +116,7 @@ class Plan:
                 "the checkpoint does not say its env: resume it in Python, MetaTrainer.resume(folder, env)"
             )
         env_id = recorded_env(self.env, self.plugins)
-        of_split = preset_split_options(self.preset, env_id, split)
+        of_split = self.split_options.get(splits_of(split), {})
         return flp_envs.make(env_id, split=split, **{**of_split, **self.env_options, **changes})
 
 
@@ -161,6 +179,20 @@ def split_trained_on(about: Mapping[str, Any]) -> str:
     # Before there was a choice it was meta-train, which for Omniglot was its whole background set.
     before = "meta-trainval" if str(about.get("env")).startswith("FLPOmniglot") else "meta-train"
     return str(about.get("train_on", before))
+
+
+def options_on(about: Mapping[str, Any], env_id: str, split: str) -> dict[str, Any]:
+    """Keyword arguments that an environment has on one split where a checkpoint's learner was meta-trained.
+
+    Args:
+        about: what the checkpoint says of it.
+        env_id: of the environment; if it is of another family, it has those of the checkpoint's preset.
+        split: the split.
+    """
+    families = {without_module(name).split("-")[0] for name in (env_id, str(about.get("env")))}
+    if len(families) == 1 and about.get("split_options"):
+        return dict(about["split_options"].get(splits_of(split), {}))
+    return preset_split_options(str(about.get("preset")), without_module(env_id), split)
 
 
 def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], asked: str | None = None) -> str:

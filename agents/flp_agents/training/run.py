@@ -73,24 +73,24 @@ class TrainingRun(ShowsOptions):
         self.notes: list[str] = []
         torch.manual_seed(plan.seed)
         env = plan.make_train_env()
-        if plan.settings.short_outer_steps and self._first_options(env) is None:
+        if plan.settings.outer_loop.short_outer_steps and self._first_options(env) is None:
             self.notes.append(
                 f"{plan.env} does not say how its lifetimes can be made cheaper (Task.first_lifetimes): all "
-                f"{plan.settings.outer_steps} outer steps are on full lifetimes"
+                f"{plan.settings.outer_loop.outer_steps} outer steps are on full lifetimes"
             )
-            self.plan = plan = replace(plan, settings=replace(plan.settings, short_outer_steps=0))
+            self.plan = plan = replace(plan, settings=plan.settings.replaced({"short_outer_steps": 0}))
         self._data = data_of(env) or None
         self.learner = (learner or build_learner(plan.learner, env, plan.settings, plan.seed)).to(device)
-        precision = set_precision(self.learner, plan.settings.precision)
+        precision = set_precision(self.learner, plan.settings.outer_loop.precision)
         if usable_precision(precision, torch.device(device)) != precision:
             self.notes.append(f"this processor has no instructions for {precision}: all products are in float32")
         arguments = trainer_arguments(self.learner, plan.settings, plan.rates)
         self.trainer = MetaTrainer(self.learner, env, **arguments, processes=processes, seed=plan.seed)
         self._full_lifetime = True
         # Before anything is written.
-        for phase in {plan.settings.short_outer_steps == 0, True}:
+        for phase in {plan.settings.outer_loop.short_outer_steps == 0, True}:
             self.trainer.estimator.check(self.learner, _support_steps(self._phase_env(full=phase)))
-        self._enter_phase(full=plan.settings.short_outer_steps == 0)
+        self._enter_phase(full=plan.settings.outer_loop.short_outer_steps == 0)
 
     @classmethod
     def resume(cls, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> TrainingRun:
@@ -118,7 +118,7 @@ class TrainingRun(ShowsOptions):
     @property
     def finished(self) -> bool:
         """Whether all outer steps are done."""
-        return self.trainer.step_count >= self.plan.settings.outer_steps
+        return self.trainer.step_count >= self.plan.settings.outer_loop.outer_steps
 
     def save(self) -> None:
         """Writes the checkpoint, in the process that writes.
@@ -195,7 +195,7 @@ class TrainingRun(ShowsOptions):
         started = saved = clock()
         before = self.seconds
         while not self.finished and not self.processes.any(bool(interrupted)):
-            self._enter_phase(full=self.trainer.step_count >= self.plan.settings.short_outer_steps)
+            self._enter_phase(full=self.trainer.step_count >= self.plan.settings.outer_loop.short_outer_steps)
             result = self.trainer.step()
             now = clock()
             self.seconds = before + now - started
@@ -229,12 +229,14 @@ class TrainingRun(ShowsOptions):
         if full == self._full_lifetime:
             return
         self._full_lifetime = full
-        env, settings = self._phase_env(full=full), self.plan.settings
+        env, outer_loop = self._phase_env(full=full), self.plan.settings.outer_loop
         # 1 on full lifetimes.
         self.learner.scale_updates(_steps_of_a_task(self._phase_env(full=True)) / _steps_of_a_task(env))
         self.learner.set_task(env)
         seed_env(env, self.plan.seed + int(full))  # after the draws above
-        self.trainer.draw_from(env, settings.meta_batch if full else settings.first_meta_batch or settings.meta_batch)
+        self.trainer.draw_from(
+            env, outer_loop.meta_batch if full else outer_loop.first_meta_batch or outer_loop.meta_batch
+        )
 
     def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
         """Draws full lifetimes, or those of the first outer steps."""
@@ -244,7 +246,9 @@ class TrainingRun(ShowsOptions):
     def _first_options(self, env: gym.Env[Any, Any]) -> dict[str, Any] | None:
         settings = self.plan.settings
         return first_lifetimes_of(
-            env, steps_per_task=settings.short_steps_per_function, num_classes=settings.first_classes
+            env,
+            steps_per_task=settings.outer_loop.short_steps_per_function,
+            num_classes=settings.outer_loop.first_classes,
         )
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,13 +19,14 @@ from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
 from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes
+from flp_agents.support.settings import checked, option_fields
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
 from flp_agents.training.described_env import TEST_SPLIT, described_env
 from flp_agents.training.factory import learner_name
 from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
-from flp_agents.training.presets import CHOICES, Preset
 from flp_agents.training.run_folder import RunFolder
+from flp_agents.training.settings import Settings
 from flp_agents.training.trainer_arguments import estimator_of, set_precision, trainer_arguments
 from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
 from flp_base.errors import FLPError
@@ -144,7 +145,7 @@ class SavedTrainer(ABC):
         check_same_data(folder, saved, data_of(used) or None)
         learner = saved.learner.to(device)
         learner.set_task(used)
-        set_precision(learner, plan.settings.precision)
+        set_precision(learner, plan.settings.outer_loop.precision)
         arguments = trainer_arguments(learner, plan.settings, plan.rates)
         trainer = cls(learner, used, **arguments, processes=processes, seed=plan.seed)
         trainer.seconds = restore(folder, trainer, progress, saved.optimizer)
@@ -245,25 +246,25 @@ def plan_of(trainer: SavedTrainer) -> Plan:
             "which it would be resumed; flp_agents.save_checkpoint saves its learner"
         )
     env_id, env_options, split = described_env(trainer.env)
-    known = {field.name: field.default for field in fields(Preset)}
+    known = option_fields()
     values = {
         **{name: getattr(trainer, name) for name in known if hasattr(trainer, name)},
         **{f"rate_{name}": rate for name, rate in trainer.rates.items()},
         **learner.settings,
         **_of_estimator(trainer.estimator),
         "cuda_graph": trainer.cuda_graph,
-        "precision": getattr(getattr(learner, "layers", None), "precision", known["precision"]),
+        "precision": getattr(getattr(learner, "layers", None), "precision", known["precision"].default),
     }
     network = learner.settings.get("network")
     if isinstance(network, Network):
         values["hidden_widths"] = network.widths[1:-1]
-    fitting = {name: values[name] for name in known if name in values and _fits(name, values[name], known[name])}
+    fitting = {name: values[name] for name in known if name in values and _fits(known[name], values[name])}
     return Plan(
         env_id,
         env_options,
         learner_name(learner),
         NO_PRESET,
-        Preset(**fitting),
+        Settings.of(fitting),
         trainer.seed,
         "MetaTrainer.save",
         split,
@@ -273,14 +274,17 @@ def plan_of(trainer: SavedTrainer) -> Plan:
     )
 
 
-def _fits(name: str, value: Any, default: Any) -> bool:
-    """Whether a value can be that of a preset's field; a user's learner may have another argument of that name."""
-    number = isinstance(value, int | float) and isinstance(default, float) and not isinstance(value, bool)
-    return (number or isinstance(value, type(default))) and (name not in CHOICES or value in CHOICES[name])
+def _fits(of: Field[Any], value: Any) -> bool:
+    """Whether a value can be an option's; a user's learner may have another argument of that name."""
+    try:
+        checked(of, value)
+    except FLPError:
+        return False
+    return True
 
 
 def _of_estimator(used: Estimator) -> dict[str, Any]:
-    """The preset's fields that describe an estimator."""
+    """The options that describe an estimator."""
     values: dict[str, Any] = {"estimator": ESTIMATORS.name_of(type(used)) or "", "window": used.window or 0}
     strategy: MetaGradient | None = getattr(used, "strategy", None)
     if strategy is not None:
@@ -288,7 +292,7 @@ def _of_estimator(used: Estimator) -> dict[str, Any]:
         known = [name for name, made in STRATEGIES.items() if made(steps) == strategy]
         values |= {"meta_gradient": known[0] if known else "", "gradient_steps": steps}
     try:
-        if estimator_of(Preset(**values)) == used:
+        if estimator_of(Settings.of(values)) == used:
             return values
     except FLPError:
         pass  # it has no name, or its strategy has none

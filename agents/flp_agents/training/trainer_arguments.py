@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,10 +12,10 @@ from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES
-from flp_agents.training.presets import Preset
+from flp_agents.training.settings import Settings
 
-# Arguments of a meta-trainer that are fields of a preset as they are.
-_OF_PRESET = (
+# Arguments of a meta-trainer that are settings of the outer loop as they are.
+_AS_THEY_ARE = (
     "meta_batch",
     "gradient_clip",
     "schedule",
@@ -28,33 +28,35 @@ _OF_PRESET = (
 
 
 def trainer_arguments(
-    learner: Learner[Any], settings: Preset, rates: Mapping[str, float] | None = None
+    learner: Learner[Any], settings: Settings, rates: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """What the outer loop that a preset describes is made with, as keyword arguments of a meta-trainer.
+    """What the outer loop that settings describe is made with, as keyword arguments of a meta-trainer.
 
     Args:
         learner: whose meta-parameters are trained, in place.
         settings: its rates for kinds of meta-parameters that the learner has not are ignored.
         rates: for kinds of meta-parameters that no preset has a rate for.
     """
-    of_preset = {
-        name: getattr(settings, f"rate_{name}")
-        for name in learner.parameter_groups()
-        if hasattr(settings, f"rate_{name}")
-    }
+    groups, outer_loop = learner.parameter_groups(), settings.outer_loop
     return {
-        "rates": {**of_preset, **(rates or {})},
+        "rates": {**{name: rate for name, rate in outer_loop.rates.items() if name in groups}, **(rates or {})},
         "estimator": estimator_of(settings),
         "prefetch": isinstance(learner.objective, CrossEntropy),
-        **{name: getattr(settings, name) for name in _OF_PRESET},
+        **{name: getattr(outer_loop, name) for name in _AS_THEY_ARE},
     }
 
 
-def estimator_of(settings: Preset) -> Estimator:
-    """The estimator of the outer gradient that a preset describes."""
-    build = ESTIMATORS[settings.estimator]
-    offered = {"strategy": STRATEGIES[settings.meta_gradient](settings.gradient_steps), "steps": settings.window}
-    return build(**{name: offered[name] for name in inspect.signature(build).parameters if name in offered})
+def estimator_of(settings: Settings) -> Estimator:
+    """The estimator of the outer gradient that settings describe."""
+    name, kept = settings.outer_loop.estimator, settings.backpropagation
+    build = ESTIMATORS[name]
+    strategy = STRATEGIES[kept.meta_gradient](kept.gradient_steps)
+    offered: dict[str, Callable[[], Any]] = {
+        **settings.offered(name),
+        "strategy": lambda: strategy,
+        "steps": lambda: settings.window,
+    }
+    return build(**{name: offered[name]() for name in inspect.signature(build).parameters if name in offered})
 
 
 def set_precision(learner: Learner[Any], precision: str) -> str:

@@ -140,7 +140,7 @@ def continue_with_more_plasticity(
     }
     # More layers than one are plastic in no Feature Reuse.
     plan = replace(
-        begun, learner="flp", settings=replace(begun.settings, **{**(settings or {}), **fixed}), seed=seed, command=""
+        begun, learner="flp", settings=begun.settings.replaced({**(settings or {}), **fixed}), seed=seed, command=""
     )
     start = with_more_plasticity(
         saved.learner,

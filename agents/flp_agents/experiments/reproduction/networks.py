@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def find_network(folder: Path, network: Network, *, here_only: bool = False) -> 
 def outer_steps_done(folder: Path, network: Network) -> int:
     """How far its meta-training has come."""
     if (network_folder(folder, network) / checkpoint.DESCRIPTION).exists():
-        return network.plan().settings.outer_steps
+        return network.plan().settings.outer_loop.outer_steps
     return last_step(run_folder(folder, network))
 
 
@@ -114,7 +113,7 @@ def plan_digest(network: Network) -> str:
     flat = _flat(network.plan())
     # What was measured before plans had these counts: a column's networks are all meta-trained on one split, and no
     # table has plug-ins or rates of its own.
-    for name in ("train_on", "plugins", "rates"):
+    for name in ("train_on", "plugins", "rates", "split_options"):
         del flat[name]
     for name, before in _LATER_FIELDS.items():
         if flat[name] == before:
@@ -150,4 +149,4 @@ def _flat(plan: Plan) -> dict[str, Any]:
     """All that meta-training depends on."""
     others = ("settings", "command", "evaluate_on")
     named = {key: value for key, value in plan.to_json().items() if key not in others}
-    return {**named, **asdict(plan.settings)}
+    return {**named, **plan.settings.values()}

@@ -138,7 +138,7 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
         if work.done(network, place):
             continue
         if place is None and how.meta_trains:
-            to_train[network.name] = network.plan().settings.outer_steps
+            to_train[network.name] = network.plan().settings.outer_loop.outer_steps
         if place is not None or how.meta_trains:
             todo.append(network)
     failures = []

@@ -9,9 +9,19 @@ from torch import Tensor
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, register_estimator
-from flp_agents.lifetime.meta_gradient import Full, MetaGradient
+from flp_agents.lifetime.meta_gradient import STRATEGIES, Full, MetaGradient
 from flp_agents.lifetime.outer_objectives import OuterObjective, UnsupportedObjective
 from flp_agents.lifetime.running import EpisodeTensors, run_lifetime
+from flp_agents.support.settings import Section, option, register_settings
+
+
+@register_settings("backpropagation")
+@dataclass(frozen=True)
+class BackpropagationSettings(Section):
+    """Of back-propagation through whole lifetimes, and through windows of them."""
+
+    meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd", choices=STRATEGIES)
+    gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
 
 
 @register_estimator("backpropagation")

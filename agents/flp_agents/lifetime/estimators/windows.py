@@ -14,7 +14,16 @@ from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, Unsupp
 from flp_agents.lifetime.meta_gradient import Full, MetaGradient
 from flp_agents.lifetime.outer_objectives import OuterObjective, UnsupportedObjective
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.support.settings import Section, option, register_settings
 from flp_base.errors import check_at_least
+
+
+@register_settings("windows")
+@dataclass(frozen=True)
+class WindowsSettings(Section):
+    """Of back-propagation through windows of lifetimes."""
+
+    window: int = option(0, "windows: inner steps of each outer step, the state carried to the next")
 
 
 @register_estimator("windows")
