@@ -29,6 +29,7 @@ from documentation import (
 
 from flp_agents.benchmark.plan import read_plan
 from flp_agents.cli.parser import make_parser
+from flp_agents.training.presets.preset import read_preset
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PROGRAMS = [block for block in BLOCKS if block.language == "python"] + [
@@ -181,6 +182,12 @@ def test_commands_run_one_after_another(page, tmp_path):
         ran += 1
     if not ran:
         pytest.skip("; ".join(left_out))
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "toml" and "extends =" in b.code], ids=str)
+def test_presets_in_the_documentation_are_presets(block, tmp_path):
+    (tmp_path / "mine.toml").write_text(block.code, encoding="utf-8")
+    assert read_preset(tmp_path / "mine.toml").cases
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "toml" and "# plan.toml" in b.code], ids=str)
