@@ -539,11 +539,26 @@ def test_a_trainer_refuses_what_cannot_be():
         trainer.step()
 
 
-def test_a_trainer_with_another_objective_is_not_saved_as_if_it_had_none(tmp_path):
-    trainer = trainer_of(LEARNERS["oml"](), outer_objective=OnlineLoss())
-    with pytest.raises(CheckpointError, match=r"outer objective is OnlineLoss\(\): expected QueryLoss\(\)"):
+@pytest.mark.parametrize("objective", [QueryLoss(), OnlineLoss(), Mixed(0.25)], ids=repr)
+def test_a_trainer_is_saved_and_resumed_with_its_objective(objective, tmp_path):
+    trainer = trainer_of(LEARNERS["oml"](), outer_objective=objective)
+    trainer.step()
+    trainer.save(tmp_path / "run")
+    resumed = MetaTrainer.resume(tmp_path / "run")
+    assert resumed.outer_objective == objective
+    assert resumed.step() == trainer.step()
+
+
+@dataclass(frozen=True)
+class OfNobody(OnlineLoss):
+    """Not registered."""
+
+
+def test_a_trainer_with_an_objective_that_nobody_knows_is_not_saved(tmp_path):
+    trainer = trainer_of(LEARNERS["oml"](), outer_objective=OfNobody())
+    with pytest.raises(CheckpointError, match=r"outer objective is OfNobody\(\): expected a registered one \(.*query"):
         trainer.save(tmp_path / "run")
-    trainer_of(LEARNERS["oml"]()).save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_falling_back_is_visible():

@@ -85,6 +85,53 @@ def test_a_pathway(capsys):
     trained_saved_loaded_compared(capsys, "pathway", "--learner=flp", "--feedback-pathway=saturating")
 
 
+def test_a_rule_with_its_hyperparameter(capsys):
+    run(capsys, "rule", "train", "--rule=bcm", "--threshold=0.25", *SMALL, *TRAIN, "--output=run")
+    from flp_agents import load_checkpoint
+
+    assert load_checkpoint("run").learner.settings["rule"].threshold == 0.25
+
+
+def test_an_outer_objective(capsys):
+    flags = ["--learner=flp", "--outer-objective=late", "--share=0.25"]
+    trained_saved_loaded_compared(capsys, "outer_objective", *flags)
+    with open("run/metrics.csv", encoding="utf-8") as file:
+        assert file.readline().split(",")[1] == "outer_loss"
+
+
+def test_an_estimator(capsys):
+    flags = ["--learner=flp", "--estimator=evolution", "--pairs=2"]
+    trained_saved_loaded_compared(capsys, "estimator", *flags)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        ("outer_objective", ["--outer-objective=late", "--share=0.25"]),
+        ("estimator", ["--estimator=evolution", "--pairs=2"]),
+    ],
+)
+def test_a_run_is_resumed_with_its_plug_in_and_says_what_it_lacks_without(kind, flags, capsys, monkeypatch):
+    from flp_agents import ESTIMATORS, OUTER_OBJECTIVES
+
+    for folder, more in (("whole", []), ("paused", ["--minutes=0.00001"])):
+        run(capsys, kind, "train", *flags, *SMALL, *TRAIN, *more, f"--output={folder}")
+    OUTER_OBJECTIVES.forget("late")
+    ESTIMATORS.forget("evolution")
+    monkeypatch.setattr(plugins, "_LOADED", [])
+    sys.modules.pop(kind)
+    assert main(["train", "--resume=paused", "--test-episodes=2"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"--plugin {kind}.py" in said
+    run(capsys, kind, "train", "--resume=paused", "--test-episodes=2", "--threads=1")
+    whole, paused = (
+        [line.split(",")[:3] for line in Path(folder, "metrics.csv").read_text(encoding="utf-8").splitlines()]
+        for folder in ("whole", "paused")
+    )
+    assert whole == paused
+
+
 def test_what_a_checkpoint_lacks_is_named(capsys, monkeypatch):
     run(capsys, "pathway", "train", "--feedback-pathway=saturating", *SMALL, *TRAIN, "--output=run")
     from flp_agents.learners.pathways.pathway import PATHWAYS

@@ -15,6 +15,7 @@ from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes, join_processes, own_device
 from flp_agents.training import checkpoint, factory, presets
+from flp_agents.training.outer_step import loss_name
 from flp_agents.training.plan import make_plan
 from flp_agents.training.progress import show_progress
 from flp_agents.training.run import FINAL_SEED, TrainingRun
@@ -61,7 +62,8 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
         print(note)
     # Until the last evaluation is written as well.
     with run.held():
-        with show_progress(settings.outer_loop.outer_steps, run.trainer.step_count) as on_step:
+        loss = loss_name(settings.outer_loop.outer_objective)
+        with show_progress(settings.outer_loop.outer_steps, run.trainer.step_count, loss) as on_step:
             interrupted = run.run(
                 save_every_seconds=options.save_every,
                 stop_after_seconds=None if options.minutes is None else options.minutes * 60,

@@ -11,14 +11,14 @@ from torch import Tensor
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.inner_loop import Rollout
 from flp_agents.lifetime.meta_gradient import Full, MetaGradient
-from flp_agents.lifetime.outer_objectives import (
+from flp_agents.lifetime.outer_objectives.outer_objective import (
     Outcome,
     OuterObjective,
     Predictions,
-    QueryLoss,
     UnsupportedObjective,
     check_outer_objective,
 )
+from flp_agents.lifetime.outer_objectives.query_loss import QueryLoss
 from flp_base.errors import FLPError
 from flp_base.renamed import Renamed, renamed_method
 from flp_envs.episode import Episode

@@ -150,12 +150,12 @@ def is_users(section: str) -> bool:
 def option_names() -> dict[str, tuple[str, str]]:
     """Every option by the name that commands, presets and checkpoints know it by: its section's name and its own.
 
-    The name is the option's own, for those of users ``section.option``.
+    The name is the option's own. Where a section is a user's, or is a registered part itself, it is ``section.option``.
     """
-    users = {section: is_users(section) for section in sections()}
+    dotted = {name: name not in SECTIONS.snapshot() or is_users(name) for name in sections()}
     return {
-        f"{section}.{name}" if users[section] else name: (section, name)
-        for section, made in sorted(sections().items(), key=lambda item: users[item[0]])
+        f"{section}.{name}" if dotted[section] else name: (section, name)
+        for section, made in sorted(sections().items(), key=lambda item: dotted[item[0]])
         for name in options_of(made)
     }
 

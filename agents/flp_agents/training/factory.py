@@ -23,7 +23,7 @@ from flp_agents.support import plugins
 from flp_agents.support.settings import option_named, option_names, options_of
 from flp_agents.training.presets import get_preset
 from flp_agents.training.settings import Settings
-from flp_agents.training.trainer_arguments import estimator_of
+from flp_agents.training.trainer_arguments import estimator_of, outer_objective_of
 from flp_base.errors import FLPError
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
@@ -209,6 +209,7 @@ def unread_options(
     groups = build_learner(learner, env, watched, seed).parameter_groups()
     read |= {("outer-loop", f"rate_{group}") for group in groups}
     estimator_of(watched)
+    outer_objective_of(watched)
     return [name for name, place in places.items() if _may_be_unread(*place) and place not in read]
 
 

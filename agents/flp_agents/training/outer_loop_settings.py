@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
+from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
 from flp_agents.support.precision import PRECISIONS
 from flp_agents.support.settings import Section, option, register_settings
 from flp_agents.training.schedules import SCHEDULES
@@ -25,6 +26,9 @@ class OuterLoopSettings(Section):
     short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those", least=1)
     first_classes: int = option(20, "labels: classes in those", least=2)
     first_meta_batch: int = option(0, "lifetimes for each of those outer steps; 0: as many as later")
+    outer_objective: str = option(
+        "query", "what is made small: the loss on the query, online along the way, or mixed", choices=OUTER_OBJECTIVES
+    )
     estimator: str = option("backpropagation", "of the outer gradient: backpropagation or windows", choices=ESTIMATORS)
     precision: str = option(
         "float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's", choices=(*PRECISIONS, "tf32")

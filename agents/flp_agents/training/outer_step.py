@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from flp_base.errors import FLPError
 
 
+def loss_name(outer_objective: str) -> str:
+    """What the outer loss of a registered outer objective is called."""
+    return "query loss" if outer_objective == "query" else "outer loss"
+
+
 class MetaTrainingDiverged(FLPError, RuntimeError):
     """Loss or gradient stayed non-finite for too many outer steps in a row."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 import flp_envs
-from flp_agents.support.plugins import recorded_env, shareable, without_module
+from flp_agents.support.plugins import give_again, is_loaded, recorded_env, shareable, without_module
 from flp_agents.support.schema import argument_types, fit
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import kind_of
@@ -23,7 +23,7 @@ from flp_agents.training.presets import (
     splits_of,
 )
 from flp_agents.training.settings import Settings
-from flp_base.errors import FLPError, check_choice, check_learner_seed
+from flp_base.errors import FLPError, InvalidChoice, check_choice, check_learner_seed
 
 # The preset of what a program meta-trained, whose hyperparameters are its own.
 NO_PRESET = "none"
@@ -98,7 +98,9 @@ class Plan:
         except CheckpointError:
             raise
         except FLPError as error:
-            raise CheckpointError(f"the checkpoint does not say how to go on: {error}") from None
+            missing = [plugin for plugin in values.get("plugins", ()) if not is_loaded(plugin)]
+            advice = f"; {give_again(missing)}" if missing and isinstance(error, InvalidChoice) else ""
+            raise CheckpointError(f"the checkpoint does not say how to go on: {error}{advice}") from None
 
     def make_train_env(self, **changes: Any) -> gym.Env[Any, Any]:
         """The environment that is meta-trained on, with some options changed."""

@@ -1,4 +1,4 @@
-"""Shows how meta-training goes: the query loss, smoothed, after every outer step."""
+"""Shows how meta-training goes: the outer loss, smoothed, after every outer step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from flp_agents.training.outer_step import OuterStep
 
 
 @contextmanager
-def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterStep], None]]:
+def show_progress(total: int | None, done: int = 0, loss: str = "query loss") -> Iterator[Callable[[OuterStep], None]]:
     """Yields what to call after every outer step.
 
     Args:
         total: outer steps of the whole run, if that is known.
         done: of these, how many are done already.
+        loss: what the outer loss is called.
     """
-    average = _Average()
+    average = _Average(loss)
     with show_steps("outer step", total, done) as show:
 
         def on_step(result: OuterStep) -> None:
@@ -29,16 +30,16 @@ def show_progress(total: int | None, done: int = 0) -> Iterator[Callable[[OuterS
 
 
 class _Average:
-    """The query loss, smoothed over about 50 outer steps."""
+    """The outer loss, smoothed over about 50 outer steps."""
 
-    def __init__(self) -> None:
-        self._value = math.nan
+    def __init__(self, loss: str) -> None:
+        self._loss, self._value = loss, math.nan
 
     def add(self, result: OuterStep) -> None:
         if not result.skipped:
-            old = result.query_loss if math.isnan(self._value) else self._value
-            self._value = old + (result.query_loss - old) / 50
+            old = result.outer_loss if math.isnan(self._value) else self._value
+            self._value = old + (result.outer_loss - old) / 50
 
     def text(self, result: OuterStep) -> str:
         skipped = f"  {result.skipped_total} skipped, not finite" if result.skipped_total else ""
-        return f"query loss {self._value:.4f}{skipped}"
+        return f"{self._loss} {self._value:.4f}{skipped}"

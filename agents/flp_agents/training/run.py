@@ -26,7 +26,7 @@ from flp_agents.support.processes import Processes
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import build_learner
 from flp_agents.training.meta_trainer import MetaTrainer
-from flp_agents.training.outer_step import OuterStep
+from flp_agents.training.outer_step import OuterStep, loss_name
 from flp_agents.training.plan import NO_PRESET, Plan
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.run_metrics import FILE, RunMetrics
@@ -174,7 +174,8 @@ class TrainingRun(ShowsOptions):
             if self.processes.writes:
                 if self.trainer.step_count == 0:
                     self._begin_folder()
-                metrics = RunMetrics(self.folder, self.trainer.step_count)
+                loss = loss_name(self.plan.settings.outer_loop.outer_objective)
+                metrics = RunMetrics(self.folder, self.trainer.step_count, loss)
                 try:
                     self._train(metrics.write, interrupted, save_every_seconds, stop_after_seconds, on_step, clock)
                 finally:

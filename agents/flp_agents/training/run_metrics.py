@@ -31,13 +31,15 @@ class RunMetrics:
     Args:
         folder: of the run; it exists.
         step: how many outer steps are done: rows past it, written after the checkpoint that is resumed, are dropped.
+        loss: what the outer loss is called.
 
     Raises:
         FLPError: if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, loss: str = "query loss") -> None:
         self._folder = folder
+        self._columns = [loss.replace(" ", "_") if name == "query_loss" else name for name in COLUMNS]
         path = folder / FILE
         try:
             kept: list[list[str]] = []
@@ -45,7 +47,7 @@ class RunMetrics:
                 with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
                     kept = [row for row in csv.reader(file) if row and 0 < _step_of(row[0]) <= step]
             text = io.StringIO()
-            csv.writer(text).writerows([COLUMNS, *kept])
+            csv.writer(text).writerows([self._columns, *kept])
             remove_leftovers(path)
             write_atomically(path, text.getvalue().encode())
             self._file = path.open("a", newline="", encoding="utf-8")
@@ -69,10 +71,10 @@ class RunMetrics:
         Raises:
             FLPError: if it cannot be written.
         """
-        row = (result.step, result.query_loss, result.gradient_norm, result.skipped_total, round(seconds, 3))
+        row = (result.step, result.outer_loss, result.gradient_norm, result.skipped_total, round(seconds, 3))
         values = [
             Summary.Value(tag=f"meta_train/{name}", simple_value=value)
-            for name, value in zip(COLUMNS[1:4], row[1:4], strict=True)
+            for name, value in zip(self._columns[1:4], row[1:4], strict=True)
         ]
         try:
             self._csv.writerow(row)

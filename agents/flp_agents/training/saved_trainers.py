@@ -16,10 +16,10 @@ from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
-from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
+from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes
-from flp_agents.support.settings import checked, option_fields
+from flp_agents.support.settings import checked, option_fields, options_of
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
 from flp_agents.training.described_env import TEST_SPLIT, described_env
@@ -27,7 +27,7 @@ from flp_agents.training.factory import learner_name
 from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.settings import Settings
-from flp_agents.training.trainer_arguments import estimator_of, set_precision, trainer_arguments
+from flp_agents.training.trainer_arguments import estimator_of, outer_objective_of, set_precision, trainer_arguments
 from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
 from flp_base.errors import FLPError
 from flp_envs.task import data_of
@@ -237,14 +237,9 @@ def plan_of(trainer: SavedTrainer) -> Plan:
     wrapped by more than Gymnasium's own.
 
     Raises:
-        CheckpointError: if its estimator is none that a preset describes, or its outer objective not the query's loss.
+        CheckpointError: if no settings describe its estimator or its outer objective.
     """
     learner = trainer.learner
-    if trainer.outer_objective != QueryLoss():
-        raise CheckpointError(
-            f"cannot save a trainer whose outer objective is {trainer.outer_objective}: expected QueryLoss(), with "
-            "which it would be resumed; flp_agents.save_checkpoint saves its learner"
-        )
     env_id, env_options, split = described_env(trainer.env)
     known = option_fields()
     values = {
@@ -252,6 +247,7 @@ def plan_of(trainer: SavedTrainer) -> Plan:
         **{f"rate_{name}": rate for name, rate in trainer.rates.items()},
         **learner.settings,
         **_of_estimator(trainer.estimator),
+        **_of_outer_objective(trainer.outer_objective),
         "cuda_graph": trainer.cuda_graph,
         "precision": getattr(getattr(learner, "layers", None), "precision", known["precision"].default),
     }
@@ -285,7 +281,8 @@ def _fits(of: Field[Any], value: Any) -> bool:
 
 def _of_estimator(used: Estimator) -> dict[str, Any]:
     """The options that describe an estimator."""
-    values: dict[str, Any] = {"estimator": ESTIMATORS.name_of(type(used)) or "", "window": used.window or 0}
+    name = ESTIMATORS.name_of(type(used)) or ""
+    values: dict[str, Any] = {"estimator": name, "window": used.window or 0, **_options_of(name, used)}
     strategy: MetaGradient | None = getattr(used, "strategy", None)
     if strategy is not None:
         steps = getattr(strategy, "every", None) or getattr(strategy, "steps", None) or 0
@@ -301,3 +298,23 @@ def _of_estimator(used: Estimator) -> dict[str, Any]:
         f"the hyperparameters that a preset gives it, and a strategy among {', '.join(STRATEGIES)}; "
         "flp_agents.save_checkpoint saves its learner"
     )
+
+
+def _of_outer_objective(used: OuterObjective) -> dict[str, Any]:
+    """The options that describe an outer objective."""
+    name = OUTER_OBJECTIVES.name_of(type(used)) or ""
+    values = {"outer_objective": name, **_options_of(name, used)}
+    try:
+        if outer_objective_of(Settings.of(values)) == used:
+            return values
+    except FLPError:
+        pass  # it has no name, or a field that is no option
+    raise CheckpointError(
+        f"cannot save a trainer whose outer objective is {used}: expected a registered one "
+        f"({', '.join(OUTER_OBJECTIVES)}) whose fields are options; flp_agents.save_checkpoint saves its learner"
+    )
+
+
+def _options_of(name: str, part: Any) -> dict[str, Any]:
+    """The options of a registered part as settings."""
+    return {f"{name}.{own}": getattr(part, own) for own in options_of(type(part))}

@@ -14,6 +14,7 @@ from flp_agents.learners.registered import LEARNERS
 from flp_agents.lifetime.estimators.backpropagation import BackpropagationSettings
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.estimators.windows import WindowsSettings
+from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
 from flp_agents.support.settings import (
     by_section,
     checked,
@@ -27,7 +28,7 @@ from flp_agents.support.settings import (
 from flp_agents.training.outer_loop_settings import OuterLoopSettings
 from flp_base.errors import InvalidSize
 
-for _registry in (LEARNERS, RULES, ESTIMATORS):
+for _registry in (LEARNERS, RULES, ESTIMATORS, OUTER_OBJECTIVES):
     _registry.discover()  # so that the sections of what these packages bring are all registered
 
 
@@ -113,7 +114,7 @@ class Settings:
         return getattr(self[section], own)
 
     def values(self) -> dict[str, Any]:
-        """All options by name; of users' sections those that are not the default, so that the rest needs no plug-in."""
+        """All options by name; of those with a dot, of parts and of users, what is not the default."""
         fields = option_fields()
         found = {name: getattr(self[section], own) for name, (section, own) in option_names().items()}
         return {name: value for name, value in found.items() if "." not in name or value != fields[name].default}

@@ -12,6 +12,8 @@ from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES
+from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
+from flp_agents.support.settings import options_of
 from flp_agents.training.settings import Settings
 
 # Arguments of a meta-trainer that are settings of the outer loop as they are.
@@ -41,6 +43,7 @@ def trainer_arguments(
     return {
         "rates": {**{name: rate for name, rate in outer_loop.rates.items() if name in groups}, **(rates or {})},
         "estimator": estimator_of(settings),
+        "outer_objective": outer_objective_of(settings),
         "prefetch": isinstance(learner.objective, CrossEntropy),
         **{name: getattr(outer_loop, name) for name in _AS_THEY_ARE},
     }
@@ -57,6 +60,13 @@ def estimator_of(settings: Settings) -> Estimator:
         "steps": lambda: settings.window,
     }
     return build(**{name: offered[name]() for name in inspect.signature(build).parameters if name in offered})
+
+
+def outer_objective_of(settings: Settings) -> OuterObjective:
+    """The outer objective that settings describe, with its options if it has any."""
+    name = settings.outer_loop.outer_objective
+    made = OUTER_OBJECTIVES[name]
+    return made(**{option: getattr(settings[name], option) for option in options_of(made)})
 
 
 def set_precision(learner: Learner[Any], precision: str) -> str:

@@ -39,6 +39,7 @@ OUTER_LOOP = (
     "schedule",
     "warm_up",
     "restart_adam_every",
+    "outer_objective",
     "estimator",
     "window",
     "meta_gradient",

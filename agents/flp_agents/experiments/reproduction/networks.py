@@ -101,7 +101,7 @@ def meta_train(
 
 
 # Fields that presets did not have when the first networks were meta-trained, and what was so then.
-_LATER_FIELDS = {"feedback_pathway": "direct", "estimator": "backpropagation", "window": 0}
+_LATER_FIELDS = {"feedback_pathway": "direct", "estimator": "backpropagation", "window": 0, "outer_objective": "query"}
 
 
 def plan_digest(network: Network) -> str:

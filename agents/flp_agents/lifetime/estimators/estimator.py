@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from torch import Tensor
 
 from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.outer_objectives import OuterObjective
+from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_base.errors import FLPError, in_short
 from flp_base.registry import Registry, RegistryError

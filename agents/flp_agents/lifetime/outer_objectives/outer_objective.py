@@ -1,20 +1,27 @@
-"""Outer objectives: what is asked of a lifetime, a number that meta-training makes small.
+"""What an outer objective is, and the registry of outer objectives.
 
 An outer objective says which predictions of a lifetime it needs, and what they amount to. How the lifetime is
-differentiated, or whether it is at all, is no concern of its: see :mod:`flp_agents.lifetime.meta_gradient` for that.
+differentiated, or whether it is at all, is no concern of its: see :mod:`flp_agents.lifetime.estimators` for that. To
+add one: write a frozen dataclass with the members of :class:`OuterObjective`, decorated with
+:func:`register_outer_objective`, in a plug-in or in a new file of this package.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from flp_agents.learners.objective import Objective
-from flp_base.errors import FLPError, check_number, in_short
+from flp_base.errors import FLPError, in_short
+from flp_base.registry import Registry, RegistryError
+
+Made = TypeVar("Made", bound=type[Any])
+_PARTS = ("needs_support", "needs_query", "losses")
 
 
 class UnsupportedObjective(FLPError, ValueError):
@@ -108,64 +115,34 @@ class OuterObjective(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class QueryLoss:
-    """The mean loss on the query after the last support step.
-
-    Source: section 4.1 of Lindsey & Litwin-Kumar (2020).
-    """
-
-    needs_support = False
-    needs_query = True
-
-    def losses(self, outcome: Outcome) -> Tensor:
-        return outcome.query.losses
+def _check(name: str, made: Any) -> None:
+    if not isinstance(made, type) or not is_dataclass(made) or not all(hasattr(made, part) for part in _PARTS):
+        raise RegistryError(
+            f"expected the outer objective {name!r} to be a frozen dataclass with {', '.join(_PARTS)}, got {made!r}"
+        )
+    for field in fields(made):
+        if field.init and field.default is field.default_factory is MISSING:
+            raise RegistryError(f"the field {field.name} of the outer objective {name!r} needs a default")
 
 
-@dataclass(frozen=True)
-class OnlineLoss:
-    """The mean loss over the support steps of the predictions along the way, each made before its target is seen.
-
-    Source: the prequential loss of Dawid (1984), "Statistical Theory: The Prequential Approach".
-    """
-
-    needs_support = True
-    needs_query = False
-
-    def losses(self, outcome: Outcome) -> Tensor:
-        return outcome.support.losses
+#: Classes of outer objectives by the name that ``flp train --outer-objective`` takes.
+OUTER_OBJECTIVES: Registry[type[OuterObjective]] = Registry(
+    "outer objective",
+    package="flp_agents.lifetime.outer_objectives",
+    entry_points="flp_envs.outer_objectives",
+    check=_check,
+)
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """``weight`` times :class:`OnlineLoss` plus ``1 - weight`` times :class:`QueryLoss`.
+def register_outer_objective(name: str) -> Callable[[Made], Made]:
+    """Makes an outer objective known by a name, as a decorator of its class: ``flp train --outer-objective NAME``.
 
-    Attributes:
-        weight: from 0, the query alone, to 1, the predictions along the way alone.
+    The class is a frozen dataclass whose fields all have defaults; those made by :func:`flp_agents.option` can be set.
 
     Raises:
-        InvalidSize: for another weight.
+        RegistryError: if it is not, or if another outer objective has this name.
     """
-
-    weight: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", check_number("weight of Mixed", self.weight, least=0, most=1))
-
-    @property
-    def needs_support(self) -> bool:
-        return self.weight > 0
-
-    @property
-    def needs_query(self) -> bool:
-        return self.weight < 1
-
-    def losses(self, outcome: Outcome) -> Tensor:
-        if not self.needs_support:
-            return outcome.query.losses
-        if not self.needs_query:
-            return outcome.support.losses
-        return self.weight * outcome.support.losses + (1 - self.weight) * outcome.query.losses
+    return OUTER_OBJECTIVES.register(name)
 
 
 def check_outer_objective(given: Any) -> OuterObjective:
@@ -174,8 +151,7 @@ def check_outer_objective(given: Any) -> OuterObjective:
     Raises:
         UnsupportedObjective: if it is none, or the class of one.
     """
-    parts = ("needs_support", "needs_query", "losses")
-    if isinstance(given, type) or (missing := [name for name in parts if not hasattr(given, name)]):
+    if isinstance(given, type) or (missing := [name for name in _PARTS if not hasattr(given, name)]):
         lacks = "is a class" if isinstance(given, type) else f"has no {missing[0]}"
         raise UnsupportedObjective(
             f"expected an outer objective such as QueryLoss(), OnlineLoss() or Mixed(0.5), got {in_short(given)}, "
