@@ -163,6 +163,23 @@ def options_given(env: gym.Env[Any, Any]) -> dict[str, Any]:
     }
 
 
+def made_with(env: gym.Env[Any, Any], **changes: Any) -> gym.Env[Any, Any]:
+    """Another environment like one, with some of its keyword arguments changed.
+
+    Raises:
+        ProtocolError: if it has no id by which it can be made again.
+        InvalidChoice: for an unknown option.
+    """
+    if env.spec is None:
+        raise ProtocolError(
+            f"{type(env.unwrapped).__name__} has no id, so it cannot be made again with other options: register it "
+            "(gymnasium.register), and make it by its id"
+        )
+    if env.spec.additional_wrappers:
+        return gym.make(env.spec, **changes)
+    return make(id_to_make(env), **{**env.spec.kwargs, **changes})
+
+
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
     """``gym.make``, with clear errors.
 

@@ -1,7 +1,6 @@
 """The meta-trained checkpoints that come with the package: whole, as they say, and as good as they say."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -94,7 +93,7 @@ def test_each_on_omniglot_was_trained_with_todays_preset(name):
         # Its only plastic layer is the output, which is clamped: what is said of feedback and hidden layers, and of
         # gradients, concerns others.
         unread = ("rectified", "initial_strength", "rate_strengths", "hidden_multiplier", "rate_unit", "inner_rate")
-        settings = replace(settings, **{name: getattr(preset, name) for name in unread})
+        settings = settings.replaced({name: preset.get(name) for name in unread})
     assert settings == preset
 
 

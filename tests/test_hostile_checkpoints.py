@@ -214,7 +214,7 @@ def test_every_tensor(paused: Path, tmp_path: Path, kind: str, choice: int, how:
         (("about", "settings", "rate_weights"), None, "rate_weights must be"),
         (("about", "settings", "colour"), 1, "about.settings"),
         (("about", "settings", "plastic_layers"), 1, "about.settings"),
-        (("about", "preset"), "cp", "about.preset"),
+        (("about", "split_options"), {"others": 3}, "about.split_options"),
         (("about", "seed"), -1, "seed"),
         (("about", "learner"), "oml", "about.learner"),
         (("about", "learner"), "omm", "learner"),

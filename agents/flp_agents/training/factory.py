@@ -23,8 +23,9 @@ from flp_agents.support import plugins
 from flp_agents.support.settings import option_named, option_names, options_of
 from flp_agents.training.presets import get_preset
 from flp_agents.training.settings import Settings
-from flp_agents.training.trainer_arguments import estimator_of, outer_objective_of
+from flp_agents.training.trainer_arguments import estimator_of, lifetimes_of, outer_objective_of
 from flp_base.errors import FLPError
+from flp_envs.registration import made_with
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -210,6 +211,7 @@ def unread_options(
     read |= {("outer-loop", f"rate_{group}") for group in groups}
     estimator_of(watched)
     outer_objective_of(watched)
+    lifetimes_of(watched, env)
     return [name for name, place in places.items() if _may_be_unread(*place) and place not in read]
 
 
@@ -230,6 +232,8 @@ class _Watched:
 
 
 def _objective(env: gym.Env[Any, Any], settings: Settings) -> Objective:
-    # Lifetimes of more classes, with which meta-training may begin, need more output units.
-    at_first = settings.outer_loop.first_classes if settings.outer_loop.short_outer_steps else 0
-    return objective_of(env, max(settings.network.output_units, at_first))
+    # Outer steps on lifetimes of more classes need more output units.
+    stages = lifetimes_of(settings, env).extremes() if isinstance(objective_of(env), CrossEntropy) else []
+    asked = [objective_of(made_with(env, **stage.options)) for stage in stages if stage.options]
+    outputs = [objective.outputs for objective in asked if isinstance(objective, CrossEntropy)]
+    return objective_of(env, max([settings.network.output_units, *outputs]))

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.estimators.backpropagation import Backpropagation
-from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, UnsupportedEstimator, check_estimator
+from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, check_estimator
 from flp_agents.lifetime.in_progress import LifetimesInProgress
 from flp_agents.lifetime.meta_gradient import MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective, check_outer_objective
@@ -26,9 +26,11 @@ from flp_agents.support.processes import Processes
 from flp_agents.training.adam_state import check_moments, moments_of, take_moments
 from flp_agents.training.carried_state import carried_tensors, parted, resumed
 from flp_agents.training.cuda_graph import GraphedGradient
-from flp_agents.training.outer_step import MetaTrainingDiverged, OuterStep
-from flp_agents.training.prefetch import Prefetch
-from flp_agents.training.rates import checked_rates
+from flp_agents.training.lifetime_schedules.cheaper_first import FullLifetimes
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule, Stage
+from flp_agents.training.lifetime_source import LifetimeSource
+from flp_agents.training.outer_step import OuterStep, diverged
+from flp_agents.training.rates import adam_on, checked_rates
 from flp_agents.training.saved_trainers import SavedTrainer
 from flp_agents.training.schedules import SCHEDULES, rate_factor
 from flp_agents.training.sines_on_device import SineOnDevice
@@ -37,7 +39,6 @@ from flp_base.errors import check_at_least, check_choice, check_number, check_se
 from flp_base.renamed import Renamed, renamed_parameters, warn_renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
-from flp_envs.recording import draw_episodes, seed_env
 
 
 class MetaTrainer(SavedTrainer, ShowsOptions):
@@ -56,6 +57,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
             0: never.
         estimator: how the gradient of the outer loss is found.
         outer_objective: what the outer loss is: of the query, of the predictions along the way, or of both.
+        lifetimes: which lifetimes each outer step runs through; by default those of ``env`` as it is.
         processes: with whom the meta-batch is shared; all must be given the same of everything else.
         device_data: draw lifetimes on the learner's device, see :mod:`flp_agents.training.sines_on_device`; sine waves
             only.
@@ -91,6 +93,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         restart_adam_every: int = 0,
         estimator: Estimator = Backpropagation(),
         outer_objective: OuterObjective = QueryLoss(),
+        lifetimes: LifetimeSchedule = FullLifetimes(),
         processes: Processes = Processes(),
         device_data: bool = False,
         prefetch: bool = False,
@@ -102,18 +105,14 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         if meta_gradient is not None:
             estimator = Backpropagation(meta_gradient)
             warn_renamed("MetaTrainer(meta_gradient=...)", f"MetaTrainer(estimator={estimator})", stacklevel=3)
-        self.learner, self.estimator = learner, check_estimator(estimator)
-        if estimator.window is not None and (device_data or cuda_graph):
-            refused = "device_data" if device_data else "cuda_graph"
-            raise UnsupportedEstimator(
-                f"{estimator} takes lifetimes window by window, and {refused} takes whole ones: use one of the two"
-            )
+        self.learner = learner
+        self.estimator = check_estimator(estimator, device_data=device_data, cuda_graph=cuda_graph)
         self.outer_objective = check_outer_objective(outer_objective)
         self.processes, self._prefetch = processes, prefetch
-        self._prefetched: Prefetch | None = None
         # Of which some windows are done, and others are not.
         self._in_progress: LifetimesInProgress | None = None
-        self.draw_from(env, meta_batch)
+        self.device_data, self.seed = device_data, check_seed(seed)
+        self.draw_from(env, meta_batch, lifetimes=lifetimes)
         self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
         self.warm_up = check_at_least("warm_up", warm_up, 0)
         self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
@@ -121,14 +120,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.schedule = check_choice("schedule", schedule, SCHEDULES)
         self.gradient_clip = check_number("gradient_clip", gradient_clip, least=0)
         self.rates = checked_rates(learner, rates)
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": parameters, "lr": self.rates[name], "name": name}
-                for name, parameters in learner.parameter_groups().items()
-                if self.rates[name] > 0
-            ]
-        )
-        self.device_data, self.seed = device_data, check_seed(seed)
+        self.optimizer = adam_on(learner, self.rates)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.cuda_graph = cuda_graph
         self._graphed = GraphedGradient(self._loss_of, list(learner.parameters())) if cuda_graph else None
@@ -139,9 +131,11 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.places = {}
         self.skipped_total = 0
         self._skipped_in_a_row = 0
-        seed_env(env, seed)
+        self._source.seed()
 
-    def draw_from(self, env: gym.Env[Any, Any], meta_batch: int) -> None:
+    def draw_from(
+        self, env: gym.Env[Any, Any], meta_batch: int, *, lifetimes: LifetimeSchedule = FullLifetimes()
+    ) -> None:
         """From now on draws ``meta_batch`` lifetimes from ``env`` for each outer step.
 
         Raises:
@@ -151,16 +145,19 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.learner.check_inputs(env)
         self.pause()
         self._in_progress = None
-        self.env, self.meta_batch = env, check_at_least("meta_batch", meta_batch, 1)
-        self._share = self.processes.share(meta_batch)
+        self.lifetimes, self.meta_batch = lifetimes, check_at_least("meta_batch", meta_batch, 1)
+        self._source = LifetimeSource(env, meta_batch, lifetimes, self.seed, prefetch=self._prefetch)
+        for stage in lifetimes.extremes():
+            self.processes.share(self._source.count_of(stage))
+        # The stage is that of the lifetimes that the learner is set to.
+        self.env, self.full_env, self._stage = env, env, Stage()
         # Of the run on disk that it goes on with, if it does.
         self.plan = None
 
     def pause(self) -> None:
         """Gives the env back: what was prefetched is forgotten, and will be drawn again."""
-        if self._prefetched is not None:
-            self._prefetched.stop()
-            self._prefetched = None
+        if hasattr(self, "_source"):
+            self._source.stop()
 
     def step(self) -> OuterStep:
         """Draws ``meta_batch`` lifetimes, runs through them and moves the meta-parameters once.
@@ -173,10 +170,9 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         """
         if self._in_progress is not None:
             return self._step(self._in_progress)
-        drawn_from = None if self.estimator.window is None else self._random_state()
         result = self.step_on(self._draw())
         if self._in_progress is not None:
-            self._in_progress.drawn_from = drawn_from
+            self._in_progress.drawn_from = self._source.drawn_from
         return result
 
     def step_on(self, episode: Episode | EpisodeTensors) -> OuterStep:
@@ -208,28 +204,30 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self.skipped_total += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= self.patience:
-            raise MetaTrainingDiverged(
-                f"the outer loss or its gradient was not finite in {self._skipped_in_a_row} outer steps in a row, "
-                f"the last of them step {self.step_count}: lower the initial plasticity coefficient or inner learning "
-                "rate, or the outer learning rates"
-            )
+            raise diverged(self._skipped_in_a_row, self.step_count)
         return OuterStep(self.step_count, float(estimate.loss), float(norm), not finite, self.skipped_total)
 
     def _draw(self) -> Episode | EpisodeTensors:
-        """The next lifetimes."""
-        if self.device_data:
-            sampler = SineOnDevice.of(self.env, self._parameters[0].device)
-            return sampler.draw(self.seed, self.step_count, self.meta_batch)
-        if not self._prefetch:
-            return draw_episodes(self.env, self.meta_batch)
-        if self._prefetched is None:
-            self._prefetched = Prefetch(self.env, self.meta_batch)
-        return self._prefetched.take()
+        """The next lifetimes, which the learner is set to."""
+        if not self.device_data:
+            episode = self._source.take(self.step_count)
+            self._enter(self._source.stage)
+            return episode
+        stage = self._source.enter(self.step_count)
+        self._enter(stage)
+        sampler = SineOnDevice.of(self.env, self._parameters[0].device)
+        return sampler.draw(self.seed, self.step_count, self._source.count_of(stage))
 
-    def _random_state(self) -> Any:
-        """The env's, as if nothing were prefetched."""
-        prefetched = self._prefetched
-        return prefetched.random_state() if prefetched else self.env.unwrapped.np_random.bit_generator.state
+    def _enter(self, stage: Stage) -> None:
+        """Sets the learner to the lifetimes of a stage."""
+        if stage != self._stage:
+            self._stage, self.env = stage, self._source.env_of(stage)
+            self.learner.scale_updates(stage.update_scale)
+            self.learner.set_task(self.env)
+
+    def set_to_full_lifetimes(self) -> None:
+        """Sets the learner to lifetimes of the environment that the trainer was made with."""
+        self._enter(Stage())
 
     def _differentiate(self, lifetimes: LifetimesInProgress) -> Estimate:
         """The mean outer loss, and its gradient in the parameters' ``grad``, over the whole meta-batch."""
@@ -248,9 +246,10 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         """The same over this process's lifetimes."""
         state = self.estimator.init(self.learner, len(episode.support_x)) if carried is None else carried
         if self.processes.world > 1:
-            episode = episode.part(self._share)
+            share = self.processes.share(len(episode.support_x))
+            episode = episode.part(share)
             if carried is None:
-                state = pytree.tree_map(lambda t: t[self._share], state)
+                state = pytree.tree_map(lambda t: t[share], state)
         return self.estimator.differentiate(self.learner, episode, state, self.outer_objective)
 
     def _loss_of(self, episode: EpisodeTensors) -> Tensor:
@@ -264,7 +263,8 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
             "skipped_total": self.skipped_total,
             "skipped_in_a_row": self._skipped_in_a_row,
             "patience": self.patience,
-            "random_state": lifetimes.drawn_from if lifetimes else self._random_state(),
+            "random_state": lifetimes.drawn_from if lifetimes else self._source.random_state(),
+            "drawn_at": self._source.drawn_at,
             **({"inner_steps_done": lifetimes.position} if lifetimes else {}),
         }
 
@@ -289,13 +289,17 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         parameters = {name: p for name, p in self.learner.named_parameters() if p in set(self._parameters)}
         carried, moments = parted(tensors)
         check_moments(moments, parameters)
-        self.pause()
+        inner_steps = known.get("inner_steps_done", 0)
+        # Checkpoints of earlier versions do not say when the last lifetimes were drawn.
+        outer_steps = inner_steps // (self.estimator.window or 1) if inner_steps else 1
+        drawn_at = known.get("drawn_at", max(0, known["step_count"] - outer_steps))
         try:
-            self.env.unwrapped.np_random.bit_generator.state = known["random_state"]
+            self._source.set_random_state(known["random_state"], drawn_at)
         except Exception:  # whatever NumPy says of a state that is none
             raise InvalidState("progress.random_state is not the state of the environment's random numbers") from None
+        self._enter(self._source.stage)
         self.step_count, self.skipped_total = known["step_count"], known["skipped_total"]
         self._skipped_in_a_row, self.patience = known["skipped_in_a_row"], known.get("patience", self.patience)
         take_moments(self.optimizer, moments, parameters)
-        inner_steps = known.get("inner_steps_done", 0)
-        self._in_progress = resumed(self.learner, self.env, self.meta_batch, self.estimator, inner_steps, carried)
+        count = self._source.count_of(self._source.stage)
+        self._in_progress = resumed(self.learner, self.env, count, self.estimator, inner_steps, carried)

@@ -8,6 +8,7 @@ from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
 from flp_agents.support.precision import PRECISIONS
 from flp_agents.support.settings import Section, option, register_settings
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 from flp_agents.training.schedules import SCHEDULES
 
 
@@ -22,6 +23,9 @@ class OuterLoopSettings(Section):
     schedule: str = option("constant", "of the outer learning rates: constant or cosine", choices=SCHEDULES)
     warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
+    lifetimes: str = option(
+        "cheaper-first", "of each outer step: cheaper-first, random or growing", choices=LIFETIME_SCHEDULES
+    )
     short_outer_steps: int = option(0, "outer steps on other lifetimes first: shorter ones, or ones of more classes")
     short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those", least=1)
     first_classes: int = option(20, "labels: classes in those", least=2)

@@ -16,6 +16,14 @@ class MetaTrainingDiverged(FLPError, RuntimeError):
     """Loss or gradient stayed non-finite for too many outer steps in a row."""
 
 
+def diverged(skipped: int, step: int) -> MetaTrainingDiverged:
+    """What is said of so many skipped outer steps in a row, the last of them ``step``."""
+    return MetaTrainingDiverged(
+        f"the outer loss or its gradient was not finite in {skipped} outer steps in a row, the last of them step "
+        f"{step}: lower the initial plasticity coefficient or inner learning rate, or the outer learning rates"
+    )
+
+
 @dataclass(frozen=True)
 class OuterStep:
     """What one outer step did.

@@ -94,13 +94,19 @@ class Plan:
             check_learner_seed(values["seed"])
             if not values.get("split_options"):
                 check_choice("about.preset", values["preset"], (*PRESETS, NO_PRESET))
-            return cls(**{**values, "settings": Settings.of(values["settings"])})
+            try:
+                settings = Settings.of(values["settings"])
+            except InvalidChoice as error:
+                missing = [plugin for plugin in values.get("plugins", ()) if not is_loaded(plugin)]
+                advice = f"; {give_again(missing)}" if missing else ""
+                raise CheckpointError(
+                    f"the checkpoint does not say how to go on: about.settings: {error}{advice}"
+                ) from None
+            return cls(**{**values, "settings": settings})
         except CheckpointError:
             raise
         except FLPError as error:
-            missing = [plugin for plugin in values.get("plugins", ()) if not is_loaded(plugin)]
-            advice = f"; {give_again(missing)}" if missing and isinstance(error, InvalidChoice) else ""
-            raise CheckpointError(f"the checkpoint does not say how to go on: {error}{advice}") from None
+            raise CheckpointError(f"the checkpoint does not say how to go on: {error}") from None
 
     def make_train_env(self, **changes: Any) -> gym.Env[Any, Any]:
         """The environment that is meta-trained on, with some options changed."""

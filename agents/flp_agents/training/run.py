@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 
 from flp_agents.evaluation.scoring import evaluate
@@ -25,6 +24,7 @@ from flp_agents.support.precision import usable_precision
 from flp_agents.support.processes import Processes
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import build_learner
+from flp_agents.training.lifetime_schedules.cheaper_first import FullLifetimes
 from flp_agents.training.meta_trainer import MetaTrainer
 from flp_agents.training.outer_step import OuterStep, loss_name
 from flp_agents.training.plan import NO_PRESET, Plan
@@ -35,8 +35,9 @@ from flp_agents.training.trainer_arguments import set_precision, trainer_argumen
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
 from flp_base.shown_options import ShowsOptions
-from flp_envs.recording import ProtocolError, draw_episodes, seed_env
-from flp_envs.task import data_of, first_lifetimes_of
+from flp_envs.recording import ProtocolError, draw_episodes
+from flp_envs.registration import made_with
+from flp_envs.task import data_of
 
 # Of the episodes of the result that a run ends with; another one than anybody's default.
 FINAL_SEED = 10_000
@@ -73,24 +74,20 @@ class TrainingRun(ShowsOptions):
         self.notes: list[str] = []
         torch.manual_seed(plan.seed)
         env = plan.make_train_env()
-        if plan.settings.outer_loop.short_outer_steps and self._first_options(env) is None:
-            self.notes.append(
-                f"{plan.env} does not say how its lifetimes can be made cheaper (Task.first_lifetimes): all "
-                f"{plan.settings.outer_loop.outer_steps} outer steps are on full lifetimes"
-            )
-            self.plan = plan = replace(plan, settings=plan.settings.replaced({"short_outer_steps": 0}))
         self._data = data_of(env) or None
         self.learner = (learner or build_learner(plan.learner, env, plan.settings, plan.seed)).to(device)
         precision = set_precision(self.learner, plan.settings.outer_loop.precision)
         if usable_precision(precision, torch.device(device)) != precision:
             self.notes.append(f"this processor has no instructions for {precision}: all products are in float32")
-        arguments = trainer_arguments(self.learner, plan.settings, plan.rates)
+        arguments = trainer_arguments(self.learner, env, plan.settings, plan.rates)
+        if plan.settings.outer_loop.short_outer_steps and arguments["lifetimes"] == FullLifetimes():
+            self.notes.append(
+                f"{plan.env} does not say how its lifetimes can be made cheaper (Task.first_lifetimes): all "
+                f"{plan.settings.outer_loop.outer_steps} outer steps are on full lifetimes"
+            )
+            self.plan = plan = replace(plan, settings=plan.settings.replaced({"short_outer_steps": 0}))
         self.trainer = MetaTrainer(self.learner, env, **arguments, processes=processes, seed=plan.seed)
-        self._full_lifetime = True
-        # Before anything is written.
-        for phase in {plan.settings.outer_loop.short_outer_steps == 0, True}:
-            self.trainer.estimator.check(self.learner, _support_steps(self._phase_env(full=phase)))
-        self._enter_phase(full=plan.settings.outer_loop.short_outer_steps == 0)
+        self._check_stages(env)  # before anything is written
 
     @classmethod
     def resume(cls, folder: Path, *, device: str = "cpu", processes: Processes = Processes()) -> TrainingRun:
@@ -111,7 +108,6 @@ class TrainingRun(ShowsOptions):
         check_same_data(folder, saved, run._data)
         run._place, run._id = RunFolder(folder, read=saved.digest), progress.get("run", run._id)
         take_over(run.learner, saved.learner, folder)
-        run._enter_phase(full=progress["full_lifetime"])
         run.seconds = restore(folder, run.trainer, progress, saved.optimizer)
         return run
 
@@ -129,7 +125,7 @@ class TrainingRun(ShowsOptions):
         if not self.processes.writes:
             return
         of_run = {"data": self._data, "result": self._result}
-        about, progress = state_of(self.trainer, self.plan, self.seconds, self._id, of_run, full=self._full_lifetime)
+        about, progress = state_of(self.trainer, self.plan, self.seconds, self._id, of_run)
         self._place.save(self.learner, about, progress=progress, optimizer=self.trainer.optimizer_tensors())
 
     @contextmanager
@@ -196,7 +192,6 @@ class TrainingRun(ShowsOptions):
         started = saved = clock()
         before = self.seconds
         while not self.finished and not self.processes.any(bool(interrupted)):
-            self._enter_phase(full=self.trainer.step_count >= self.plan.settings.outer_loop.short_outer_steps)
             result = self.trainer.step()
             now = clock()
             self.seconds = before + now - started
@@ -225,32 +220,18 @@ class TrainingRun(ShowsOptions):
         (self.folder / FILE).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
 
-    def _enter_phase(self, *, full: bool) -> None:
-        """Switches between the lifetimes of the first outer steps and the full ones, if need be."""
-        if full == self._full_lifetime:
-            return
-        self._full_lifetime = full
-        env, outer_loop = self._phase_env(full=full), self.plan.settings.outer_loop
-        # 1 on full lifetimes.
-        self.learner.scale_updates(_steps_of_a_task(self._phase_env(full=True)) / _steps_of_a_task(env))
-        self.learner.set_task(env)
-        seed_env(env, self.plan.seed + int(full))  # after the draws above
-        self.trainer.draw_from(
-            env, outer_loop.meta_batch if full else outer_loop.first_meta_batch or outer_loop.meta_batch
-        )
+    def _check_stages(self, env: gym.Env[Any, Any]) -> None:
+        """Makes sure that the learner can be meta-trained on all lifetimes that are to come.
 
-    def _phase_env(self, *, full: bool) -> gym.Env[Any, Any]:
-        """Draws full lifetimes, or those of the first outer steps."""
-        env = self.plan.make_train_env()
-        return env if full else self.plan.make_train_env(**(self._first_options(env) or {}))
-
-    def _first_options(self, env: gym.Env[Any, Any]) -> dict[str, Any] | None:
-        settings = self.plan.settings
-        return first_lifetimes_of(
-            env,
-            steps_per_task=settings.outer_loop.short_steps_per_function,
-            num_classes=settings.outer_loop.first_classes,
-        )
+        Raises:
+            FLPError: if it cannot.
+        """
+        for stage in self.trainer.lifetimes.extremes():
+            of_stage = made_with(env, **stage.options)
+            if stage.options:
+                self.learner.set_task(of_stage)
+            self.trainer.estimator.check(self.learner, draw_episodes(of_stage, 1).support_steps)
+            self.learner.set_task(env)
 
     def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint.
@@ -264,7 +245,7 @@ class TrainingRun(ShowsOptions):
             return self._judge(episodes, seed)
 
     def _judge(self, episodes: int, seed: int) -> dict[str, Any]:
-        self._enter_phase(full=True)
+        self.trainer.set_to_full_lifetimes()
         self.learner.set_precision("float32")
         split = self.plan.evaluate_on
         result = evaluate(self.learner, self.plan.make_env(split), episodes=episodes, seed=seed)
@@ -278,16 +259,6 @@ class TrainingRun(ShowsOptions):
         return self._result
 
     _result: dict[str, Any] | None = None
-
-
-def _support_steps(env: gym.Env[Any, Any]) -> int:
-    return draw_episodes(env, 1).support_steps
-
-
-def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
-    """Support steps for each function or class."""
-    episode = draw_episodes(env, 1)
-    return episode.support_steps / len(np.unique(episode.support_task))
 
 
 @contextmanager

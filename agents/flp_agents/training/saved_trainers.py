@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import Field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,23 +12,21 @@ import gymnasium as gym
 import torch
 
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.network import Network
-from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
-from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
-from flp_agents.support import plugins
+from flp_agents.lifetime.estimators.estimator import Estimator
+from flp_agents.lifetime.meta_gradient import describe
+from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective
 from flp_agents.support.processes import Processes
-from flp_agents.support.settings import checked, option_fields, options_of
 from flp_agents.training import checkpoint
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
-from flp_agents.training.described_env import TEST_SPLIT, described_env
-from flp_agents.training.factory import learner_name
-from flp_agents.training.plan import NO_PRESET, Plan, split_to_evaluate_on
+from flp_agents.training.described_trainer import plan_of
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule
+from flp_agents.training.plan import Plan
 from flp_agents.training.run_folder import RunFolder
-from flp_agents.training.settings import Settings
-from flp_agents.training.trainer_arguments import estimator_of, outer_objective_of, set_precision, trainer_arguments
+from flp_agents.training.trainer_arguments import (
+    set_precision,
+    trainer_arguments,
+)
 from flp_agents.training.trainer_state import InvalidState, RunProgress, checked_progress, random_state
-from flp_base.errors import FLPError
 from flp_envs.task import data_of
 
 Trainer = TypeVar("Trainer", bound="SavedTrainer")
@@ -40,9 +37,11 @@ class SavedTrainer(ABC):
 
     Attributes:
         learner: whose meta-parameters are trained.
-        env: that the lifetimes are drawn from.
+        env: that the present lifetimes are drawn from.
         estimator: how the gradient of the loss is found.
         outer_objective: what the loss is.
+        lifetimes: which lifetimes each outer step runs through.
+        full_env: that it was made with.
         rates: outer learning rate of every kind of meta-parameter.
         processes: with whom the meta-batch is shared.
         seed: of the stream of lifetimes.
@@ -58,6 +57,8 @@ class SavedTrainer(ABC):
     env: gym.Env[Any, Any]
     estimator: Estimator
     outer_objective: OuterObjective
+    lifetimes: LifetimeSchedule
+    full_env: gym.Env[Any, Any]
     rates: dict[str, float]
     processes: Processes
     seed: int
@@ -133,20 +134,15 @@ class SavedTrainer(ABC):
 
         Raises:
             CheckpointError: if there is no checkpoint, or one for inference only, or one that does not say its
-                environment; or if the run has not come to its full lifetimes yet.
+                environment.
         """
         saved, plan, progress = load_resumable(folder)
-        if not progress["full_lifetime"]:
-            raise CheckpointError(
-                f"the run in {folder} has not come to its full lifetimes yet: resume it with flp train --resume "
-                f"{folder}"
-            )
         used = plan.make_train_env() if env is None else env
         check_same_data(folder, saved, data_of(used) or None)
         learner = saved.learner.to(device)
         learner.set_task(used)
         set_precision(learner, plan.settings.outer_loop.precision)
-        arguments = trainer_arguments(learner, plan.settings, plan.rates)
+        arguments = trainer_arguments(learner, used, plan.settings, plan.rates)
         trainer = cls(learner, used, **arguments, processes=processes, seed=plan.seed)
         trainer.seconds = restore(folder, trainer, progress, saved.optimizer)
         trainer.plan, trainer.run = plan if env is None else None, progress.get("run", trainer.run)
@@ -155,7 +151,7 @@ class SavedTrainer(ABC):
 
 
 def state_of(
-    trainer: SavedTrainer, plan: Plan, seconds: float, run: str, of_run: Mapping[str, Any], *, full: bool = True
+    trainer: SavedTrainer, plan: Plan, seconds: float, run: str, of_run: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a checkpoint says of a trainer, and what it needs to go on.
 
@@ -165,7 +161,6 @@ def state_of(
         seconds: that it cost so far.
         run: tells it from other runs of the same plan.
         of_run: what else is to be known of it.
-        full: whether it is past the lifetimes of the first outer steps.
     """
     about = {
         **plan.to_json(),
@@ -178,7 +173,6 @@ def state_of(
     progress = {
         **trainer.progress(),
         "seconds": seconds,
-        "full_lifetime": full,
         "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
         "run": run,
     }
@@ -228,93 +222,3 @@ def restore(
         raise CheckpointError(f"checkpoint {folder}: {error}") from None
     torch.set_rng_state(random_state(progress))
     return float(progress["seconds"])
-
-
-def plan_of(trainer: SavedTrainer) -> Plan:
-    """What ``flp train --resume`` needs to know of a trainer that a program made.
-
-    The environment is described where its id and plain keyword arguments describe it: not if it has none, or is
-    wrapped by more than Gymnasium's own.
-
-    Raises:
-        CheckpointError: if no settings describe its estimator or its outer objective.
-    """
-    learner = trainer.learner
-    env_id, env_options, split = described_env(trainer.env)
-    known = option_fields()
-    values = {
-        **{name: getattr(trainer, name) for name in known if hasattr(trainer, name)},
-        **{f"rate_{name}": rate for name, rate in trainer.rates.items()},
-        **learner.settings,
-        **_of_estimator(trainer.estimator),
-        **_of_outer_objective(trainer.outer_objective),
-        "cuda_graph": trainer.cuda_graph,
-        "precision": getattr(getattr(learner, "layers", None), "precision", known["precision"].default),
-    }
-    network = learner.settings.get("network")
-    if isinstance(network, Network):
-        values["hidden_widths"] = network.widths[1:-1]
-    fitting = {name: values[name] for name in known if name in values and _fits(known[name], values[name])}
-    return Plan(
-        env_id,
-        env_options,
-        learner_name(learner),
-        NO_PRESET,
-        Settings.of(fitting),
-        trainer.seed,
-        "MetaTrainer.save",
-        split,
-        split_to_evaluate_on(env_id, env_options) if env_id else TEST_SPLIT,
-        tuple(plugins.shareable(plugin) for plugin in plugins.loaded_plugins()),
-        {name: rate for name, rate in trainer.rates.items() if f"rate_{name}" not in known},
-    )
-
-
-def _fits(of: Field[Any], value: Any) -> bool:
-    """Whether a value can be an option's; a user's learner may have another argument of that name."""
-    try:
-        checked(of, value)
-    except FLPError:
-        return False
-    return True
-
-
-def _of_estimator(used: Estimator) -> dict[str, Any]:
-    """The options that describe an estimator."""
-    name = ESTIMATORS.name_of(type(used)) or ""
-    values: dict[str, Any] = {"estimator": name, "window": used.window or 0, **_options_of(name, used)}
-    strategy: MetaGradient | None = getattr(used, "strategy", None)
-    if strategy is not None:
-        steps = getattr(strategy, "every", None) or getattr(strategy, "steps", None) or 0
-        known = [name for name, made in STRATEGIES.items() if made(steps) == strategy]
-        values |= {"meta_gradient": known[0] if known else "", "gradient_steps": steps}
-    try:
-        if estimator_of(Settings.of(values)) == used:
-            return values
-    except FLPError:
-        pass  # it has no name, or its strategy has none
-    raise CheckpointError(
-        f"cannot save a trainer whose estimator is {used}: expected a registered one ({', '.join(ESTIMATORS)}) with "
-        f"the hyperparameters that a preset gives it, and a strategy among {', '.join(STRATEGIES)}; "
-        "flp_agents.save_checkpoint saves its learner"
-    )
-
-
-def _of_outer_objective(used: OuterObjective) -> dict[str, Any]:
-    """The options that describe an outer objective."""
-    name = OUTER_OBJECTIVES.name_of(type(used)) or ""
-    values = {"outer_objective": name, **_options_of(name, used)}
-    try:
-        if outer_objective_of(Settings.of(values)) == used:
-            return values
-    except FLPError:
-        pass  # it has no name, or a field that is no option
-    raise CheckpointError(
-        f"cannot save a trainer whose outer objective is {used}: expected a registered one "
-        f"({', '.join(OUTER_OBJECTIVES)}) whose fields are options; flp_agents.save_checkpoint saves its learner"
-    )
-
-
-def _options_of(name: str, part: Any) -> dict[str, Any]:
-    """The options of a registered part as settings."""
-    return {f"{name}.{own}": getattr(part, own) for own in options_of(type(part))}

@@ -25,10 +25,11 @@ from flp_agents.support.settings import (
     options_of,
     sections,
 )
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 from flp_agents.training.outer_loop_settings import OuterLoopSettings
 from flp_base.errors import InvalidSize
 
-for _registry in (LEARNERS, RULES, ESTIMATORS, OUTER_OBJECTIVES):
+for _registry in (LEARNERS, RULES, ESTIMATORS, OUTER_OBJECTIVES, LIFETIME_SCHEDULES):
     _registry.discover()  # so that the sections of what these packages bring are all registered
 
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from flp_agents.learners.learner import Learner
@@ -13,7 +14,9 @@ from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
 from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
+from flp_agents.support.plugins import call
 from flp_agents.support.settings import options_of
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES, LifetimeSchedule
 from flp_agents.training.settings import Settings
 
 # Arguments of a meta-trainer that are settings of the outer loop as they are.
@@ -30,12 +33,13 @@ _AS_THEY_ARE = (
 
 
 def trainer_arguments(
-    learner: Learner[Any], settings: Settings, rates: Mapping[str, float] | None = None
+    learner: Learner[Any], env: gym.Env[Any, Any], settings: Settings, rates: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """What the outer loop that settings describe is made with, as keyword arguments of a meta-trainer.
 
     Args:
         learner: whose meta-parameters are trained, in place.
+        env: of full lifetimes.
         settings: its rates for kinds of meta-parameters that the learner has not are ignored.
         rates: for kinds of meta-parameters that no preset has a rate for.
     """
@@ -44,6 +48,7 @@ def trainer_arguments(
         "rates": {**{name: rate for name, rate in outer_loop.rates.items() if name in groups}, **(rates or {})},
         "estimator": estimator_of(settings),
         "outer_objective": outer_objective_of(settings),
+        "lifetimes": lifetimes_of(settings, env),
         "prefetch": isinstance(learner.objective, CrossEntropy),
         **{name: getattr(outer_loop, name) for name in _AS_THEY_ARE},
     }
@@ -67,6 +72,17 @@ def outer_objective_of(settings: Settings) -> OuterObjective:
     name = settings.outer_loop.outer_objective
     made = OUTER_OBJECTIVES[name]
     return made(**{option: getattr(settings[name], option) for option in options_of(made)})
+
+
+def lifetimes_of(settings: Settings, env: gym.Env[Any, Any]) -> LifetimeSchedule:
+    """The lifetime schedule that settings describe, for an environment of full lifetimes.
+
+    Raises:
+        PluginError: if it needs an argument that is not offered.
+    """
+    name = settings.outer_loop.lifetimes
+    made: LifetimeSchedule = call(LIFETIME_SCHEDULES[name], {**settings.offered(name), "env": lambda: env})
+    return made
 
 
 def set_precision(learner: Learner[Any], precision: str) -> str:

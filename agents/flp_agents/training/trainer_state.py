@@ -21,12 +21,14 @@ class InvalidState(FLPError, ValueError):
 class _Since(TypedDict, total=False):
     patience: int
     inner_steps_done: int
+    drawn_at: int
 
 
 class TrainerProgress(_Since):
-    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say its patience.
+    """How far a trainer is, besides tensors; checkpoints of earlier versions do not say all.
 
     ``inner_steps_done`` is there while lifetimes are in progress, and ``random_state`` what these were drawn from then.
+    ``drawn_at`` is the outer step at which the last lifetimes were drawn.
     """
 
     step_count: int
@@ -43,7 +45,7 @@ def trainer_progress(content: Mapping[str, Any]) -> TrainerProgress:
     """
     try:
         progress: TrainerProgress = fit("progress", content, TrainerProgress)
-        for name in ("step_count", "skipped_total", "skipped_in_a_row", "inner_steps_done"):
+        for name in ("step_count", "skipped_total", "skipped_in_a_row", "inner_steps_done", "drawn_at"):
             check_at_least(f"progress.{name}", progress.get(name, 0), 0)
         check_at_least("progress.patience", progress.get("patience", 1), 1)
     except (WrongValue, InvalidSize) as error:
@@ -51,15 +53,15 @@ def trainer_progress(content: Mapping[str, Any]) -> TrainerProgress:
     return progress
 
 
-class _Identity(TypedDict, total=False):
+class _OfVersions(TypedDict, total=False):
     run: str
+    full_lifetime: bool
 
 
-class RunProgress(TrainerProgress, _Identity):
-    """How far a run is, besides tensors, and which run it is; checkpoints of earlier versions do not say that."""
+class RunProgress(TrainerProgress, _OfVersions):
+    """How far a run is, besides tensors, and which run it is; checkpoints of earlier versions say other parts."""
 
     seconds: float
-    full_lifetime: bool
     torch_random_state: str
 
 

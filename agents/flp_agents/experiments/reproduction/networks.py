@@ -101,7 +101,13 @@ def meta_train(
 
 
 # Fields that presets did not have when the first networks were meta-trained, and what was so then.
-_LATER_FIELDS = {"feedback_pathway": "direct", "estimator": "backpropagation", "window": 0, "outer_objective": "query"}
+_LATER_FIELDS = {
+    "feedback_pathway": "direct",
+    "estimator": "backpropagation",
+    "window": 0,
+    "outer_objective": "query",
+    "lifetimes": "cheaper-first",
+}
 
 
 def plan_digest(network: Network) -> str:

@@ -99,11 +99,16 @@ def register_estimator(name: str) -> Callable[[Made], Made]:
     return ESTIMATORS.register(name)
 
 
-def check_estimator(given: Any) -> Estimator:
+def check_estimator(given: Any, **whole: bool) -> Estimator:
     """Returns ``given`` if it is an estimator.
 
+    Args:
+        given: it.
+        whole: by its name, whether something is used that takes whole lifetimes.
+
     Raises:
-        UnsupportedEstimator: if it is none, or the class of one, or a memory strategy alone.
+        UnsupportedEstimator: if it is none, or the class of one, or a memory strategy alone; or if it takes lifetimes
+            window by window, and something is used that takes whole ones.
     """
     parts = ("window", "check", "init", "differentiate")
     if isinstance(given, type) or (missing := [name for name in parts if not hasattr(given, name)]):
@@ -111,5 +116,9 @@ def check_estimator(given: Any) -> Estimator:
         raise UnsupportedEstimator(
             "expected an estimator such as Backpropagation(Full()) or Windows(50, Full()), got "
             f"{in_short(given)}, which {lacks}"
+        )
+    for name in (name for name, used in whole.items() if used and given.window is not None):
+        raise UnsupportedEstimator(
+            f"{given} takes lifetimes window by window, and {name} takes whole ones: use one of the two"
         )
     return cast("Estimator", given)

@@ -1,0 +1,37 @@
+"""Ranges of an environment's options, as text: ``num_classes=10..200,shots=1..15``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from flp_base.errors import InvalidSize
+
+_RANGE = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*")
+
+
+def check_ranges(text: str) -> None:
+    """Makes sure that a text names ranges, or is empty, as it is where nobody has named any.
+
+    Raises:
+        InvalidSize: if it is neither.
+    """
+    if text:
+        ranges_of(text)
+
+
+def ranges_of(text: str) -> Mapping[str, tuple[int, int]]:
+    """The lowest and the highest value of each option.
+
+    Raises:
+        InvalidSize: if it is none, or a range of nothing.
+    """
+    found = {}
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if not match or int(match[2]) > int(match[3]) or match[1] in found:
+            raise InvalidSize(
+                f"expected ranges of the environment's options, such as num_classes=10..200,shots=1..15, got {text!r}"
+            )
+        found[match[1]] = int(match[2]), int(match[3])
+    return found
