@@ -1,4 +1,4 @@
-"""Meta-training by hand: a learner, an environment, and Adam on what it is born with.
+"""Meta-training by hand: a learner, an environment, and Adam on its meta-parameters.
 
 Short lifetimes on few functions, so that a minute is enough to see the query loss fall.
 """
@@ -6,7 +6,7 @@ Short lifetimes on few functions, so that a minute is enough to see the query lo
 import gymnasium as gym
 
 import flp_envs
-from flp_agents import FLP, Feedback, MetaTrainer, Network, evaluate
+from flp_agents import FLP, Adam, Feedback, MetaTrainer, Network, evaluate
 
 SHORT = {"num_functions": 3, "steps_per_function": 8}
 
@@ -20,8 +20,8 @@ learner = FLP(
     coefficient_unit=3e-5,
 )
 rates = {"weights": 2e-3, "feedback": 2e-3, "strengths": 2e-3, "coefficients": 0.08}
-trainer = MetaTrainer(learner, train, rates=rates, meta_batch=8, warm_up=50)
-print(f"newborn: {evaluate(learner, test).mean:.3f}")
+trainer = MetaTrainer(learner, train, optimizer=Adam(rates, warm_up=50), meta_batch=8)
+print(f"at initialisation: {evaluate(learner, test).mean:.3f}")
 for step in range(1, 601):
     trainer.step()
     if step % 200 == 0:

@@ -7,6 +7,7 @@ import torch
 
 from flp_agents import (
     FLP,
+    Adam,
     Autograd,
     Backpropagation,
     GradientBased,
@@ -35,7 +36,7 @@ def make(env=None, learner=None, **options):
 
 
 def test_a_step_is_adam_on_the_query_loss():
-    trainer = make(meta_batch=3, gradient_clip=0.0)
+    trainer = make(meta_batch=3, rates=None, optimizer=Adam(RATES, gradient_clip=0.0))
     twin = GradientBased(Network((3, 8, 8, 1)), 2, initial_rate=0.01, seed=3)
     env = make_env()
     seed_env(env, 5)
@@ -63,7 +64,7 @@ def test_each_kind_of_meta_parameter_has_its_own_rate():
 
 def test_frozen_groups_do_not_count_in_the_norm():
     learner = FLP(Network((3, 8, 8, 1)), 2, initial_coefficient=0.001)
-    result = make(learner=learner, rates={**FROZEN, "strengths": 1e-2}, gradient_clip=0.0).step()
+    result = make(learner=learner, rates=None, optimizer=Adam({**FROZEN, "strengths": 1e-2}, gradient_clip=0.0)).step()
     assert result.gradient_norm == pytest.approx(sum(p.grad.item() ** 2 for p in learner.strengths) ** 0.5, rel=1e-5)
 
 
@@ -109,10 +110,10 @@ def test_training_mode_comes_back_after_evaluation():
 
 
 def test_the_gradient_is_clipped_as_a_whole(monkeypatch):
-    trainer = make(gradient_clip=1e-3)
+    trainer = make(rates=None, optimizer=Adam(RATES, gradient_clip=1e-3))
     seen = []
     monkeypatch.setattr(
-        trainer.optimizer,
+        trainer.adam.moments,
         "step",
         lambda: seen.append(torch.stack([p.grad.norm() for p in trainer.learner.parameters()]).norm().item()),
     )
@@ -157,12 +158,29 @@ def test_schedules():
     assert rate_factor("constant", 10**6, outer_steps=100, warm_up=0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("gradient_clip", "gradient_clip"), ("warm_up", "warm_up"), ("restart_adam_every", "restart_every")],
+)
+def test_what_is_the_optimizers_still_works_under_its_old_name(old, new):
+    with pytest.warns(DeprecationWarning, match=rf"MetaTrainer\({old}=...\) is now called .*Adam\({new}=...\)"):
+        trainer = make(**{old: 3})
+    assert trainer.optimizer == Adam(RATES, **{new: 3})
+
+
+def test_an_optimizer_is_given_once():
+    with pytest.raises(TypeError, match="an optimizer, or the rates of Adam, not both"):
+        make(optimizer=Adam(RATES))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gradient_clips'"):
+        make(gradient_clips=1.0)
+
+
 def test_restarting_adam_forgets_its_moments():
-    trainer = make(restart_adam_every=2)
+    trainer = make(rates=None, optimizer=Adam(RATES, restart_every=2))
     steps = []
     for _ in range(4):
         trainer.step()
-        steps.append(int(next(iter(trainer.optimizer.state.values()))["step"]))
+        steps.append(int(next(iter(trainer.adam.moments.state.values()))["step"]))
     assert steps == [1, 2, 1, 2]
 
 
@@ -207,17 +225,29 @@ def test_many_of_them_in_a_row_stop_the_run():
     ("options", "error", "message"),
     [
         ({"meta_batch": 0}, InvalidSize, "meta_batch must be"),
-        ({"outer_steps": 0}, InvalidSize, "outer_steps must be"),
-        ({"gradient_clip": -1.0}, InvalidSize, "gradient_clip must be"),
-        ({"gradient_clip": float("nan")}, InvalidSize, "gradient_clip must be"),
         ({"rates": {**RATES, "weights": -1.0}}, InvalidSize, "rate of weights must be"),
         ({"rates": {**RATES, "weight": 1.0}}, InvalidChoice, "did you mean 'weights'"),
-        ({"schedule": "cosin"}, InvalidChoice, "did you mean 'cosine'"),
     ],
 )
 def test_bad_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         make(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"outer_steps": 0}, InvalidSize, "outer_steps must be"),
+        ({"warm_up": -1}, InvalidSize, "warm_up must be"),
+        ({"restart_every": 0.5}, InvalidSize, "restart_every must be"),
+        ({"gradient_clip": -1.0}, InvalidSize, "gradient_clip must be"),
+        ({"gradient_clip": float("nan")}, InvalidSize, "gradient_clip must be"),
+        ({"schedule": "cosin"}, InvalidChoice, "did you mean 'cosine'"),
+    ],
+)
+def test_bad_arguments_of_adam_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Adam(RATES, **options)
 
 
 def test_the_trunk_runs_once_and_the_query_once(monkeypatch):

@@ -12,6 +12,7 @@ import torch
 import flp_envs
 from flp_agents import (
     FLP,
+    Adam,
     Backpropagation,
     CheckpointError,
     GradientBased,
@@ -213,7 +214,8 @@ def test_a_program_saves_what_the_commands_take(here, plugin, capsys):
         learner = GainedFLP(Network((3, 8, 8, 1)), 2, rule=LeakyHebb(0.2), first_gain=0.25, initial_coefficient=0.01)
         rates = dict.fromkeys(learner.parameter_groups(), 1e-3)
         estimator = Backpropagation(Truncated(4))
-        return MetaTrainer(learner, env, rates=rates, meta_batch=2, outer_steps=4, estimator=estimator, seed=7)
+        optimizer = Adam(rates, outer_steps=4)
+        return MetaTrainer(learner, env, optimizer=optimizer, meta_batch=2, estimator=estimator, seed=7)
 
     whole, part, folder = trainer(), trainer(), here / "program"
     for _ in range(4):
@@ -261,7 +263,7 @@ def test_an_env_without_an_id_is_given_again(here, tmp_path, capsys):
         flp_envs.SineTask(num_functions=2, steps_per_function=2, query_size=4, batch_size=4)
     )
     learner = GradientBased(Network((3, 4, 1)), 1)
-    trainer = MetaTrainer(learner, env, rates={"weights": 1e-3, "inner_rates": 0.0}, outer_steps=2)
+    trainer = MetaTrainer(learner, env, optimizer=Adam({"weights": 1e-3, "inner_rates": 0.0}, outer_steps=2))
     trainer.save(tmp_path / "run")
     with pytest.raises(CheckpointError, match="does not say its env"):
         MetaTrainer.resume(tmp_path / "run")

@@ -99,6 +99,11 @@ def test_an_outer_objective(capsys):
         assert file.readline().split(",")[1] == "outer_loss"
 
 
+def test_a_lifetime_schedule(capsys):
+    flags = ["--learner=flp", "--lifetimes=in-turn", "--short=2"]
+    trained_saved_loaded_compared(capsys, "lifetime_schedule", *flags)
+
+
 def test_an_estimator(capsys):
     flags = ["--learner=flp", "--estimator=evolution", "--pairs=2"]
     trained_saved_loaded_compared(capsys, "estimator", *flags)
@@ -109,15 +114,17 @@ def test_an_estimator(capsys):
     [
         ("outer_objective", ["--outer-objective=late", "--share=0.25"]),
         ("estimator", ["--estimator=evolution", "--pairs=2"]),
+        ("lifetime_schedule", ["--lifetimes=in-turn", "--short=2"]),
     ],
 )
 def test_a_run_is_resumed_with_its_plug_in_and_says_what_it_lacks_without(kind, flags, capsys, monkeypatch):
-    from flp_agents import ESTIMATORS, OUTER_OBJECTIVES
+    from flp_agents import ESTIMATORS, LIFETIME_SCHEDULES, OUTER_OBJECTIVES
 
     for folder, more in (("whole", []), ("paused", ["--minutes=0.00001"])):
         run(capsys, kind, "train", *flags, *SMALL, *TRAIN, *more, f"--output={folder}")
     OUTER_OBJECTIVES.forget("late")
     ESTIMATORS.forget("evolution")
+    LIFETIME_SCHEDULES.forget("in-turn")
     monkeypatch.setattr(plugins, "_LOADED", [])
     sys.modules.pop(kind)
     assert main(["train", "--resume=paused", "--test-episodes=2"]) == 1

@@ -14,6 +14,7 @@ from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 from flp_agents.training.presets import PRESETS
 from flp_base.errors import FLPWarning, InvalidChoice
 from flp_base.registry import Registry, RegistryError
@@ -98,7 +99,19 @@ def test_what_was_registered_since_is_forgotten_but_what_is_built_in_stays(colou
 
 @pytest.mark.parametrize(
     "registry",
-    [LEARNERS, BASELINES, RULES, PATHWAYS, ESTIMATORS, OUTER_OBJECTIVES, PRESETS, METRICS, FAMILIES, DATASETS],
+    [
+        LEARNERS,
+        BASELINES,
+        RULES,
+        PATHWAYS,
+        ESTIMATORS,
+        OUTER_OBJECTIVES,
+        LIFETIME_SCHEDULES,
+        PRESETS,
+        METRICS,
+        FAMILIES,
+        DATASETS,
+    ],
     ids=lambda r: r.kind,
 )
 def test_all_that_is_built_in_is_found_by_name(registry):

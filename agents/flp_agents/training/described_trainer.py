@@ -14,6 +14,7 @@ from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
 from flp_agents.support import plugins
 from flp_agents.support.settings import checked, option_fields, options_of
+from flp_agents.training.adam import Adam
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.described_env import TEST_SPLIT, described_env
 from flp_agents.training.factory import learner_name
@@ -33,6 +34,7 @@ class Describable(Protocol):
     outer_objective: OuterObjective
     lifetimes: LifetimeSchedule
     full_env: gym.Env[Any, Any]
+    optimizer: Adam
     rates: dict[str, float]
     seed: int
     cuda_graph: bool
@@ -51,7 +53,8 @@ def plan_of(trainer: Describable) -> Plan:
     env_id, env_options, split = described_env(trainer.full_env)
     known = option_fields()
     values = {
-        **{name: getattr(trainer, name) for name in known if hasattr(trainer, name)},
+        **{name: getattr(of, name) for of in (trainer, trainer.optimizer) for name in known if hasattr(of, name)},
+        "restart_adam_every": trainer.optimizer.restart_every,
         **{f"rate_{name}": rate for name, rate in trainer.rates.items()},
         **learner.settings,
         **_of_estimator(trainer.estimator),

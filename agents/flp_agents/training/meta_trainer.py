@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flp_agents.learners.learner import Learner
@@ -23,6 +22,7 @@ from flp_agents.lifetime.outer_objectives.query_loss import QueryLoss
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_agents.support.memory import explaining_out_of_memory
 from flp_agents.support.processes import Processes
+from flp_agents.training.adam import Adam, optimizer_of
 from flp_agents.training.adam_state import check_moments, moments_of, take_moments
 from flp_agents.training.carried_state import carried_tensors, parted, resumed
 from flp_agents.training.cuda_graph import GraphedGradient
@@ -30,31 +30,25 @@ from flp_agents.training.lifetime_schedules.cheaper_first import FullLifetimes
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule, Stage
 from flp_agents.training.lifetime_source import LifetimeSource
 from flp_agents.training.outer_step import OuterStep, diverged
-from flp_agents.training.rates import adam_on, checked_rates
 from flp_agents.training.saved_trainers import SavedTrainer
-from flp_agents.training.schedules import SCHEDULES, rate_factor
 from flp_agents.training.sines_on_device import SineOnDevice
 from flp_agents.training.trainer_state import InvalidState, trainer_progress
-from flp_base.errors import check_at_least, check_choice, check_number, check_seed
+from flp_base.errors import check_at_least, check_seed
 from flp_base.renamed import Renamed, renamed_parameters, warn_renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.episode import Episode
 
 
 class MetaTrainer(SavedTrainer, ShowsOptions):
-    """Adam on the meta-parameters, one learning rate for each kind of them.
+    """Moves the meta-parameters, outer step by outer step.
 
     Args:
         learner: whose meta-parameters are trained, in place.
         env: draws the lifetimes; any env that speaks the episode protocol, wrapped or not.
-        rates: outer learning rate for every one of ``learner.parameter_groups()``; 0 freezes a group.
+        optimizer: how the meta-parameters are moved.
+        rates: ``optimizer=Adam(rates)`` in short: an outer learning rate for every one of
+            ``learner.parameter_groups()``.
         meta_batch: lifetimes for each outer step.
-        gradient_clip: largest norm of the gradient of all meta-parameters together; 0: no clipping.
-        schedule: "constant", or "cosine": from the full rate at the first outer step to 1 % at the last.
-        outer_steps: how many outer steps the schedule spans.
-        warm_up: outer steps over which the rates rise from 0.
-        restart_adam_every: outer steps after which Adam forgets its moments, as the released code's sine script does;
-            0: never.
         estimator: how the gradient of the outer loss is found.
         outer_objective: what the outer loss is: of the query, of the predictions along the way, or of both.
         lifetimes: which lifetimes each outer step runs through; by default those of ``env`` as it is.
@@ -66,6 +60,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         seed: of the stream of lifetimes.
         patience: outer steps in a row that may be skipped before the run stops.
         meta_gradient: deprecated: ``estimator=Backpropagation(meta_gradient)``.
+        of_optimizer: deprecated: ``gradient_clip`` and others of :class:`~flp_agents.Adam`.
 
     Raises:
         UntrainedParameters: for a kind of meta-parameter without a rate, or a parameter that belongs to no kind, or to
@@ -84,13 +79,9 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         learner: Learner[Any],
         env: gym.Env[Any, Any],
         *,
-        rates: Mapping[str, float],
+        optimizer: Adam | None = None,
+        rates: Mapping[str, float] | None = None,
         meta_batch: int = 1,
-        gradient_clip: float = 1.0,
-        schedule: str = "constant",
-        outer_steps: int = 20_000,
-        warm_up: int = 0,
-        restart_adam_every: int = 0,
         estimator: Estimator = Backpropagation(),
         outer_objective: OuterObjective = QueryLoss(),
         lifetimes: LifetimeSchedule = FullLifetimes(),
@@ -101,6 +92,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         seed: int = 0,
         patience: int = 20,
         meta_gradient: MetaGradient | None = None,
+        **of_optimizer: Any,
     ) -> None:
         if meta_gradient is not None:
             estimator = Backpropagation(meta_gradient)
@@ -113,15 +105,10 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self._in_progress: LifetimesInProgress | None = None
         self.device_data, self.seed = device_data, check_seed(seed)
         self.draw_from(env, meta_batch, lifetimes=lifetimes)
-        self.outer_steps = check_at_least("outer_steps", outer_steps, 1)
-        self.warm_up = check_at_least("warm_up", warm_up, 0)
-        self.restart_adam_every = check_at_least("restart_adam_every", restart_adam_every, 0)
         self.patience = check_at_least("patience", patience, 1)
-        self.schedule = check_choice("schedule", schedule, SCHEDULES)
-        self.gradient_clip = check_number("gradient_clip", gradient_clip, least=0)
-        self.rates = checked_rates(learner, rates)
-        self.optimizer = adam_on(learner, self.rates)
-        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer = optimizer_of(optimizer, rates, of_optimizer)
+        self.adam = self.optimizer.on(learner)
+        self.rates, self._parameters = self.adam.rates, self.adam.parameters
         self.cuda_graph = cuda_graph
         self._graphed = GraphedGradient(self._loss_of, list(learner.parameters())) if cuda_graph else None
         self.step_count = 0
@@ -187,16 +174,12 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         """Section 4.1 of the paper: a learning episode, performance on its test input, its gradient, a step of Adam."""
         began = time.monotonic()
         self.learner.train()
-        if self.restart_adam_every and self.step_count % self.restart_adam_every == 0:
-            self.optimizer.state.clear()
+        self.adam.restart(self.step_count)
         estimate = self._differentiate(lifetimes)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip or math.inf)
+        norm = self.adam.clip()
         finite = bool(torch.isfinite(estimate.loss)) and bool(torch.isfinite(norm))
         if finite:
-            factor = rate_factor(self.schedule, self.step_count, outer_steps=self.outer_steps, warm_up=self.warm_up)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rates[group["name"]] * factor
-            self.optimizer.step()
+            self.adam.move(self.step_count)
         # A state that is not finite stays so: new lifetimes begin.
         self._in_progress = lifetimes if finite and lifetimes.carry(estimate.state) else None
         self.step_count += 1
@@ -275,7 +258,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
         """Adam's, named after the meta-parameters they belong to; and the state of lifetimes in progress."""
-        return {**moments_of(self.optimizer, self.learner), **carried_tensors(self._kept())}
+        return {**moments_of(self.adam.moments, self.learner), **carried_tensors(self._kept())}
 
     def restore(self, progress: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Continues where :meth:`progress` and :meth:`optimizer_tensors` were taken, to the bit.
@@ -300,6 +283,6 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         self._enter(self._source.stage)
         self.step_count, self.skipped_total = known["step_count"], known["skipped_total"]
         self._skipped_in_a_row, self.patience = known["skipped_in_a_row"], known.get("patience", self.patience)
-        take_moments(self.optimizer, moments, parameters)
+        take_moments(self.adam.moments, moments, parameters)
         count = self._source.count_of(self._source.stage)
         self._in_progress = resumed(self.learner, self.env, count, self.estimator, inner_steps, carried)

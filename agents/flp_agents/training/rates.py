@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from flp_agents.learners.learner import Learner
@@ -57,14 +56,3 @@ def _checked_groups(learner: Learner[Any]) -> Mapping[str, list[nn.Parameter]]:
                 "group, unless requires_grad is False"
             )
     return groups
-
-
-def adam_on(learner: Learner[Any], rates: Mapping[str, float]) -> torch.optim.Adam:
-    """Adam on a learner's meta-parameters, but for the kinds whose rate is 0, with a group for each kind."""
-    return torch.optim.Adam(
-        [
-            {"params": parameters, "lr": rates[name], "name": name}
-            for name, parameters in learner.parameter_groups().items()
-            if rates[name] > 0
-        ]
-    )

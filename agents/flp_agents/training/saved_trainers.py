@@ -17,6 +17,7 @@ from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
+from flp_agents.training.adam import Adam
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
 from flp_agents.training.described_trainer import plan_of
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule
@@ -42,6 +43,7 @@ class SavedTrainer(ABC):
         outer_objective: what the loss is.
         lifetimes: which lifetimes each outer step runs through.
         full_env: that it was made with.
+        optimizer: how the meta-parameters are moved.
         rates: outer learning rate of every kind of meta-parameter.
         processes: with whom the meta-batch is shared.
         seed: of the stream of lifetimes.
@@ -59,6 +61,7 @@ class SavedTrainer(ABC):
     outer_objective: OuterObjective
     lifetimes: LifetimeSchedule
     full_env: gym.Env[Any, Any]
+    optimizer: Adam
     rates: dict[str, float]
     processes: Processes
     seed: int

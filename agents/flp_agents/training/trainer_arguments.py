@@ -16,20 +16,12 @@ from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
 from flp_agents.support.plugins import call
 from flp_agents.support.settings import options_of
+from flp_agents.training.adam import Adam
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES, LifetimeSchedule
 from flp_agents.training.settings import Settings
 
 # Arguments of a meta-trainer that are settings of the outer loop as they are.
-_AS_THEY_ARE = (
-    "meta_batch",
-    "gradient_clip",
-    "schedule",
-    "outer_steps",
-    "warm_up",
-    "restart_adam_every",
-    "device_data",
-    "cuda_graph",
-)
+_AS_THEY_ARE = ("meta_batch", "device_data", "cuda_graph")
 
 
 def trainer_arguments(
@@ -44,8 +36,16 @@ def trainer_arguments(
         rates: for kinds of meta-parameters that no preset has a rate for.
     """
     groups, outer_loop = learner.parameter_groups(), settings.outer_loop
+    optimizer = Adam(
+        {**{name: rate for name, rate in outer_loop.rates.items() if name in groups}, **(rates or {})},
+        outer_loop.gradient_clip,
+        outer_loop.schedule,
+        outer_loop.outer_steps,
+        outer_loop.warm_up,
+        outer_loop.restart_adam_every,
+    )
     return {
-        "rates": {**{name: rate for name, rate in outer_loop.rates.items() if name in groups}, **(rates or {})},
+        "optimizer": optimizer,
         "estimator": estimator_of(settings),
         "outer_objective": outer_objective_of(settings),
         "lifetimes": lifetimes_of(settings, env),
