@@ -151,9 +151,9 @@ class FLP(NetworkLearner):
             decay=isinstance(self.rule, Oja),
             error_signal=self.feedback.signal == "error",
             rectified=self.feedback.rectified,
-            clamped=self.feedback.output == "clamped",
-            after=self.presynaptic == "after",
-            units=tuple(unit * self._lifetime_factor for unit in self._units),
+            clamped_output=self.feedback.output == "clamped",
+            presynaptic_after_feedback=self.presynaptic == "after",
+            coefficient_units=tuple(unit * self._lifetime_factor for unit in self._units),
         )
         return form, ChainTensors(
             weights=state.weights,

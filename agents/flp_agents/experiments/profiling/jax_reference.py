@@ -99,7 +99,7 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
 
 def _flp_step(learner: FLP) -> _Update:
     feedback = learner.feedback
-    units = learner.plastic_chain(learner.init(1))[0].units
+    units = learner.plastic_chain(learner.init(1))[0].coefficient_units
 
     def step(p: dict[str, Any], tail: dict[str, Any], activity: list[Any], x: Any, y: Any) -> dict[str, Any]:
         signal = y - activity[-1] if feedback.signal == "error" else y
