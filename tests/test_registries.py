@@ -12,6 +12,7 @@ from flp_agents.evaluation.lifetime_metrics.metric import METRICS
 from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.learners.registered import LEARNERS
+from flp_agents.lifetime.strategies.strategy import STRATEGIES
 from flp_base.errors import FLPWarning, InvalidChoice
 from flp_base.registry import Registry, RegistryError
 from flp_datasets.packed.dataset import DATASETS
@@ -94,7 +95,7 @@ def test_what_was_registered_since_is_forgotten_but_what_is_built_in_stays(colou
 
 
 @pytest.mark.parametrize(
-    "registry", [LEARNERS, BASELINES, RULES, PATHWAYS, METRICS, FAMILIES, DATASETS], ids=lambda r: r.kind
+    "registry", [LEARNERS, BASELINES, RULES, PATHWAYS, METRICS, FAMILIES, DATASETS, STRATEGIES], ids=lambda r: r.kind
 )
 def test_all_that_is_built_in_is_found_by_name(registry):
     assert registry.built_in()

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.inner_loop import Rollout
-from flp_agents.lifetime.meta_gradient import Full, MetaGradient
 from flp_agents.lifetime.outer_objectives import (
     Outcome,
     OuterObjective,
@@ -19,6 +18,8 @@ from flp_agents.lifetime.outer_objectives import (
     UnsupportedObjective,
     check_outer_objective,
 )
+from flp_agents.lifetime.strategies.store_all import Full
+from flp_agents.lifetime.strategies.strategy import MetaGradient
 from flp_base.errors import FLPError
 from flp_base.renamed import Renamed, renamed_method
 from flp_envs.episode import Episode

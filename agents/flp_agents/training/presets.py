@@ -13,7 +13,7 @@ from flp_agents.learners.flp import COEFFICIENT_SCALES, GRANULARITIES, PRESYNAPT
 from flp_agents.learners.pathways.pathway import PATHWAYS
 from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
-from flp_agents.lifetime.meta_gradient import STRATEGIES
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, takes_steps
 from flp_agents.support.precision import PRECISIONS
 from flp_agents.training.schedules import SCHEDULES
 from flp_base.errors import LARGEST_WHOLE, InvalidSize, check_at_least, check_choice, check_number, in_short
@@ -129,10 +129,11 @@ class Preset:
             raise InvalidSize("the estimator windows needs window, the inner steps of each: expected at least 1, got 0")
         if self.estimator == "backpropagation" and self.window:
             raise InvalidSize(f"window is of the estimator windows: backpropagation has none, got {self.window}")
-        if self.gradient_steps and self.meta_gradient in ("full", "autograd"):
+        if self.gradient_steps and not takes_steps(self.meta_gradient):
+            *others, last = filter(takes_steps, STRATEGIES.built_in())
             raise InvalidSize(
-                f"gradient_steps are of checkpointed, reversible and truncated: meta_gradient {self.meta_gradient} has "
-                f"none, got {self.gradient_steps}"
+                f"gradient_steps are of {', '.join(others)} and {last}: meta_gradient {self.meta_gradient} has none, "
+                f"got {self.gradient_steps}"
             )
 
 

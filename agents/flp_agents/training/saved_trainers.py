@@ -15,8 +15,9 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient, describe
+from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.lifetime.outer_objectives import OuterObjective, QueryLoss
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, MetaGradient
 from flp_agents.support import plugins
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
@@ -285,8 +286,7 @@ def _of_estimator(used: Estimator) -> dict[str, Any]:
     strategy: MetaGradient | None = getattr(used, "strategy", None)
     if strategy is not None:
         steps = getattr(strategy, "every", None) or getattr(strategy, "steps", None) or 0
-        known = [name for name, made in STRATEGIES.items() if made(steps) == strategy]
-        values |= {"meta_gradient": known[0] if known else "", "gradient_steps": steps}
+        values |= {"meta_gradient": STRATEGIES.name_of(type(strategy)) or "", "gradient_steps": steps}
     try:
         if estimator_of(Preset(**values)) == used:
             return values

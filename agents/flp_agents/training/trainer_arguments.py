@@ -11,7 +11,7 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES
+from flp_agents.lifetime.strategies.strategy import make_strategy
 from flp_agents.training.presets import Preset
 
 # Arguments of a meta-trainer that are fields of a preset as they are.
@@ -53,7 +53,7 @@ def trainer_arguments(
 def estimator_of(settings: Preset) -> Estimator:
     """The estimator of the outer gradient that a preset describes."""
     build = ESTIMATORS[settings.estimator]
-    offered = {"strategy": STRATEGIES[settings.meta_gradient](settings.gradient_steps), "steps": settings.window}
+    offered = {"strategy": make_strategy(settings.meta_gradient, settings.gradient_steps), "steps": settings.window}
     return build(**{name: offered[name] for name in inspect.signature(build).parameters if name in offered})
 
 
