@@ -1,4 +1,4 @@
-"""Meta-training by hand: a learner, an environment, and Adam on what it is born with.
+"""Meta-training by hand: a learner, an environment, and Adam on its initial state.
 
 Short lifetimes on few functions, so that a minute is enough to see the query loss fall.
 """
@@ -21,7 +21,7 @@ learner = FLP(
 )
 rates = {"weights": 2e-3, "feedback": 2e-3, "strengths": 2e-3, "coefficients": 0.08}
 trainer = MetaTrainer(learner, train, rates=rates, meta_batch=8, warm_up=50)
-print(f"newborn: {evaluate(learner, test).mean:.3f}")
+print(f"initial: {evaluate(learner, test).mean:.3f}")
 for step in range(1, 601):
     trainer.step()
     if step % 200 == 0:

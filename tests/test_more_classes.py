@@ -27,7 +27,7 @@ def make(num_classes, **options):
 
 
 def meta_trained(name="flp", num_classes=5, **settings):
-    """A learner whose parameters all differ from those at birth, as after meta-training."""
+    """A learner whose parameters all differ from the initial ones, as after meta-training."""
     preset = get_preset("paper", name, {**SETTINGS, **settings}, kind="images")
     learner = build_learner(name, make(num_classes), preset, seed=3)
     generator = torch.Generator().manual_seed(4)

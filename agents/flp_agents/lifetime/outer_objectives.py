@@ -1,4 +1,4 @@
-"""Outer objectives: what is asked of a lifetime, a number that meta-training makes small.
+"""Outer objectives: what lifetimes are optimised for, a number that meta-training makes small.
 
 An outer objective says which predictions of a lifetime it needs, and what they amount to. How the lifetime is
 differentiated, or whether it is at all, is no concern of its: see :mod:`flp_agents.lifetime.meta_gradient` for that.
@@ -70,7 +70,7 @@ class Outcome:
         """The predictions along the way.
 
         Raises:
-            UnsupportedObjective: if the outer objective did not ask for them.
+            UnsupportedObjective: if the outer objective does not need them.
         """
         if self.kept_support is None:
             raise UnsupportedObjective(
@@ -83,7 +83,7 @@ class Outcome:
         """The predictions of the query.
 
         Raises:
-            UnsupportedObjective: if the outer objective did not ask for them.
+            UnsupportedObjective: if the outer objective does not need them.
         """
         if self.kept_query is None:
             raise UnsupportedObjective("the query was not run: use an outer objective whose needs_query is True")
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class OuterObjective(Protocol):
-    """What is asked of a lifetime. Nothing that it does not need is computed."""
+    """What lifetimes are optimised for. Nothing that it does not need is computed."""
 
     @property
     def needs_support(self) -> bool:

@@ -112,7 +112,7 @@ def run_lifetime(
         episode: ``E`` episodes.
         state: of ``E`` lifetimes before the first step; none: the initial one.
         meta_gradient: how the loop is differentiated.
-        outer_objective: what is wanted of the lifetimes. What it does not need is not computed.
+        outer_objective: what lifetimes are optimised for. What it does not need is not computed.
 
     Returns:
         The final state, the predictions that the outer objective needs, and its loss for each lifetime.

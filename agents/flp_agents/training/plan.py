@@ -163,21 +163,21 @@ def split_trained_on(about: Mapping[str, Any]) -> str:
     return str(about.get("train_on", before))
 
 
-def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], asked: str | None = None) -> str:
+def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], wanted: str | None = None) -> str:
     """The split to evaluate on when training is done.
 
     Args:
         env_id: of the environment.
         options: its keyword arguments.
-        asked: what was asked for; by default meta-val where the environment has one, so that nothing is chosen by a
+        wanted: of the user; by default meta-val where the environment has one, so that nothing is chosen by a
             look at meta-test.
 
     Raises:
         InvalidChoice: if the environment has no split of the name asked for.
     """
-    if asked is not None:
-        flp_envs.make(env_id, split=asked, **options)
-        return asked
+    if wanted is not None:
+        flp_envs.make(env_id, split=wanted, **options)
+        return wanted
     try:
         flp_envs.make(env_id, split="meta-val", **options)
     except Exception:  # whatever somebody's own environment raises for a split that it has not

@@ -34,6 +34,7 @@ from flp_agents.training.saved_trainers import check_same_data, load_resumable, 
 from flp_agents.training.trainer_arguments import set_precision, trainer_arguments
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
+from flp_base.renamed import Renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import ProtocolError, draw_episodes, seed_env
 from flp_envs.task import data_of, first_lifetimes_of
@@ -156,7 +157,7 @@ class TrainingRun(ShowsOptions):
         Args:
             save_every_seconds: how often to write the checkpoint.
             stop_after_seconds: pause after so long; the run can be resumed.
-            on_step: told of every outer step.
+            on_step: receives every outer step.
             clock: seconds, by which times are meant.
 
         Returns:
@@ -247,7 +248,9 @@ class TrainingRun(ShowsOptions):
             env, steps_per_task=settings.short_steps_per_function, num_classes=settings.first_classes
         )
 
-    def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
+    judge: Any = Renamed("evaluate")
+
+    def evaluate(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint.
 
         Between :meth:`run` and this, another process may train into the folder, unless it is :meth:`held`.
@@ -256,9 +259,9 @@ class TrainingRun(ShowsOptions):
             CheckpointError: if one has, whose checkpoint is kept.
         """
         with self.held():
-            return self._judge(episodes, seed)
+            return self._evaluate(episodes, seed)
 
-    def _judge(self, episodes: int, seed: int) -> dict[str, Any]:
+    def _evaluate(self, episodes: int, seed: int) -> dict[str, Any]:
         self._enter_phase(full=True)
         self.learner.set_precision("float32")
         split = self.plan.evaluate_on

@@ -181,7 +181,7 @@ def bench(
         most_rounds: at most so many.
         whole_round: whether to finish the first round of two steps each, however long it takes; later rounds end when
             it is time. What was not reached is not in the results.
-        on_round: told what is under way.
+        on_round: receives what is under way.
 
     Returns:
         Configuration -> strategy -> ``seconds``, ``peak_bytes``, ``ratio_to_autograd``, ``ratio_to_jax`` and
