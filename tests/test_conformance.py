@@ -98,7 +98,7 @@ class LooksAhead(Keeps):
     [
         (Keeps, {FORGETS, "predicts the same alone and beside other lifetimes"}),
         (Averages, {"predicts the same alone and beside other lifetimes"}),
-        (LooksAhead, {"answers before it sees what comes later"}),
+        (LooksAhead, {"predicts before it sees what comes later"}),
     ],
 )
 def test_faults_of_functional_learners(learner, rules, request):
