@@ -264,8 +264,9 @@ def test_evaluate_refuses_what_does_not_fit(trained, capsys):
     assert "meta-trained on FLPSine-Continual-v0, not on FLPSine-IID-v0: add --transfer" in fails(
         [*base, "--env=FLPSine-IID-v0"], capsys
     )
-    assert "takes inputs of shape (3,) and predicts 1 numbers, the environment shows x of Box((4, 6), float32)" in fails(
-        [*base, "--env-option=num_functions=5"], capsys
+    assert (
+        "takes inputs of shape (3,) and predicts 1 numbers, the environment shows x of Box((4, 6), float32)"
+        in fails([*base, "--env-option=num_functions=5"], capsys)
     )
     assert "episodes must be" in fails([*base, "--episodes=0"], capsys)
     assert "did you mean 'meta-test'" in fails([*base, "--split=test"], capsys)

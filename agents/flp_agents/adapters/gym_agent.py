@@ -54,13 +54,13 @@ class GymAgent(ShowsOptions):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], Any]:
-        """Learns from the target that the observation shows, if any, and answers its input.
+        """Learns from the target that the observation shows, if any, and predicts for its input.
 
         Args:
             observation: of one env, or of ``n`` with a leading axis.
             state: the fast weights, as returned by the last call; none: the initial one.
             episode_start: ``(n,)`` true where an env's lifetime begins anew.
-            deterministic: without effect; learners answer deterministically.
+            deterministic: without effect; learners predict deterministically.
 
         Returns:
             The answers, shaped like the actions of the env, and the new state.
@@ -83,15 +83,15 @@ class GymAgent(ShowsOptions):
             state, received = learner.init(len(x)), torch.zeros_like(received)
         elif episode_start is not None and np.any(episode_start):
             begins = torch.from_numpy(np.atleast_1d(episode_start).astype(bool))
-            # Brought to the structure of a state that has answered, as the others' have.
+            # Brought to the structure of a state that has predicted, as the others' have.
             _, initial = learner.predict(learner.init(len(x)), features)
             state, received = learner.choose(begins, initial, state), received & ~begins
         if received.all():
             state = learner.update(state, y)
         elif received.any():
             state = learner.update_where(received, state, y)
-        answers, state = learner.predict(state, features)
-        action = learner.objective.actions(answers).cpu().numpy()
+        predictions, state = learner.predict(state, features)
+        action = learner.objective.actions(predictions).cpu().numpy()
         if self._single_pairs:
             action = action[:, 0]
         return (action[0] if single else action), state

@@ -41,11 +41,11 @@ class PlainLearner(Protocol):
         ...
 
     def predict(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Answers inputs ``(B, *input)`` without learning from them.
+        """Predicts the targets of inputs ``(B, *input)`` without learning from them.
 
         Returns:
             Where targets are numbers: ``(B, *target)``. Where they are labels: labels ``(B,)``, whole numbers, or a
-            score for each class, ``(B, classes)``, the largest of which is the answer.
+            score for each class, ``(B, classes)``, the largest of which is the prediction.
         """
         ...
 
@@ -54,7 +54,7 @@ class PlainLearner(Protocol):
         ...
 
 
-# One lifetime's learner, and the inputs that it answered last.
+# One lifetime's learner, and the inputs that it predicted last.
 _Lifetimes = tuple[tuple[PlainLearner, "NDArray[Any] | None"], ...]
 
 
@@ -78,7 +78,7 @@ class ManyPlainLearners(Learner[_Lifetimes]):
         self.settings = {"prototype": prototype}
 
     def adapt_to(self, env: Any) -> ManyPlainLearners:
-        """Itself, or the same learner for another kind of answers.
+        """Itself, or the same learner for another kind of targets.
 
         Raises:
             IncompatibleSpaces: if the learner says for which spaces it was made, and they are others.
@@ -106,12 +106,12 @@ class ManyPlainLearners(Learner[_Lifetimes]):
 
     def predict(self, state: _Lifetimes, features: Tensor) -> tuple[Tensor, _Lifetimes]:
         inputs = features.numpy()
-        answers = [self._answer(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
+        predictions = [self._predict(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
         lifetimes = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
-        return torch.from_numpy(np.stack(answers)), lifetimes
+        return torch.from_numpy(np.stack(predictions)), lifetimes
 
     def predict_all(self, state: _Lifetimes, features: Tensor) -> Tensor:
-        # Minibatch by minibatch, as an environment asks.
+        # Minibatch by minibatch, as an environment shows them.
         return torch.stack([self.predict(state, minibatch)[0] for minibatch in features.unbind(1)], 1)
 
     def update(self, state: _Lifetimes, y: Tensor) -> _Lifetimes:
@@ -129,13 +129,13 @@ class ManyPlainLearners(Learner[_Lifetimes]):
     def choose(self, mask: Tensor, yes: _Lifetimes, no: _Lifetimes) -> _Lifetimes:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
 
-    def _answer(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float64]:
+    def _predict(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float64]:
         with torch.enable_grad():
-            answer: Any = learner.predict(x)
-        if isinstance(answer, Tensor):
-            answer = answer.detach().cpu()
+            prediction: Any = learner.predict(x)
+        if isinstance(prediction, Tensor):
+            prediction = prediction.detach().cpu()
         try:
-            values = plain_numbers(answer)
+            values = plain_numbers(prediction)
         except TypeError as error:
             raise FLPError(f"{type(learner).__name__}.predict: expected an array of numbers, got {error}") from None
         outputs = self.objective.outputs if isinstance(self.objective, CrossEntropy) else None
@@ -145,7 +145,7 @@ class ManyPlainLearners(Learner[_Lifetimes]):
             values = np.eye(outputs)[values]
         shape = (len(x), *(("outputs",) if outputs is None else (outputs,)))
         if values.ndim < 2 or len(values) != len(x) or (outputs is not None and values.shape != shape):
-            what = "answers" if outputs is None else f"labels of shape ({len(x)},), whole numbers, or scores"
+            what = "predictions" if outputs is None else f"labels of shape ({len(x)},), whole numbers, or scores"
             raise FLPError(
                 f"{type(learner).__name__}.predict: expected {what} of shape ({shape[0]}, {shape[1]}), "
                 f"got {values.shape} {values.dtype}"

@@ -106,7 +106,7 @@ class PolicyLearner(Learner[tuple[_Lifetime, ...]]):
 
     @property
     def policy(self) -> Policy:
-        """Who answers."""
+        """That gives the actions."""
         return self._hidden[0]
 
     def adapt_to(self, env: Any) -> PolicyLearner:
