@@ -70,7 +70,7 @@ def test_every_module_is_in_a_package():
     assert flat == ["flp_agents.__main__"]
 
 
-# Longer than that, to be mended: settings become one file each, and the strategies a package.
+# Longer than that, until settings are one file each.
 LONG = {"flp_agents.training.presets", "flp_agents.training.run"}
 
 
