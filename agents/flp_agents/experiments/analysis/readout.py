@@ -1,8 +1,8 @@
 """How good a network's initial features are, before any plasticity: a linear readout is fitted on them.
 
 Source: section 7.1 and figure 2A (in blue) of Lindsey & Litwin-Kumar (2020), where all but the readout stays in its
-initial state, and the readout is trained "for many epochs on i.i.d data within each lifetime". Here it is the end of such a
-training, least squares in closed form, on all support pairs at once; their order does not matter. For labels the
+initial state, and the readout is trained "for many epochs on i.i.d data within each lifetime". Here it is the end of
+such a training, least squares in closed form, on all support pairs at once; their order does not matter. For labels the
 targets are one-hot, as in :mod:`flp_agents.baselines.ridge`; a readout trained on cross-entropy may differ.
 """
 
