@@ -3,7 +3,7 @@
 Every recipe gets the same time on one thread, over several seeds, and as many outer steps as fit into it: the cost of
 an outer step is measured first, so that schedules end when the time does. Time is that of the processor, which on an
 idle core is the wall clock's, and which other work on the machine does not lengthen. Along the way the learner is
-judged on standard lifetimes of 400 inner steps, of the meta-train split, with the clock stopped: recipes are not
+evaluated on standard lifetimes of 400 inner steps, of the meta-train split, with the clock stopped: recipes are not
 chosen on meta-test.
 
 Each run's result is a file; runs that are there are not run again. So it can be killed, but all of it should run on one

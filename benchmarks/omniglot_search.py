@@ -105,7 +105,7 @@ def meta_train(trial: Trial, outer_steps: int, path: Path) -> None:
         run = TrainingRun(trial.plan(outer_steps), Path(folder))
         try:
             run.run(save_every_seconds=3600, clock=time.process_time)
-            result = run.judge(episodes=EPISODES, seed=EVALUATION_SEED)
+            result = run.evaluate(episodes=EPISODES, seed=EVALUATION_SEED)
         except MetaTrainingDiverged:
             result = {"mean": None, "standard_error": None}
     row = {

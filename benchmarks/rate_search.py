@@ -2,7 +2,7 @@
 
 First the outer rates, multiplied by each of five factors. Then, at the best of them, the size of the first inner steps,
 multiplied by each of two. So seven runs for each method, all of as many outer steps, a share of the preset's; each
-judged on 64 standard lifetimes of the meta-train split. Each run's result is a file; runs that are there are not run
+evaluated on 64 standard lifetimes of the meta-train split. Each run's result is a file; runs that are there are not run
 again. Writes ``results/rate_search.csv``; ``--column iid`` writes ``results/rate_search_iid.csv``.
 """
 

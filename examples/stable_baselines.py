@@ -1,4 +1,4 @@
-"""stable-baselines3's policies live in these environments as they are, and its evaluation judges every learner here.
+"""stable-baselines3's policies run in these environments as they are, and its evaluation scores every learner here.
 
 A recurrent policy, which learns in its activity, is trained by reward alone, for some seconds: far too few. What comes
 of minutes: flp train-sb3, and the policies that are bundled.
@@ -16,7 +16,7 @@ ENV = "FLPSine-Continual-v0"
 SHORT = {"split": "meta-train", "steps_per_function": 1, "query_size": 320}
 
 train = make_vec_env(ENV, n_envs=8, env_kwargs=SHORT, seed=0)
-# No answer changes what comes later: each is judged by its own reward alone, gamma 0.
+# No answer changes what comes later: each is scored by its own reward alone, gamma 0.
 policy = RecurrentPPO(
     "MultiInputLstmPolicy",
     train,

@@ -1,4 +1,4 @@
-"""Your own learner: any class with reset, predict and update is judged like the others.
+"""Your own learner: any class with reset, predict and update is evaluated like the others.
 
 This one fits a cubic polynomial to every function by recursive least squares: it knows which function it is asked
 for, and forgets nothing. With a name, it can be used on the command line as well:

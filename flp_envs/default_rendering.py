@@ -16,8 +16,8 @@ from flp_envs.rendering import PREDICTION, TRUTH, require_matplotlib
 from flp_envs.scoring import Scoring
 from flp_envs.task import Renderer, Task
 
-# Query steps that the learner is asked about in one picture; more would take long and show no more.
-MOST_ASKED = 64
+# Query steps that are predicted for one picture; more would take long and show no more.
+MOST_QUERIED = 64
 # Up to so many labels have a colour each; more share a scale.
 MOST_COLOURS = 20
 
@@ -88,8 +88,8 @@ class _StepByStep(ShowsOptions):
         if self.predict is None:
             return np.array([], np.int64), []
         query = len(self._query_x)
-        asked = np.unique(np.linspace(0, query - 1, min(query, MOST_ASKED)).astype(np.int64))
-        return asked + self._support_steps, [np.asarray(self.predict(self._query_x[i])) for i in asked]
+        queried = np.unique(np.linspace(0, query - 1, min(query, MOST_QUERIED)).astype(np.int64))
+        return queried + self._support_steps, [np.asarray(self.predict(self._query_x[i])) for i in queried]
 
     def _parts(self) -> tuple[tuple[str, NDArray[np.int64], str], ...]:
         """The name, the answered steps and the line of support and query."""
@@ -121,10 +121,10 @@ class NumbersRenderer(_StepByStep):
         margin = 0.1 * (high - low) or 1.0
         limits = low - margin, high + margin
         axis.plot(limits, limits, color=TRUTH, linewidth=1)
-        asked, answers = self._predicted_now()
+        queried, answers = self._predicted_now()
         if answers:
             axis.plot(
-                np.concatenate([self._y[number].ravel() for number in asked]),
+                np.concatenate([self._y[number].ravel() for number in queried]),
                 # What lies outside is drawn at the edge.
                 np.clip(np.concatenate([answer.ravel() for answer in answers]), *limits),
                 ".",
@@ -179,10 +179,10 @@ class LabelsRenderer(_StepByStep):
         rows = [("target", targets), ("answered", np.full(len(targets), np.nan))]
         for number, answer in self._answers.items():
             rows[1][1][number] = float(answer.ravel()[0])
-        asked, answers = self._predicted_now()
+        queried, answers = self._predicted_now()
         if answers:
             rows.append(("would answer", np.full(len(targets), np.nan)))
-            rows[2][1][asked] = [float(answer.ravel()[0]) for answer in answers]
+            rows[2][1][queried] = [float(answer.ravel()[0]) for answer in answers]
         colours = "tab20" if self.num_classes <= MOST_COLOURS else "viridis"
         shades = max(self.num_classes, MOST_COLOURS)
         strips = np.stack([row for _, row in rows])

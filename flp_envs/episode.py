@@ -1,10 +1,10 @@
-"""One episode: everything a learner lives through, as arrays.
+"""One episode: everything that a learner meets in a lifetime, as arrays.
 
 Axis letters used throughout the package:
 
 =====  ==========================================================================
-``E``  episodes (one learner living through each: also called lifetimes)
-``T``  support steps: the learner answers, then is told the target, then may learn
+``E``  episodes (one learner running through each: also called lifetimes)
+``T``  support steps: the learner answers, then receives the target, then may learn
 ``Q``  query steps: the learner only answers
 ``B``  pairs per step (the minibatch)
 =====  ==========================================================================

@@ -124,11 +124,11 @@ class FewShotTask(ShowsOptions):
         for i, generator in enumerate(rngs):
             chosen = choose_distinct(generator, self.num_classes, self.classes.num_classes)
             labels = choose_distinct(generator, self.num_classes, self.num_classes)
-            taught, asked = zip(*(self._choose_drawings(generator, int(number)) for number in chosen), strict=True)
+            taught, queried = zip(*(self._choose_drawings(generator, int(number)) for number in chosen), strict=True)
             order = mixed_order(generator, support, self.interleaving)
             task[i] = np.concatenate([of_support[order], of_query])
             label[i], classes[i] = labels[task[i]], chosen[task[i]]
-            drawings[i] = np.concatenate([np.concatenate(taught)[order], *asked])
+            drawings[i] = np.concatenate([np.concatenate(taught)[order], *queried])
         images = self.classes.take(classes.reshape(-1), drawings.reshape(-1))
         images = images.reshape(len(rngs), total, 1, *self.classes.image_shape)
         return Episode(
@@ -145,7 +145,7 @@ class FewShotTask(ShowsOptions):
         return {"num_classes": num_classes}
 
     def make_renderer(self) -> Renderer:
-        """Draws the image asked, the classes, and the running accuracy; needs matplotlib."""
+        """Draws the image queried, the classes, and the running accuracy; needs matplotlib."""
         from flp_envs.image_rendering import ImageRenderer
 
         return ImageRenderer(self.num_classes)

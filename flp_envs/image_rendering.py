@@ -1,4 +1,4 @@
-"""Pictures of a lifetime on images: what is asked now, what was answered last, how every class fares."""
+"""Pictures of a lifetime on images: the input shown now, the last answer, how every class fares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flp_envs.episode import Episode
 from flp_envs.rendering import require_matplotlib
 
 # From Okabe & Ito's palette: told apart with any colour vision; right and wrong also have marks of their own.
-RIGHT, WRONG, ASKED = "#0072B2", "#D55E00", "#E69F00"
+RIGHT, WRONG, QUERIED = "#0072B2", "#D55E00", "#E69F00"
 MOST_CLASSES = 20
 
 
@@ -62,9 +62,9 @@ class ImageRenderer(ShowsOptions):
         self._draw_accuracy(curve, step)
         of_all = "" if shown == self.num_classes else f", {shown} of {self.num_classes}"
         bottom.suptitle(f"the latest image of every class{of_all}", fontsize=8)
-        asked = int(self._y[step]) if step < len(self._y) else None
+        queried = int(self._y[step]) if step < len(self._y) else None
         for label, axis in enumerate(bottom.subplots(rows, columns, squeeze=False).ravel()):
-            self._draw_class(axis, label if label < shown else None, step, asked)
+            self._draw_class(axis, label if label < shown else None, step, queried)
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
         return pixels[..., :3].copy()
@@ -72,26 +72,26 @@ class ImageRenderer(ShowsOptions):
     def _stage(self, step: int) -> str:
         total = self._support_steps
         if step < total:
-            return f"inner step {step} of {total}: the label is told after the answer"
+            return f"inner step {step} of {total}: the label is shown after the answer"
         return f"query {min(step - total, len(self._y) - total)} of {len(self._y) - total}, after {total} inner steps"
 
     def _draw_now(self, axis: Any, step: int) -> None:
         if step >= len(self._y):
             axis.set_axis_off()
             return
-        axis.set_title(f"asked now: class {self._y[step]}", fontsize=9)
+        axis.set_title(f"now: class {self._y[step]}", fontsize=9)
         if self.predict is not None:
             answer = int(self.predict(self._x[step : step + 1])[0])
             text, style = _verdict("would answer", answer, int(self._y[step]))
             axis.set_xlabel(text, style, fontsize=9)
-        _show(axis, self._x[step], ASKED)
+        _show(axis, self._x[step], QUERIED)
 
     def _draw_last(self, axis: Any, step: int) -> None:
         if step < 0 or self._answers[step] < 0:  # nothing was answered, or before this renderer watched
             axis.set_axis_off()
             return
         answer, target = int(self._answers[step]), int(self._y[step])
-        axis.set_title(f"asked before: class {target}", fontsize=9)
+        axis.set_title(f"before: class {target}", fontsize=9)
         text, style = _verdict("answered", answer, target)
         axis.set_xlabel(text, style, fontsize=9)
         _show(axis, self._x[step], RIGHT if answer == target else WRONG)
@@ -113,7 +113,7 @@ class ImageRenderer(ShowsOptions):
         if known[:step].any():
             axis.legend(fontsize=7, frameon=False, loc="lower right")
 
-    def _draw_class(self, axis: Any, label: int | None, step: int, asked: int | None) -> None:
+    def _draw_class(self, axis: Any, label: int | None, step: int, queried: int | None) -> None:
         met = np.flatnonzero(self._y[: min(step, self._support_steps)] == label) if label is not None else np.array([])
         if label is None:
             axis.set_axis_off()
@@ -121,7 +121,8 @@ class ImageRenderer(ShowsOptions):
         axis.set_title(f"class {label} ({len(met)})", fontsize=7)
         axis.set(xticks=[], yticks=[])
         if len(met):
-            _show(axis, self._x[met[-1]], ASKED if label == asked else "black", width=2.5 if label == asked else 0.6)
+            now = label == queried
+            _show(axis, self._x[met[-1]], QUERIED if now else "black", width=2.5 if now else 0.6)
         else:
             axis.set_facecolor("#EEEEEE")
             axis.set_box_aspect(1)

@@ -20,8 +20,8 @@ from flp_envs.task import Renderer, Task, lifetime_of
 
 class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     """## Description
-    A learner lives through a stream of (x, y) pairs, each seen once. At every step it answers an input and is then
-    told the target. At the end of its lifetime it answers fresh inputs: the query.
+    A learner meets a stream of (x, y) pairs, each seen once. At every step it answers an input and then
+    receives the target. At the end of its lifetime it answers fresh inputs: the query.
 
     ## Action Space
     The answer to ``x``. Numbers (the sine ids): `Box(-10, 10, (B, 1), float32)`, in the target's own units; answers
@@ -43,7 +43,7 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
     On query steps only, scaled so that the return of an episode is minus the query's mean squared error, or its
     accuracy in [0, 1].
 
-    After every step, ``info`` tells of the input just answered: ``loss`` (its mean squared error; 0 for a right label,
+    After every step, ``info`` says of the input just answered: ``loss`` (its mean squared error; 0 for a right label,
     1 for a wrong one), ``correct`` (labels only), ``task`` (its sub-task) and ``target``. They are for analysis and for
     meta-training; a learner does not read them.
 
@@ -151,7 +151,7 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
         return self._get_renderer().draw(self._step)
 
     def show_predictions(self, predict: Any) -> None:
-        """Lets ``render`` ask a learner what it would answer now, instead of showing its last answers only.
+        """Lets ``render`` show what a learner would answer now, instead of showing its last answers only.
 
         Args:
             predict: maps inputs ``(n, *input)`` to answers ``(n, *target)`` without learning from them.
@@ -159,7 +159,7 @@ class OnlineLearningEnv(ShowsOptions, gym.Env[Observation, Any]):
         self._get_renderer().predict = predict
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but whom ``render`` asks: a copy of an env has no learner to ask until ``show_predictions`` names one."""
+        """All but the learner that ``render`` shows: a copy of an env has none until ``show_predictions`` names one."""
         state = dict(vars(self))
         if self._renderer is not None:
             state["_renderer"] = copy.copy(self._renderer)

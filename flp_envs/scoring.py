@@ -40,7 +40,7 @@ def plain_numbers(values: Any, kinds: str = "biuf") -> NDArray[Any]:
 
 
 class Scoring(Protocol):
-    """Judges answers.
+    """Scores answers.
 
     Attributes:
         metric: what a query score means, "mse" or "error_percent".

@@ -1,7 +1,7 @@
 """The protocol of an episode, step by step; the single and the vector environment both speak it through here.
 
-A learner answers before it is told: the observation after step ``k`` carries input ``k + 1`` and the target of input
-``k``. Support inputs come first, then query inputs, whose targets are never shown.
+A learner answers before it sees the target: the observation after step ``k`` carries input ``k + 1`` and the target of
+input ``k``. Support inputs come first, then query inputs, whose targets are never shown.
 """
 
 from __future__ import annotations

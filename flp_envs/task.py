@@ -19,7 +19,7 @@ class Renderer(Protocol):
     """Draws the lifetimes of one task.
 
     Attributes:
-        predict: asks the learner what it would answer now, or none.
+        predict: what the learner would answer now, or none.
     """
 
     predict: Callable[[NDArray[Any]], NDArray[Any]] | None
@@ -46,7 +46,7 @@ class Task(Protocol):
 
     Attributes:
         split: which part of the data it draws from.
-        scoring: judges answers.
+        scoring: scores answers.
         minibatches: whether a step shows ``B`` pairs, with an axis of their own, or a single one without.
     """
 

@@ -158,18 +158,18 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             )
         playing = [cohort for cohort in self._cohorts if not cohort.over]
         rewards, ended = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
-        told = []
+        infos = []
         if playing:
             answers = self._check_answers(actions, over)
             # All of them before any env moves on: a wrong answer changes nothing.
-            told = [self._score(cohort, answers[cohort.envs]) for cohort in playing]
-        for cohort, (earned, _) in zip(playing, told, strict=True):
+            infos = [self._score(cohort, answers[cohort.envs]) for cohort in playing]
+        for cohort, (earned, _) in zip(playing, infos, strict=True):
             rewards[cohort.envs] = earned
             cohort.step += 1
             ended[cohort.envs] = cohort.over
         if over:
             self._begin(envs_of(over))
-        info = self._inform([(cohort, of_cohort) for cohort, (_, of_cohort) in zip(playing, told, strict=True)])
+        info = self._inform([(cohort, of_cohort) for cohort, (_, of_cohort) in zip(playing, infos, strict=True)])
         return self._observe(), rewards, ended, np.zeros(self.num_envs, np.bool_), info
 
     def _step_together(
@@ -177,17 +177,17 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """The same where all episodes began together, as most do: without sorting out whose is what."""
         n = self.num_envs
-        rewards, told = self._score(cohort, self.task.scoring.check(actions, self._shape))
+        rewards, infos = self._score(cohort, self.task.scoring.check(actions, self._shape))
         cohort.step += 1
         over, everyone = cohort.over, np.ones(n, np.bool_)
         if over and self._autoreset_mode is AutoresetMode.SAME_STEP:
-            info = self._inform([(cohort, told)])
+            info = self._inform([(cohort, infos)])
         else:
-            info = {**told, **{f"_{name}": everyone for name in told}}
+            info = {**infos, **{f"_{name}": everyone for name in infos}}
         return self._observe(), rewards, np.full(n, over), np.zeros(n, np.bool_), info
 
     def _score(self, cohort: Cohort, answers: NDArray[Any]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
-        """What a cohort's envs earn, and what they are told."""
+        """What a cohort's envs earn, and their infos."""
         stream, step, scoring = cohort.stream, cohort.step, self.task.scoring
         target = cohort.of(stream.target(step))
         losses = scoring.losses(answers, target)
@@ -198,11 +198,11 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
             info["correct"] = losses == 0
         return rewards, info
 
-    def _inform(self, told: Sequence[tuple[Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
+    def _inform(self, infos: Sequence[tuple[Cohort, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
         """The info of a step; in ``SAME_STEP`` also begins the episodes that follow those that ended."""
-        if self._autoreset_mode is not AutoresetMode.SAME_STEP or not any(cohort.over for cohort, _ in told):
-            return merge(self.num_envs, told)
-        last = [(cohort, of_cohort) for cohort, of_cohort in told if cohort.over]
+        if self._autoreset_mode is not AutoresetMode.SAME_STEP or not any(cohort.over for cohort, _ in infos):
+            return merge(self.num_envs, infos)
+        last = [(cohort, of_cohort) for cohort, of_cohort in infos if cohort.over]
         envs = envs_of(cohort for cohort, _ in last)
         observation = self._observe()
         # As single envs give them, whose flags are plain numbers.
@@ -215,7 +215,7 @@ class OnlineLearningVectorEnv(gym.vector.VectorEnv[Observation, NDArray[Any], An
                 "phase": int(observation["phase"][i]),
             }
         self._begin(envs)
-        info = merge(self.num_envs, [(cohort, of_cohort) for cohort, of_cohort in told if not cohort.over])
+        info = merge(self.num_envs, [(cohort, of_cohort) for cohort, of_cohort in infos if not cohort.over])
         for name, value in (("final_obs", shown), ("final_info", merge(self.num_envs, last))):
             info |= {name: value, f"_{name}": mask_of(self.num_envs, envs)}
         return info

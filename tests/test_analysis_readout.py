@@ -1,4 +1,4 @@
-"""A readout fitted on features at birth, on cases whose answer is known."""
+"""A readout fitted on initial features, on cases whose answer is known."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from flp_envs import InvalidSize
 
 
 def linear_targets(learner, episode):
-    """The episode with targets that are an exact linear function of the learner's features at birth."""
+    """The episode with targets that are an exact linear function of the learner's initial features."""
 
     def targets(x):
         features = initial_features(learner, learner.tensor(x))

@@ -44,7 +44,7 @@ def places(name):
 
 
 def lived(learner, episode):
-    """Answers to the support, each before its target was told, and to the query."""
+    """Predictions of the support, each before its target is seen, and of the query."""
     tensors = EpisodeTensors.of(learner, episode)
     answers = []
     with torch.no_grad():

@@ -21,7 +21,7 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 with_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (g++, clang++)")
 # Large enough that what is missing of half of it is more than a page.
 TINY = """
-extern "C" { extern const char bulk[1 << 18] = {1}; int tiny() { return 7; } int flp_try() { return 0; } }
+extern "C" { extern const char bulk[1 << 18] = {1}; int tiny() { return 7; } int flp_self_test() { return 0; } }
 """
 
 
@@ -171,7 +171,26 @@ def test_the_key_holds_what_the_library_depends_on(monkeypatch):
         patch.setattr("platform.machine", lambda: "riscv64")
         others.append(key())
     build.SOURCE.write_text(TINY + "\n", encoding="utf-8")
-    assert len({before, key(), *others}) == 8
+    others.append(key())
+    # Of what the source includes too: by content, and by name.
+    header = build.SOURCE.with_name("included.h")
+    header.write_text("int more();", encoding="utf-8")
+    others.append(key())
+    header.write_text("int less();", encoding="utf-8")
+    others.append(key())
+    header.rename(build.SOURCE.with_name("other.h"))
+    others.append(key())
+    assert len({before, *others}) == 11
+
+
+@with_compiler
+def test_the_key_is_of_all_files_that_the_real_source_includes(monkeypatch):
+    monkeypatch.undo()
+    command = [COMPILER, "-std=c++17", "-MM", "-DFLP_VALUE=float", str(build.SOURCE)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ").split()[1:]
+    included = {os.path.realpath(name) for name in listed}
+    assert included == {os.path.realpath(path) for path in build.source_files()}
+    assert len(included) > 10
 
 
 def foreign(content):
@@ -230,7 +249,7 @@ def test_a_library_without_its_description_is_built_anew(content):
     ],
 )
 def test_a_fresh_library_is_tried_in_another_process_first(body, reason):
-    build.SOURCE.write_text(f'extern "C" int flp_try() {{ {body} }}', encoding="utf-8")
+    build.SOURCE.write_text(f'extern "C" int flp_self_test() {{ {body} }}', encoding="utf-8")
     with pytest.raises(NotBuilt, match=reason):
         load_library(torch.float32)
     assert not list(build._cache_folder().glob("*.so"))
@@ -239,7 +258,7 @@ def test_a_fresh_library_is_tried_in_another_process_first(body, reason):
 
 @with_compiler
 def test_what_this_processor_cannot_run_is_compiled_without_tuning(monkeypatch):
-    source = '#if TUNED\nextern "C" int flp_try() { __builtin_trap(); }\n#else\n' + TINY + "\n#endif"
+    source = '#if TUNED\nextern "C" int flp_self_test() { __builtin_trap(); }\n#else\n' + TINY + "\n#endif"
     build.SOURCE.write_text(source, encoding="utf-8")
     monkeypatch.setattr(build, "TUNINGS", (("-DTUNED=1",), ()))
     assert load_library(torch.float32).tiny() == 7
@@ -285,4 +304,4 @@ def test_the_cache_honours_the_umask():
 def test_the_real_engine_passes_its_trial(monkeypatch, dtype):
     monkeypatch.undo()  # the user's cache: compiling takes half a minute
     build.look_for.cache_clear()
-    assert load_library(dtype).flp_try() == 0
+    assert load_library(dtype).flp_self_test() == 0

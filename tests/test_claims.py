@@ -103,8 +103,8 @@ def test_figure_2_is_read_layer_by_layer():
         figure_row(SECOND, "iid", magnitude_by_layer=[1.0, 4.0]),
     ]
     claims = claims_of(Findings(figure2=rows))
-    assert verdict(claims, "7.1", "a readout on the features at birth has more error for FLP (2)") == SEEN
-    assert verdict(claims, "7.1", "a readout on the features at birth has more error for FLP (3)") == NOT_SEEN
+    assert verdict(claims, "7.1", "a readout on the initial features has more error for FLP (2)") == SEEN
+    assert verdict(claims, "7.1", "a readout on the initial features has more error for FLP (3)") == NOT_SEEN
     for form, expected in {SECOND: NOT_SEEN, RELEASED: SEEN, FIRST: OPEN}.items():
         assert verdict(claims, "7.2", "learning changes FLP (2)", against=form) == expected
     assert verdict(claims, "7.2", "learning changes FLP (3)", against=SECOND) == OPPOSITE

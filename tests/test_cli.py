@@ -264,8 +264,9 @@ def test_evaluate_refuses_what_does_not_fit(trained, capsys):
     assert "meta-trained on FLPSine-Continual-v0, not on FLPSine-IID-v0: add --transfer" in fails(
         [*base, "--env=FLPSine-IID-v0"], capsys
     )
-    assert "answers inputs of shape (3,) with 1 numbers, the environment shows x of Box((4, 6), float32)" in fails(
-        [*base, "--env-option=num_functions=5"], capsys
+    assert (
+        "takes inputs of shape (3,) and predicts 1 numbers, the environment shows x of Box((4, 6), float32)"
+        in fails([*base, "--env-option=num_functions=5"], capsys)
     )
     assert "episodes must be" in fails([*base, "--episodes=0"], capsys)
     assert "did you mean 'meta-test'" in fails([*base, "--split=test"], capsys)
@@ -369,4 +370,4 @@ def test_a_checkpoint_is_used_on_another_family_with_transfer(capsys):
     assert main([*base, "--transfer", "--env-option=num_classes=30"]) == 0
     assert 0 < json.loads(capsys.readouterr().out)["mean"] <= 100
     line = fails([*base, "--transfer", "--env-option=image_size=40"], capsys)
-    assert "answers inputs of shape (1, 28, 28)" in line
+    assert "takes inputs of shape (1, 28, 28)" in line

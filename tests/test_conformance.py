@@ -13,8 +13,8 @@ from flp_base.errors import FLPError, InvalidChoice
 
 PLUGIN = Path(__file__).parent / "plugin_learners.py"
 FORGETS = "forgets everything when a new lifetime begins"
-REPEATS = "gives the same answers again under the same seed"
-LIVES = "answers every input, in the right shape, with numbers"
+REPEATS = "predicts the same again under the same seed"
+LIVES = "predicts for every input, in the right shape, with numbers"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_what_keeps_every_rule_passes(name):
         ("peeks", "looks at observations alone", "looks at unwrapped"),
         ("wrong-shape", LIVES, r"expected predictions of shape"),
         ("not-a-number", LIVES, "NaN or infinity at support step"),
-        ("learns-when-asked", "does not learn from being asked", "predict() must not learn"),
+        ("learns-when-asked", "does not learn from queries", "predict() must not learn"),
         ("raises", LIVES, "ZeroDivisionError: cannot [be] learned"),
     ],
 )
@@ -96,9 +96,9 @@ class LooksAhead(Keeps):
 @pytest.mark.parametrize(
     ("learner", "rules"),
     [
-        (Keeps, {FORGETS, "gives the same answers alone and beside other lifetimes"}),
-        (Averages, {"gives the same answers alone and beside other lifetimes"}),
-        (LooksAhead, {"answers before it sees what comes later"}),
+        (Keeps, {FORGETS, "predicts the same alone and beside other lifetimes"}),
+        (Averages, {"predicts the same alone and beside other lifetimes"}),
+        (LooksAhead, {"predicts before it sees what comes later"}),
     ],
 )
 def test_faults_of_functional_learners(learner, rules, request):

@@ -55,7 +55,7 @@ def paused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = Plan("FLPSine-Continual-v0", dict(SIZES), "flp", "cpu", get_preset("cpu", "flp", SMALL), 0, "a test")
     run = TrainingRun(plan, folder)
     run.run(stop_after_seconds=0.0)
-    run.judge(episodes=1, seed=0)
+    run.evaluate(episodes=1, seed=0)
     return folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flp_envs import Episode
-from flp_envs.image_rendering import ASKED, MOST_CLASSES, RIGHT, WRONG, ImageRenderer
+from flp_envs.image_rendering import MOST_CLASSES, QUERIED, RIGHT, WRONG, ImageRenderer
 
 CLASSES = 3
 
@@ -83,14 +83,14 @@ def test_earlier_answers_stay_in_the_running_accuracy():
 def test_before_the_first_answer_nothing_is_judged():
     picture = draw()
     assert pixels_of(picture, RIGHT) == pixels_of(picture, WRONG) == 0
-    assert pixels_of(picture, ASKED) > 100
+    assert pixels_of(picture, QUERIED) > 100
 
 
 def test_after_the_end_nothing_is_asked():
     asked = []
     picture = draw([0, 0, 1, 1, 2, 2, 0, 1, 2], predict=asked.append)
     assert asked == []
-    assert pixels_of(picture, ASKED) == 0
+    assert pixels_of(picture, QUERIED) == 0
     assert pixels_of(picture, RIGHT) > 100
 
 

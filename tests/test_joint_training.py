@@ -62,7 +62,7 @@ def test_it_trains_for_the_query_alone(monkeypatch):
     x, y = torch.from_numpy(episode.support_x), torch.from_numpy(episode.support_y)
     answers = []
     state = inner_loop(learner, learner.init(2), learner.encode(x), y, answers.append)
-    newborn = learner.network.answer(learner.network.initial_parameters(2), learner.encode(x[:, -1]))
+    newborn = learner.network.predict(learner.network.initial_parameters(2), learner.encode(x[:, -1]))
     assert torch.equal(answers[-1], newborn)
     assert not trained_on
     query = learner.encode(torch.from_numpy(episode.query_x))

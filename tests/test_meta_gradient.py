@@ -24,10 +24,13 @@ from flp_agents import (
     run_lifetime,
 )
 from flp_agents.closed_form import gradient
-from flp_agents.lifetime.meta_gradient import STRATEGIES, describe
+from flp_agents.lifetime.meta_gradient import describe
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, make_strategy, register_strategy
 from flp_agents.support.memory import OutOfMemory, explaining_out_of_memory, free_bytes, measure_peak
+from flp_base.errors import InvalidChoice
 from flp_base.machine_memory import readable
+from flp_base.registry import RegistryError
 from flp_envs import InvalidSize, make
 
 NETWORK = Network((3, 9, 8, 7, 1))
@@ -182,7 +185,7 @@ def test_without_a_gradient_strategies_only_live():
 
 
 def test_names_make_strategies():
-    made = {name: build(5) for name, build in STRATEGIES.items()}
+    made = {name: make_strategy(name, 5) for name in STRATEGIES.built_in()}
     assert made == {
         "full": Full(),
         "checkpointed": Checkpointed(5),
@@ -190,7 +193,17 @@ def test_names_make_strategies():
         "truncated": Truncated(5),
         "autograd": Autograd(),
     }
-    assert STRATEGIES["reversible"](0) == Reversible()
+    assert make_strategy("reversible", 0) == Reversible()
+    assert make_strategy("truncated", 0) == Truncated(0)
+    with pytest.raises(InvalidChoice, match="unknown memory strategy 'ful': did you mean 'full'"):
+        make_strategy("ful", 0)
+
+
+def test_what_is_no_strategy_is_not_registered():
+    with pytest.raises(RegistryError, match="expected the memory strategy 'mine' to be a class with rollout, got"):
+        register_strategy("mine")(InvalidSize)
+    with pytest.raises(RegistryError, match="another memory strategy is registered as 'full' already"):
+        register_strategy("full")(type("Other", (Full,), {}))
 
 
 def test_what_will_not_fit_is_said_before_it_is_tried(monkeypatch):

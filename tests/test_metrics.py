@@ -87,7 +87,7 @@ def test_interference_by_hand():
     """Of sub-task 1 two pairs change by 0 and 3 while the second is learned: 9/2. Then, of sub-tasks 1 and 2, by 2, 0,
     1 and 1: 6/4. What happens to the queries of the sub-task itself, and of later ones, does not count."""
     by_task = [
-        [[0, 0], [1, 2], [1, 5], [3, 5]],  # sub-task 1: at birth, after 1, after 2, after 3
+        [[0, 0], [1, 2], [1, 5], [3, 5]],  # sub-task 1: initially, after 1, after 2, after 3
         [[0, 0], [9, 9], [4, 4], [5, 3]],
         [[0, 0], [7, 7], [8, 8], [2, 2]],
     ]
@@ -219,8 +219,12 @@ def test_interference_of_labels(life):
             (np.zeros((1, 3, 2, 4)), np.zeros((1, 2), int)),
             r"whole numbers: .* got \(1, 3, 2, 4\) float64",
         ),
-        (interference, (np.zeros((1, 1, 2, 4, 1)), np.zeros((1, 2), int)), "a row at birth, one after each sub-task"),
-        (interference, (np.zeros((1, 3, 2, 0, 1)), np.zeros((1, 2), int)), "answers: expected"),
+        (
+            interference,
+            (np.zeros((1, 1, 2, 4, 1)), np.zeros((1, 2), int)),
+            "a row for the initial state, one after each sub-task",
+        ),
+        (interference, (np.zeros((1, 3, 2, 0, 1)), np.zeros((1, 2), int)), "predictions: expected"),
         (interference, (np.zeros((1, 3, 2, 4, 1)), np.array([[0, 2]])), r"sub-tasks 0..1, and 0 in every episode, .*2"),
         (interference, (np.zeros((1, 3, 2, 4, 1)), np.array([[1, 1]])), "and 0 in every episode"),
         (interference, (np.zeros((1, 3, 2, 4, 1)), np.array([[0, -1]])), "sub-tasks 0..1"),

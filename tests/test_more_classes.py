@@ -27,7 +27,7 @@ def make(num_classes, **options):
 
 
 def meta_trained(name="flp", num_classes=5, **settings):
-    """A learner whose parameters all differ from those at birth, as after meta-training."""
+    """A learner whose parameters all differ from the initial ones, as after meta-training."""
     preset = get_preset("paper", name, {**SETTINGS, **settings}, kind="images")
     learner = build_learner(name, make(num_classes), preset, seed=3)
     generator = torch.Generator().manual_seed(4)
@@ -177,8 +177,8 @@ def test_output_units_that_meta_training_never_used_count_for_nothing(name):
 
 SINE = {"num_functions": 2, "steps_per_function": 1, "batch_size": 4, "query_size": 4}
 SHOWN = {
-    "labels": r"inputs of shape \(1, 8, 8\) with 5 labels, the environment shows x of ",
-    "numbers": r"inputs of shape \(3,\) with 1 numbers, the environment shows x of ",
+    "labels": r"inputs of shape \(1, 8, 8\) and predicts 5 labels, the environment shows x of ",
+    "numbers": r"inputs of shape \(3,\) and predicts 1 numbers, the environment shows x of ",
 }
 
 
@@ -200,7 +200,7 @@ def test_another_kind_or_size_is_refused_in_one_line(answers, env, shown):
         meta_trained() if answers == "labels" else build_learner("flp", numbers, get_preset("cpu", "flp", settings))
     )
     for use in (lambda: learner.adapt_to(env()), lambda: evaluate(learner, env()), lambda: GymAgent(learner, env())):
-        with pytest.raises(IncompatibleSpaces, match=f"the learner answers {SHOWN[answers]}{shown}") as caught:
+        with pytest.raises(IncompatibleSpaces, match=f"the learner takes {SHOWN[answers]}{shown}") as caught:
             use()
         assert "\n" not in str(caught.value)
         assert str(caught.value).endswith("use the env options that it was meta-trained with")

@@ -86,7 +86,7 @@ def test_plasticity_is_not_taken_away():
 
 def test_without_outer_steps_the_score_is_feature_reuses_own(saved):
     continued = continue_with_more_plasticity(saved, 3, outer_steps=0, episodes=4)
-    assert continued.judged_at.tolist() == [0]
+    assert continued.evaluated_at.tolist() == [0]
     assert continued.scores.shape == (1, 4)
     assert continued.query_losses.shape == (0,)
     np.testing.assert_allclose(continued.scores[0], continued.before, rtol=1e-5)
@@ -97,10 +97,10 @@ def test_initial_weights_stay_to_the_bit_while_everything_else_moves(saved):
     before = weights(saved.learner)
     seen = []
     continued = continue_with_more_plasticity(
-        saved, 3, outer_steps=5, judge_every=2, episodes=4, seed=1, on_step=lambda step: seen.append(step.step)
+        saved, 3, outer_steps=5, evaluate_every=2, episodes=4, seed=1, on_step=lambda step: seen.append(step.step)
     )
     assert seen == [1, 2, 3, 4, 5]
-    assert continued.judged_at.tolist() == [0, 2, 4, 5]
+    assert continued.evaluated_at.tolist() == [0, 2, 4, 5]
     assert continued.scores.shape == (4, 4)
     assert continued.query_losses.shape == (5,)
     assert np.isfinite(continued.query_losses).all()
@@ -134,7 +134,7 @@ def test_settings_of_the_outer_loop_can_be_changed(saved):
 
 @needs_bfloat16
 def test_whatever_the_precision_of_training_scores_are_of_float32(saved):
-    how = {"outer_steps": 2, "judge_every": 1, "episodes": 3}
+    how = {"outer_steps": 2, "evaluate_every": 1, "episodes": 3}
     continued = continue_with_more_plasticity(saved, 1, **how, settings={"precision": "bfloat16"})
     np.testing.assert_array_equal(continued.scores[0], continued.before)
     assert continued.learner.layers.precision == "float32"
@@ -152,14 +152,14 @@ def test_only_flp_is_continued(saved):
 
 
 def same(a, b):
-    assert a.judged_at.tolist() == b.judged_at.tolist()
+    assert a.evaluated_at.tolist() == b.evaluated_at.tolist()
     for name in ("before", "scores", "query_losses"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert parameters_digest(a.learner) == parameters_digest(b.learner)
 
 
 def test_stopped_anywhere_it_goes_on_to_the_bit(saved, tmp_path):
-    how = {"outer_steps": 6, "judge_every": 2, "episodes": 3}
+    how = {"outer_steps": 6, "evaluate_every": 2, "episodes": 3}
     whole = continue_with_more_plasticity(saved, 2, **how)
     assert whole.finished
 
@@ -173,7 +173,7 @@ def test_stopped_anywhere_it_goes_on_to_the_bit(saved, tmp_path):
             continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, save_every_seconds=0, on_step=stop)
         paused = continue_with_more_plasticity(saved, 2, **how, folder=tmp_path, stop_after_seconds=0)
         assert not paused.finished
-        assert paused.judged_at[-1] <= len(paused.query_losses) < 6
+        assert paused.evaluated_at[-1] <= len(paused.query_losses) < 6
     resumed = continue_with_more_plasticity(saved, 2, **how, folder=tmp_path)
     same(resumed, whole)
     assert resumed.finished
@@ -202,7 +202,7 @@ def kill(of, by):
     replace(of, by)
 
 os.replace = kill
-how = {"outer_steps": 6, "judge_every": 2, "episodes": 3, "save_every_seconds": 0.0}
+how = {"outer_steps": 6, "evaluate_every": 2, "episodes": 3, "save_every_seconds": 0.0}
 continue_with_more_plasticity(load(Path(start)), 2, **how, folder=Path(folder))
 """
 
@@ -217,7 +217,7 @@ def test_killed_it_goes_on_to_the_bit(feature_reuse, saved, tmp_path):
         assert killed.returncode == -signal.SIGKILL
         assert list(tmp_path.glob(f".{name}.*.tmp"))
     assert last_step(tmp_path) == 4
-    how, told = {"outer_steps": 6, "judge_every": 2, "episodes": 3}, []
+    how, told = {"outer_steps": 6, "evaluate_every": 2, "episodes": 3}, []
     resumed = continue_with_more_plasticity(
         saved, 2, **how, folder=tmp_path, on_step=lambda step: told.append(step.step)
     )
@@ -258,7 +258,7 @@ def test_without_outer_steps_it_is_kept_as_well(saved, tmp_path, monkeypatch):
 
 
 def test_what_a_full_disk_kept_from_being_written_is_made_up_for(saved, tmp_path, monkeypatch):
-    how = {"outer_steps": 4, "judge_every": 2, "episodes": 2}
+    how = {"outer_steps": 4, "evaluate_every": 2, "episodes": 2}
     write = RunMetrics.write
 
     def full(self, result, seconds):

@@ -53,7 +53,7 @@ def weighted_mean(asked, x, y, bandwidth):
 
 
 def all_answers(learner, episode):
-    """``(E, T, B, n_y)`` to the support, each before its target is told, and ``(E, Q, B, n_y)`` to the query."""
+    """``(E, T, B, n_y)`` of the support, each before its target is seen, and ``(E, Q, B, n_y)`` of the query."""
     support, answers = learner.tensor(episode.support_x), []
     state = inner_loop(learner, learner.init(len(episode)), support, learner.targets(episode.support_y), answers.append)
     return torch.stack(answers, 1).numpy(), learner.predict_all(state, learner.tensor(episode.query_x)).numpy()

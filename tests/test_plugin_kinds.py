@@ -139,6 +139,10 @@ def test_a_run_is_resumed_with_its_plug_in_and_says_what_it_lacks_without(kind, 
     assert whole == paused
 
 
+def test_a_memory_strategy(capsys):
+    trained_saved_loaded_compared(capsys, "strategy", "--learner=flp", "--meta-gradient=second-half")
+
+
 def test_what_a_checkpoint_lacks_is_named(capsys, monkeypatch):
     run(capsys, "pathway", "train", "--feedback-pathway=saturating", *SMALL, *TRAIN, "--output=run")
     from flp_agents.learners.pathways.pathway import PATHWAYS

@@ -431,12 +431,12 @@ def test_features_are_what_is_told_then_the_inputs(env_id):
     policy = untrained("ppo", env).policy
     tensors, _ = policy.obs_to_tensor({**observation, "has_target": np.int64(1), "phase": np.int64(0)})
     row = policy.extract_features(tensors)[0]
-    assert row.shape == (features.told + features.pairs * features.inputs,)
-    assert row[features.told - 4 : features.told].tolist() == [0, 1, 1, 0]
+    assert row.shape == (features.first + features.pairs * features.inputs,)
+    assert row[features.first - 4 : features.first].tolist() == [0, 1, 1, 0]
     if env_id.startswith("FLPSine"):
         expected = observation["x"] / [1, 1, 1, 5]
-        np.testing.assert_allclose(row[features.told :].reshape(4, 4).detach(), expected, rtol=1e-6)
-        assert features.told == 4 + 4
+        np.testing.assert_allclose(row[features.first :].reshape(4, 4).detach(), expected, rtol=1e-6)
+        assert features.first == 4 + 4
     else:
-        assert features.told == 3 + 4
+        assert features.first == 3 + 4
         assert features.pairs == 1

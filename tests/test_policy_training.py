@@ -89,7 +89,7 @@ def test_training_options_hold_while_training_only(tmp_path):
     training.run(lambda *of_rollout: told.append(of_rollout))
     assert [step for step, _ in told] == [2 * 16 * 33]
     assert told[0][1] < 0
-    assert training.judge(episodes=2, seed=0)["episodes"] == 2
+    assert training.evaluate(episodes=2, seed=0)["episodes"] == 2
     about = load_policy(tmp_path).about
     assert about.train_options == {"steps_per_function": 1, "query_size": 40}
     assert about.env_options == SMALL_SINE
@@ -196,7 +196,7 @@ def test_what_helps_later_is_remembered_though_only_the_query_is_rewarded(consta
     for algorithm in ALGORITHMS:
         training = PolicyTraining(plan(algorithm, constant, env_steps=30_000), tmp_path / algorithm)
         training.run()
-        scores[algorithm] = training.judge(episodes=50, seed=0)["mean"]
+        scores[algorithm] = training.evaluate(episodes=50, seed=0)["mean"]
     # Without memory: the first answer to the query is known, the target being shown with it; the others score 3^2.
     assert scores["ppo"] == pytest.approx(6.0, abs=0.6)
     assert scores["recurrent-ppo"] < 0.5
@@ -233,7 +233,7 @@ def test_no_policy_of_another_process_is_replaced(tmp_path):
         (tmp_path / DESCRIPTION).read_text(encoding="utf-8").replace(kept.sha256, "0" * 64), encoding="utf-8"
     )
     with pytest.raises(PolicyError, match="holds another policy, which is kept"):
-        first.judge(episodes=1, seed=0)
+        first.evaluate(episodes=1, seed=0)
     assert read_policy_description(tmp_path).sha256 == "0" * 64
 
 
@@ -246,6 +246,6 @@ def test_a_policy_is_there_at_every_moment_of_its_evaluation(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(PolicyError, match="cannot write a policy's result"):
-        training.judge(episodes=1, seed=0)
+        training.evaluate(episodes=1, seed=0)
     monkeypatch.undo()
     assert load_policy(tmp_path).about.result is None

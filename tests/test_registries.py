@@ -14,6 +14,7 @@ from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
+from flp_agents.lifetime.strategies.strategy import STRATEGIES
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 from flp_agents.training.presets import PRESETS
 from flp_base.errors import FLPWarning, InvalidChoice
@@ -105,6 +106,7 @@ def test_what_was_registered_since_is_forgotten_but_what_is_built_in_stays(colou
         RULES,
         PATHWAYS,
         ESTIMATORS,
+        STRATEGIES,
         OUTER_OBJECTIVES,
         LIFETIME_SCHEDULES,
         PRESETS,

@@ -134,7 +134,7 @@ def test_what_it_says(page):
         "1 of 3 failed",
         "seed 2 failed: answered NaN in lifetime 3",
         "FLPSine-IID-v0: its sub-tasks are mixed",
-        "asked the query at the end only, so without a curve of it: joint-training",
+        "queried at the end only, so without a curve of it: joint-training",
         "flp benchmark --seeds 3",
         r"\begin{tabular}",
         "| FLP \\(2\\) |",

@@ -182,7 +182,7 @@ def test_an_r_matrix_shows_its_numbers():
     leaderboard, _ = leaderboard_of(result)
     drawing = draw_r_matrix(leaderboard, leaderboard.best, "x")
     assert drawing.headings == ("after sub-task", "1", "2", "3")
-    assert [row[0] for row in drawing.rows] == ["birth", "1", "2", "3"]
+    assert [row[0] for row in drawing.rows] == ["initial", "1", "2", "3"]
     numbers = [[float(value) for value in row[1:]] for row in drawing.rows]
     assert np.allclose(numbers, result.curves["query_by_task"], rtol=0.01)
 

@@ -32,7 +32,7 @@ def test_whole_results_of_several_networks_need_no_note():
         ([made_up_result("ridge", failure="hung")], "FLPSine-Continual-v0: every cell failed"),
         ([made_up_result("ridge"), made_up_result("sgd", failure="hung")], "Failed: 1 of 2 cells."),
         ([made_up_result("ridge", env="FLPSine-IID-v0")], "FLPSine-IID-v0: its sub-tasks are mixed, so average final"),
-        ([made_up_result("joint-training")], "asked the query at the end only"),
+        ([made_up_result("joint-training")], "queried at the end only"),
         (
             [*(made_up_result("ridge", seed=s) for s in range(3)), made_up_result("sgd")],
             "FLPSine-Continual-v0: results under some of the seeds only: sgd (1 of 3).",

@@ -51,16 +51,16 @@ def test_no_run_begins_while_the_last_evaluation_of_another_is_under_way(
 ) -> None:
     """As flp train does it: run B is started with --overwrite while A evaluates its final episodes."""
     folder, codes = tmp_path / "run", []
-    evaluate = TrainingRun._judge
+    evaluate = TrainingRun._evaluate
 
     def start_another(self: TrainingRun, *of: Any) -> dict[str, Any]:
-        monkeypatch.setattr(TrainingRun, "_judge", evaluate)
+        monkeypatch.setattr(TrainingRun, "_evaluate", evaluate)
         before = content(folder)
         codes.append(flp_train(folder, "--overwrite", "--seed=1"))
         assert content(folder) == before
         return evaluate(self, *of)
 
-    monkeypatch.setattr(TrainingRun, "_judge", start_another)
+    monkeypatch.setattr(TrainingRun, "_evaluate", start_another)
     assert flp_train(folder) == 0
     assert codes == [1]
     assert "another process is training into" in capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_without_locks_a_run_still_replaces_no_checkpoint_of_another(tmp_path: P
         first.run(on_step=begin_another, save_every_seconds=0.0)
     assert checkpoint.load(tmp_path).progress["run"] == second._id
     with pytest.raises(CheckpointError, match="holds another checkpoint"):
-        first.judge(episodes=1, seed=0)
+        first.evaluate(episodes=1, seed=0)
     assert checkpoint.load(tmp_path).progress["run"] == second._id
 
 

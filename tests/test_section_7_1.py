@@ -20,7 +20,7 @@ FEATURE_REUSE = replace(
     TINY,
     methods=(Method("Feature Reuse (1)", "feature-reuse-1", "feature-reuse", {**FAST, "hidden_widths": (8, 8)}),),
 )
-SHORT = Protocol(outer_steps=4, episodes=3, judgements=2, settings={"warm_up": 0})
+SHORT = Protocol(outer_steps=4, episodes=3, evaluations=2, settings={"warm_up": 0})
 
 
 def test_it_goes_on_from_every_network(tmp_path):

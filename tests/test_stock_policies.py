@@ -70,7 +70,7 @@ def test_the_time_is_known_and_told(env_id):
         times.append(float(observation["time"][0]))
         assert not truncated
     assert times == pytest.approx([step / STEPS for step in range(1, STEPS + 1)])
-    assert EpisodeFeatures(env.observation_space).told == EpisodeFeatures(made(env_id).observation_space).told + 1
+    assert EpisodeFeatures(env.observation_space).first == EpisodeFeatures(made(env_id).observation_space).first + 1
     assert trains("MultiInputPolicy", env, features_extractor_class=EpisodeFeatures)
 
 

@@ -97,7 +97,7 @@ def test_images_begin_with_lifetimes_of_more_classes(tmp_path, monkeypatch):
     assert (saved.objective.classes, saved.objective.outputs) == (3, 6)
     # Updates of one class add up to the same in both: nothing is scaled.
     assert run.learner._lifetime_factor == 1.0
-    result = run.judge(episodes=4, seed=0)
+    result = run.evaluate(episodes=4, seed=0)
     assert result["metric"] == "error_percent"
     assert 0 <= result["mean"] <= 100
 
@@ -184,7 +184,7 @@ def test_metrics_stream_to_csv_and_tensorboard(whole):
 
 def test_the_result_and_the_plan_are_kept_beside_the_weights(whole):
     run = TrainingRun.resume(whole)
-    result = run.judge(episodes=4, seed=1)
+    result = run.evaluate(episodes=4, seed=1)
     about = json.loads((whole / checkpoint.DESCRIPTION).read_text(encoding="utf-8"))["about"]
     assert about["result"] == result
     assert result["split"] == "meta-val"
@@ -204,7 +204,7 @@ def test_the_stored_result_is_what_evaluating_gives_even_if_the_run_ends_short(t
     run = TrainingRun(plan(outer_steps=4), tmp_path)
     run.run()
     assert run.learner._lifetime_factor == 3.0
-    result = run.judge(episodes=3, seed=7)
+    result = run.evaluate(episodes=3, seed=7)
     env = plan().make_env("meta-val")
     assert result["mean"] == evaluate(checkpoint.load(tmp_path).learner, env, episodes=3, seed=7).mean
 

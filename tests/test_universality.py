@@ -188,12 +188,12 @@ def test_only_two_layers_change_and_they_do():
         (
             {"algorithm": lambda history, x: (1.0, 2.0)},
             FLPError,
-            "the algorithm must answer 1 numbers up to 1e+30",
+            "the algorithm must return 1 numbers up to 1e+30",
         ),
         (
             {"algorithm": lambda history, x: float("inf")},
             FLPError,
-            "the algorithm must answer 1 numbers up to 1e+30",
+            "the algorithm must return 1 numbers up to 1e+30",
         ),
         ({"rule": lambda *arguments: None}, InvalidChoice, "unknown plasticity rule for the construction 'function'"),
     ],

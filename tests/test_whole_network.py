@@ -69,9 +69,9 @@ def test_answers_and_gradients_are_torchs_own(shape):
     parameters = moved(network.initial_parameters(lifetimes))
     learner = OnlineGradient(network, SGD(0.1), objective=LABELS if images else OnlineGradient.objective)
     targets = learner.targets(episode.support_y).flatten(1, 2)
-    answers = network.answer(parameters, network.encode(x))
+    answers = network.predict(parameters, network.encode(x))
     answered = network.run(parameters, network.encode(x))
-    assert torch.equal(answered.answers, answers)
+    assert torch.equal(answered.predictions, answers)
     got = network.gradients(parameters, answered, learner.objective.gradient(answers, targets))
     for i in range(lifetimes):
         mine = tuple(p[i : i + 1].clone().requires_grad_() for p in parameters)
@@ -103,8 +103,8 @@ def test_sides_are_those_of_oblong_images_too():
     parameters = tuple(p.clone().requires_grad_() for p in network.initial_parameters(1))
     expected = plain_answer(network, parameters, 0, x[0])
     answered = network.run(parameters, x)
-    torch.testing.assert_close(answered.answers[0], expected)
-    got = network.gradients(parameters, answered, torch.ones_like(answered.answers))
+    torch.testing.assert_close(answered.predictions[0], expected)
+    got = network.gradients(parameters, answered, torch.ones_like(answered.predictions))
     torch.testing.assert_close(got, torch.autograd.grad(expected.sum(), parameters))
 
 

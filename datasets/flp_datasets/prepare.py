@@ -35,8 +35,8 @@ def prepare(
         source: the folder that holds it; by default it is looked for in the data roots, and then downloaded.
         data_root: where to write the pack; by default ``FLP_DATA_ROOT``, else the user's cache.
         overwrite: pack even if there is a pack.
-        on_event: told in words what happens.
-        on_class: told how many of how many classes are packed.
+        on_event: receives in words what happens.
+        on_class: receives how many of how many classes are packed.
 
     Returns:
         The pack's path, and whether it was made now.

@@ -20,17 +20,17 @@ from flp_base.shown_options import ShowsOptions
 
 
 class GymAgent(ShowsOptions):
-    """A learner that lives in an env: it learns from what each observation tells, then answers.
+    """A learner in an env: it learns from what each observation shows, then answers.
 
     ``stable_baselines3.common.evaluation.evaluate_policy(GymAgent(learner, env), env)`` returns the paper's figure
     (minus the query's mean squared error, or its accuracy).
 
     Args:
         learner: to act with. Its meta-parameters do not change.
-        env: tells the shape of one observation; single or vector.
+        env: says the shape of one observation; single or vector.
 
     Raises:
-        FLPError: if the env does not speak the episode protocol, or the learner cannot live in it.
+        FLPError: if the env does not speak the episode protocol, or the learner does not fit it.
     """
 
     def __init__(self, learner: Learner[Any] | PlainLearner | Callable[[], PlainLearner], env: Any) -> None:
@@ -54,13 +54,13 @@ class GymAgent(ShowsOptions):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], Any]:
-        """Learns from the target that the observation shows, if any, and answers its input.
+        """Learns from the target that the observation shows, if any, and predicts for its input.
 
         Args:
             observation: of one env, or of ``n`` with a leading axis.
-            state: the fast weights, as returned by the last call; none: newborn.
+            state: the fast weights, as returned by the last call; none: the initial one.
             episode_start: ``(n,)`` true where an env's lifetime begins anew.
-            deterministic: without effect; learners answer deterministically.
+            deterministic: without effect; learners predict deterministically.
 
         Returns:
             The answers, shaped like the actions of the env, and the new state.
@@ -77,21 +77,21 @@ class GymAgent(ShowsOptions):
             x, y = x.unsqueeze(0), y.unsqueeze(0)
         if self._single_pairs:
             x, y = x.unsqueeze(1), y.unsqueeze(1)
-        told = torch.from_numpy(np.atleast_1d(observation["has_target"]).astype(bool))
+        received = torch.from_numpy(np.atleast_1d(observation["has_target"]).astype(bool))
         features = learner.encode(x)
         if state is None:
-            state, told = learner.init(len(x)), torch.zeros_like(told)
+            state, received = learner.init(len(x)), torch.zeros_like(received)
         elif episode_start is not None and np.any(episode_start):
-            newborn = torch.from_numpy(np.atleast_1d(episode_start).astype(bool))
-            # Brought to the structure of a state that has answered, as the others' have.
-            _, born = learner.predict(learner.init(len(x)), features)
-            state, told = learner.choose(newborn, born, state), told & ~newborn
-        if told.all():
+            begins = torch.from_numpy(np.atleast_1d(episode_start).astype(bool))
+            # Brought to the structure of a state that has predicted, as the others' have.
+            _, initial = learner.predict(learner.init(len(x)), features)
+            state, received = learner.choose(begins, initial, state), received & ~begins
+        if received.all():
             state = learner.update(state, y)
-        elif told.any():
-            state = learner.update_where(told, state, y)
-        answers, state = learner.predict(state, features)
-        action = learner.objective.actions(answers).cpu().numpy()
+        elif received.any():
+            state = learner.update_where(received, state, y)
+        predictions, state = learner.predict(state, features)
+        action = learner.objective.actions(predictions).cpu().numpy()
         if self._single_pairs:
             action = action[:, 0]
         return (action[0] if single else action), state

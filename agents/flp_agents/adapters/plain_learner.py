@@ -41,11 +41,11 @@ class PlainLearner(Protocol):
         ...
 
     def predict(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Answers inputs ``(B, *input)`` without learning from them.
+        """Predicts the targets of inputs ``(B, *input)`` without learning from them.
 
         Returns:
             Where targets are numbers: ``(B, *target)``. Where they are labels: labels ``(B,)``, whole numbers, or a
-            score for each class, ``(B, classes)``, the largest of which is the answer.
+            score for each class, ``(B, classes)``, the largest of which is the prediction.
         """
         ...
 
@@ -54,16 +54,16 @@ class PlainLearner(Protocol):
         ...
 
 
-# One lifetime's learner, and the inputs that it answered last.
-_Lives = tuple[tuple[PlainLearner, "NDArray[Any] | None"], ...]
+# One lifetime's learner, and the inputs that it predicted last.
+_Lifetimes = tuple[tuple[PlainLearner, "NDArray[Any] | None"], ...]
 
 
-class ManyPlainLearners(Learner[_Lives]):
-    """Lets copies of a plain learner live side by side, as a :class:`flp_agents.learners.learner.Learner`.
+class ManyPlainLearners(Learner[_Lifetimes]):
+    """Lets copies of a plain learner run side by side, as a :class:`flp_agents.learners.learner.Learner`.
 
     Args:
         prototype: copied for every lifetime; it is never used itself.
-        objective: what it is to answer.
+        objective: what it is to predict.
         factory: makes the learner of every lifetime, in the place of copies; it must make the same one each time.
     """
 
@@ -78,7 +78,7 @@ class ManyPlainLearners(Learner[_Lives]):
         self.settings = {"prototype": prototype}
 
     def adapt_to(self, env: Any) -> ManyPlainLearners:
-        """Itself, or the same learner for another kind of answers.
+        """Itself, or the same learner for another kind of targets.
 
         Raises:
             IncompatibleSpaces: if the learner says for which spaces it was made, and they are others.
@@ -97,45 +97,45 @@ class ManyPlainLearners(Learner[_Lives]):
             f", make it in reset(), or give a factory that makes the learner: lambda: {name}()",
         )
 
-    def init(self, n: int) -> _Lives:
+    def init(self, n: int) -> _Lifetimes:
         learners = [self._new() for _ in range(n)]
-        with torch.enable_grad():  # a torch model may want to differentiate, whoever asks
+        with torch.enable_grad():  # a torch model may want to differentiate
             for learner in learners:
                 learner.reset()
         return tuple((learner, None) for learner in learners)
 
-    def predict(self, state: _Lives, features: Tensor) -> tuple[Tensor, _Lives]:
+    def predict(self, state: _Lifetimes, features: Tensor) -> tuple[Tensor, _Lifetimes]:
         inputs = features.numpy()
-        answers = [self._answer(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
-        lives = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
-        return torch.from_numpy(np.stack(answers)), lives
+        predictions = [self._predict(learner, x) for (learner, _), x in zip(state, inputs, strict=True)]
+        lifetimes = tuple((learner, x) for (learner, _), x in zip(state, inputs, strict=True))
+        return torch.from_numpy(np.stack(predictions)), lifetimes
 
-    def predict_all(self, state: _Lives, features: Tensor) -> Tensor:
-        # Minibatch by minibatch, as an environment asks.
+    def predict_all(self, state: _Lifetimes, features: Tensor) -> Tensor:
+        # Minibatch by minibatch, as an environment shows them.
         return torch.stack([self.predict(state, minibatch)[0] for minibatch in features.unbind(1)], 1)
 
-    def update(self, state: _Lives, y: Tensor) -> _Lives:
+    def update(self, state: _Lifetimes, y: Tensor) -> _Lifetimes:
         return self.update_where(torch.ones(len(state), dtype=torch.bool), state, y)
 
-    def update_where(self, mask: Tensor, state: _Lives, y: Tensor) -> _Lives:
+    def update_where(self, mask: Tensor, state: _Lifetimes, y: Tensor) -> _Lifetimes:
         # As the environment gave them: labels, or numbers.
         targets = self.objective.actions(y).numpy()
-        for told, (learner, x), target in zip(mask.tolist(), state, targets, strict=True):
-            if told and x is not None:
+        for received, (learner, x), target in zip(mask.tolist(), state, targets, strict=True):
+            if received and x is not None:
                 with torch.enable_grad():
                     learner.update(x, target)
         return state
 
-    def choose(self, mask: Tensor, yes: _Lives, no: _Lives) -> _Lives:
+    def choose(self, mask: Tensor, yes: _Lifetimes, no: _Lifetimes) -> _Lifetimes:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
 
-    def _answer(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float64]:
+    def _predict(self, learner: PlainLearner, x: NDArray[Any]) -> NDArray[np.float64]:
         with torch.enable_grad():
-            answer: Any = learner.predict(x)
-        if isinstance(answer, Tensor):
-            answer = answer.detach().cpu()
+            prediction: Any = learner.predict(x)
+        if isinstance(prediction, Tensor):
+            prediction = prediction.detach().cpu()
         try:
-            values = plain_numbers(answer)
+            values = plain_numbers(prediction)
         except TypeError as error:
             raise FLPError(f"{type(learner).__name__}.predict: expected an array of numbers, got {error}") from None
         outputs = self.objective.outputs if isinstance(self.objective, CrossEntropy) else None
@@ -145,7 +145,7 @@ class ManyPlainLearners(Learner[_Lives]):
             values = np.eye(outputs)[values]
         shape = (len(x), *(("outputs",) if outputs is None else (outputs,)))
         if values.ndim < 2 or len(values) != len(x) or (outputs is not None and values.shape != shape):
-            what = "answers" if outputs is None else f"labels of shape ({len(x)},), whole numbers, or scores"
+            what = "predictions" if outputs is None else f"labels of shape ({len(x)},), whole numbers, or scores"
             raise FLPError(
                 f"{type(learner).__name__}.predict: expected {what} of shape ({shape[0]}, {shape[1]}), "
                 f"got {values.shape} {values.dtype}"
@@ -154,7 +154,7 @@ class ManyPlainLearners(Learner[_Lives]):
 
 
 def as_learner(learner: Learner[Any] | PlainLearner | Policy | Callable[[], PlainLearner], env: Any) -> Learner[Any]:
-    """Any learner as one that lives through many lifetimes at once, fit for an environment.
+    """Any learner as one that runs many lifetimes at once, adapted to an environment.
 
     Args:
         learner: which. A plain learner is copied for every lifetime; a factory, a class or function without arguments
@@ -162,7 +162,7 @@ def as_learner(learner: Learner[Any] | PlainLearner | Policy | Callable[[], Plai
         env: single or vector.
 
     Raises:
-        IncompatibleSpaces: if it cannot live there.
+        IncompatibleSpaces: if it does not fit it.
         FLPError: if it is no learner at all.
     """
     if isinstance(learner, Learner):

@@ -50,33 +50,33 @@ class Policy(Protocol):
         ...
 
 
-class _Life(NamedTuple):
+class _Lifetime(NamedTuple):
     """One lifetime of a policy.
 
     Attributes:
         remembered: the state that ``predict`` returned last.
-        begun: whether it was asked anything.
-        told: the target of the last answer, ``(*target)``, that the next observation shows; none if there is none.
+        begun: whether it has predicted anything.
+        seen: the target of the last prediction, ``(*target)``, that the next observation shows; none if there is none.
     """
 
     remembered: Any = None
     begun: bool = False
-    told: NDArray[Any] | None = None
+    seen: NDArray[Any] | None = None
 
 
-class PolicyLearner(Learner[tuple[_Life, ...]]):
-    """Lets a policy live through episodes as a :class:`flp_agents.learners.learner.Learner`.
+class PolicyLearner(Learner[tuple[_Lifetime, ...]]):
+    """Lets a policy run through episodes as a :class:`flp_agents.learners.learner.Learner`.
 
     It is shown what an environment would show: inputs one after another, each with the target of the one before; the
     query with phase 1, its first input with the last support target. So it answers as it does in the environment, to
-    every digit, and lifetimes in a batch answer as they do alone: each is asked by itself.
+    every digit, and lifetimes in a batch answer as they do alone: each has calls of its own.
 
-    A query may be asked at any time; it leaves the state as it was. Like a :class:`~flp_agents.PlainLearner` it is
+    It may be queried at any time, which leaves the state as it was. Like a :class:`~flp_agents.PlainLearner` it is
     not meta-trained here.
 
     Args:
-        policy: who answers; shared by all lifetimes, whose states are kept apart.
-        env: tells what an observation looks like; single or vector.
+        policy: gives the actions; shared by all lifetimes, whose states are kept apart.
+        env: says what an observation looks like; single or vector.
         deterministic: given to ``predict``. A policy that draws its answers takes them from generators of its own.
 
     Raises:
@@ -106,49 +106,49 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
 
     @property
     def policy(self) -> Policy:
-        """Who answers."""
+        """That gives the actions."""
         return self._hidden[0]
 
     def adapt_to(self, env: Any) -> PolicyLearner:
         """Itself, or the same policy for another env.
 
         Raises:
-            IncompatibleSpaces: if it cannot live there.
+            IncompatibleSpaces: if it does not fit it.
         """
         shown = getattr(env, "single_observation_space", env.observation_space)
         if shown == self._space and getattr(env, "single_action_space", env.action_space) == self._answers:
             return self
         return PolicyLearner(self.policy, env, deterministic=self.deterministic)
 
-    def init(self, n: int) -> tuple[_Life, ...]:
-        return tuple(_Life() for _ in range(n))
+    def init(self, n: int) -> tuple[_Lifetime, ...]:
+        return tuple(_Lifetime() for _ in range(n))
 
-    def predict(self, state: tuple[_Life, ...], features: Tensor) -> tuple[Tensor, tuple[_Life, ...]]:
-        pairs = [self._ask(life, x, SUPPORT) for life, x in zip(state, features.cpu().numpy(), strict=True)]
-        return torch.stack([answer for answer, _ in pairs]), tuple(life for _, life in pairs)
+    def predict(self, state: tuple[_Lifetime, ...], features: Tensor) -> tuple[Tensor, tuple[_Lifetime, ...]]:
+        pairs = [self._act(lifetime, x, SUPPORT) for lifetime, x in zip(state, features.cpu().numpy(), strict=True)]
+        return torch.stack([answer for answer, _ in pairs]), tuple(lifetime for _, lifetime in pairs)
 
-    def predict_all(self, state: tuple[_Life, ...], features: Tensor) -> Tensor:
+    def predict_all(self, state: tuple[_Lifetime, ...], features: Tensor) -> Tensor:
         answers, why = [], "it is queried in the middle of a lifetime, which must go on as it was"
-        for life, inputs in zip(state, features.cpu().numpy(), strict=True):
+        for lifetime, inputs in zip(state, features.cpu().numpy(), strict=True):
             # A policy may write on its state; this one is needed again.
-            asked, of_life = copy_of(life, why, name=f"what {type(self.policy).__name__} remembers"), []
+            queried, predictions = copy_of(lifetime, why, name=f"what {type(self.policy).__name__} remembers"), []
             for x in inputs:
-                answer, asked = self._ask(asked, x, QUERY)
-                of_life.append(answer)
-            answers.append(torch.stack(of_life))
+                answer, queried = self._act(queried, x, QUERY)
+                predictions.append(answer)
+            answers.append(torch.stack(predictions))
         return torch.stack(answers)
 
-    def update(self, state: tuple[_Life, ...], y: Tensor) -> tuple[_Life, ...]:
+    def update(self, state: tuple[_Lifetime, ...], y: Tensor) -> tuple[_Lifetime, ...]:
         return self.update_where(torch.ones(len(state), dtype=torch.bool), state, y)
 
-    def update_where(self, mask: Tensor, state: tuple[_Life, ...], y: Tensor) -> tuple[_Life, ...]:
+    def update_where(self, mask: Tensor, state: tuple[_Lifetime, ...], y: Tensor) -> tuple[_Lifetime, ...]:
         targets = self.objective.actions(y).cpu().numpy()
         return tuple(
-            life._replace(told=self._unpaired(target)) if told and life.begun else life
-            for told, life, target in zip(mask.tolist(), state, targets, strict=True)
+            lifetime._replace(seen=self._unpaired(target)) if seen and lifetime.begun else lifetime
+            for seen, lifetime, target in zip(mask.tolist(), state, targets, strict=True)
         )
 
-    def choose(self, mask: Tensor, yes: tuple[_Life, ...], no: tuple[_Life, ...]) -> tuple[_Life, ...]:
+    def choose(self, mask: Tensor, yes: tuple[_Lifetime, ...], no: tuple[_Lifetime, ...]) -> tuple[_Lifetime, ...]:
         return tuple(a if take else b for take, a, b in zip(mask.tolist(), yes, no, strict=True))
 
     def parameter_groups(self) -> Mapping[str, list[torch.nn.Parameter]]:
@@ -158,18 +158,18 @@ class PolicyLearner(Learner[tuple[_Life, ...]]):
         """Of one step's pairs ``(B, ...)``, what an observation shows: labels come without an axis for them."""
         return np.asarray(pairs[0] if isinstance(self.objective, CrossEntropy) else pairs)
 
-    def _ask(self, life: _Life, x: NDArray[Any], phase: int) -> tuple[Tensor, _Life]:
+    def _act(self, lifetime: _Lifetime, x: NDArray[Any], phase: int) -> tuple[Tensor, _Lifetime]:
         """The answer to one step's inputs ``(B, *input)``, as ``(B, n_y)``."""
-        target = np.zeros(self._space["y"].shape or ()) if life.told is None else life.told
-        shown = {"x": self._unpaired(x), "y": target, "has_target": life.told is not None, "phase": phase}
+        target = np.zeros(self._space["y"].shape or ()) if lifetime.seen is None else lifetime.seen
+        shown = {"x": self._unpaired(x), "y": target, "has_target": lifetime.seen is not None, "phase": phase}
         observation = {key: np.asarray(value, self._space[key].dtype)[None] for key, value in shown.items()}
         action, remembered = self.policy.predict(
             observation,
-            state=life.remembered,
-            episode_start=np.array([not life.begun]),
+            state=lifetime.remembered,
+            episode_start=np.array([not lifetime.begun]),
             deterministic=self.deterministic,
         )
-        return self._as_outputs(action), _Life(remembered, True)
+        return self._as_outputs(action), _Lifetime(remembered, True)
 
     def _as_outputs(self, action: Any) -> Tensor:
         name, shape = type(self.policy).__name__, (1, *(self._answers.shape or ()))
@@ -233,7 +233,7 @@ def find_policy(name: str, env_id: str, env_words: str = "") -> SavedPolicy:
     Args:
         name: of the algorithm.
         env_id: of the environment.
-        env_words: what a command is to be told of the environment, for the error; none: its id.
+        env_words: how a command names the environment, for the error; none: its id.
 
     Raises:
         InvalidChoice: for an unknown algorithm, naming the nearest.

@@ -1,7 +1,7 @@
 """Networks of stable-baselines3's policies for this package's environments: small, and the same for every pair.
 
-A minibatch of 32 pairs asks 32 times the same question. Stock policies would learn 32 separate answers from one reward;
-here one network answers every pair, given the pair's own input and what the policy remembers.
+A minibatch of 32 pairs poses the same question 32 times. Stock policies would learn 32 separate answers from one
+reward; here one network answers every pair, given the pair's own input and what the policy remembers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ WIDTH = 32
 # 3 x 3 convolutions of stride 2 below image inputs, until so few pixels are left at a side.
 CHANNELS, SMALLEST_SIDE = 16, 4
 # In this order, which saved policies rely on.
-_TOLD = ("y", "has_target", "phase")
+_FIRST = ("y", "has_target", "phase")
 
 
 class EpisodeFeatures(BaseFeaturesExtractor):
-    """Observations as rows of numbers: what is told (target, its flag, the phase), then each pair's input.
+    """Observations as rows of numbers: what comes first (target, its flag, the phase), then each pair's input.
 
     Numbers are scaled into [-1, 1] by the space's bounds, images of any size go through small convolutions. Stock
     policies take it as well, whose own network for images asks for 36 pixels at least::
@@ -41,13 +41,13 @@ class EpisodeFeatures(BaseFeaturesExtractor):
             image ``(C, H, W)``.
 
     Attributes:
-        told: how many numbers come before the inputs.
+        first: how many numbers come before the inputs.
         pairs: ``B``, 1 for images.
         inputs: numbers for each pair.
     """
 
     def __init__(self, observation_space: spaces.Dict) -> None:
-        missing = [key for key in ("x", *_TOLD) if key not in getattr(observation_space, "spaces", {})]
+        missing = [key for key in ("x", *_FIRST) if key not in getattr(observation_space, "spaces", {})]
         if missing:
             raise IncompatibleSpaces(
                 f"expected observations with x, y, has_target and phase, got {in_words(observation_space)}: for flat "
@@ -62,13 +62,13 @@ class EpisodeFeatures(BaseFeaturesExtractor):
             )
         convolutions = _convolutions(x.shape) if images and x.shape is not None else nn.Identity()
         pairs = 1 if images or x.shape is None else x.shape[0]
-        others = [key for key in observation_space.spaces if key not in ("x", *_TOLD)]
+        others = [key for key in observation_space.spaces if key not in ("x", *_FIRST)]
         scales = {"y": _scale(y), **{key: _scale(observation_space[key]) for key in others}}
-        told = sum(spaces.flatdim(observation_space[key]) for key in (*_TOLD, *others))
+        first = sum(spaces.flatdim(observation_space[key]) for key in (*_FIRST, *others))
         with torch.no_grad():
             shown = convolutions(torch.zeros(1, *(x.shape or ()))).numel()
-        super().__init__(observation_space, told + shown)
-        self.told, self.pairs, self.inputs = told, pairs, shown // pairs
+        super().__init__(observation_space, first + shown)
+        self.first, self.pairs, self.inputs = first, pairs, shown // pairs
         self.convolutions = convolutions
         self.register_buffer("x_scale", torch.as_tensor(_scale(x) if not images else 1.0), persistent=False)
         self._others = others
@@ -79,11 +79,11 @@ class EpisodeFeatures(BaseFeaturesExtractor):
     y_scale: Tensor
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """``(n, told + B * inputs)``."""
+        """``(n, first + B * inputs)``."""
         x = self.convolutions(observations["x"] * self.x_scale)
-        told = [observations["y"] * self.y_scale, observations["has_target"], observations["phase"]]
-        told += [observations[key] * getattr(self, f"{key}_scale") for key in self._others]
-        return torch.cat([part.flatten(1) for part in (*told, x)], 1)
+        first = [observations["y"] * self.y_scale, observations["has_target"], observations["phase"]]
+        first += [observations[key] * getattr(self, f"{key}_scale") for key in self._others]
+        return torch.cat([part.flatten(1) for part in (*first, x)], 1)
 
 
 class PairNetwork(nn.Module):
@@ -99,7 +99,7 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.pairs, self.inputs = features.pairs, features.inputs
         self.latent_dim_pi, self.latent_dim_vf = features.pairs * WIDTH, WIDTH
-        self.of_all = nn.Linear(memory + features.told, WIDTH)
+        self.of_all = nn.Linear(memory + features.first, WIDTH)
         self.of_pair = nn.Linear(features.inputs, WIDTH, bias=False)
         self.hidden = nn.Linear(WIDTH, WIDTH)
         self.critic = nn.Sequential(nn.Linear(critic_inputs, WIDTH), nn.Tanh())
@@ -109,7 +109,7 @@ class PairNetwork(nn.Module):
         return self.forward_actor(latent), self.forward_critic(latent)
 
     def forward_actor(self, latent: Tensor) -> Tensor:
-        """``(n, memory + told + B * inputs)`` to ``(n, B * WIDTH)``, every pair by the same weights."""
+        """``(n, memory + first + B * inputs)`` to ``(n, B * WIDTH)``, every pair by the same weights."""
         x = latent[:, -self.pairs * self.inputs :].reshape(-1, self.pairs, self.inputs)
         rest = latent[:, : -self.pairs * self.inputs]
         first = torch.tanh(self.of_all(rest).unsqueeze(1) + self.of_pair(x))

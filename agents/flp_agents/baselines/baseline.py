@@ -29,15 +29,15 @@ class NotMetaTrained(FLPError):
 
 
 class BaselineLearner(Learner[State]):
-    """A learner that is born the same for ever.
+    """A learner whose initial state never changes.
 
     What it draws, it draws from generators of its own: the same seed gives the same learner, and all lifetimes of one
     learner draw the same.
 
     Args:
         input_shape: of one input.
-        outputs: ``n_y``, numbers in one answer.
-        objective: what it is to answer.
+        outputs: ``n_y``, numbers in one prediction.
+        objective: what it is to predict.
 
     Attributes:
         made_for: the range of the inputs that it was built for, see :mod:`flp_agents.learners.input_range`; none: not
@@ -67,8 +67,9 @@ class BaselineLearner(Learner[State]):
         if (shape, outputs, wanted) != (self.input_shape, self.outputs, self.objective):
             kind = "labels" if isinstance(self.objective, CrossEntropy) else "numbers"
             raise IncompatibleSpaces(
-                f"the learner answers inputs of shape {self.input_shape} with {self.outputs} {kind}, the environment "
-                f"shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: build it for this environment"
+                f"the learner takes inputs of shape {self.input_shape} and predicts {self.outputs} {kind}, the "
+                f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: build it for this "
+                "environment"
             )
         if len(self.input_shape) == 3:
             check_images(space["x"])

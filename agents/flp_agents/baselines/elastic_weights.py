@@ -2,7 +2,7 @@
 
 Sources: the penalty is that of Kirkpatrick et al. (2017), "Overcoming catastrophic forgetting in neural networks",
 equation 3, with a single anchor and a decaying Fisher information, the "online EWC" of Schwarz et al. (2018),
-"Progress & Compress", section 4. Both consolidate when a task ends, and a learner here is not told of that. So it needs
+"Progress & Compress", section 4. Both consolidate when a task ends, which a learner here is not shown. So it needs
 no boundaries: the Fisher information is a running mean over minibatches, as in "EWC++" of Chaudhry et al. (2018),
 "Riemannian Walk for Incremental Learning", equation 5, and it consolidates every so many steps, whatever is learned.
 """
@@ -47,7 +47,7 @@ class ElasticWeights(OnlineGradient):
     ``c = rate strength importance``, the exact minimum of both, which no strength makes unstable.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: how the gradient is followed.
         strength: of the penalty; 0 is plain descent.
         every: steps between consolidations.

@@ -84,7 +84,7 @@ class ExperienceReplay(OnlineGradient):
     It draws places by seed and the number of pairs met, the same in every lifetime.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: how the gradient is followed.
         memory_size: M, pairs in memory; 0 replays nothing.
         replayed: pairs replayed in each step; none: as many as there are new ones.
@@ -138,14 +138,14 @@ class ExperienceReplay(OnlineGradient):
         new = features.shape[1]
         # Of the loss over all of them; where memory is empty, of the new ones alone.
         share = (memory.met > 0).to(y.dtype) * (replayed / (new + replayed))
-        answered = self.network.run(state.parameters, inputs)
+        forward = self.network.run(state.parameters, inputs)
         of_new, of_old = (
-            self.objective.gradient(answered.answers[:, part], targets[:, part])
+            self.objective.gradient(forward.predictions[:, part], targets[:, part])
             for part in (slice(new), slice(new, None))
         )
         share = share.reshape(-1, 1, 1)
         mixed = torch.cat([(1 - share) * of_new, share * of_old], 1)
-        return self.network.gradients(state.parameters, answered, mixed)
+        return self.network.gradients(state.parameters, forward, mixed)
 
     def _replay(self, memory: Reservoir, number: int) -> Tensor:
         drawn = {met: _random(self.seed, _REPLAYED, met, number) for met in set(memory.met.tolist())}

@@ -44,10 +44,10 @@ class FeedbackAlignment(_ThroughFeedback):
     """Backpropagation with a fixed random matrix ``B_i`` in the place of each layer's transposed weights ``W_i^T``.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: how the pseudo-gradient is followed.
         objective: whose loss is descended.
-        seed: of the feedback weights, which are distributed like the network's own at birth.
+        seed: of the feedback weights, which are distributed like the network's own initial weights.
     """
 
     def draw(self, generator: torch.Generator) -> list[nn.Parameter]:
@@ -62,10 +62,10 @@ class FeedbackAlignment(_ThroughFeedback):
 
 
 class DirectFeedbackAlignment(_ThroughFeedback):
-    """Every hidden layer hears of the answer's gradient directly, through a fixed random matrix of its own.
+    """Every hidden layer receives the prediction's gradient directly, through a fixed random matrix of its own.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: how the pseudo-gradient is followed.
         objective: whose loss is descended.
         seed: of the feedback weights ``(units, n_y)``, distributed like output weights of a layer of so many units.

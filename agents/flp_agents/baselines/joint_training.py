@@ -1,4 +1,4 @@
-"""The oracle: many passes in random order over all pairs met so far, when it is asked.
+"""The oracle: many passes in random order over all pairs met so far, when it is queried.
 
 It is no online learner: it keeps every pair, and trains anew for each query. What a network that is trained by descent
 can get out of an episode at all. Source: the joint-training, or multi-task, upper bound of continual learning, as in
@@ -25,21 +25,21 @@ from flp_base.errors import check_at_least, check_learner_seed
 
 
 class Collected(NamedTuple):
-    """All pairs that lifetimes have met, and ``(E, B, *input)`` what they answered last."""
+    """All pairs that lifetimes have met, and ``(E, B, *input)`` what they predicted last."""
 
     pairs: SeenPairs = ()
     features: tuple[Tensor, ...] = ()
 
 
 class JointTraining(BaselineLearner[Collected]):
-    """Trains a network from scratch on all pairs met so far when, and only when, it is asked the query.
+    """Trains a network from scratch on all pairs met so far when, and only when, it is queried.
 
-    ``predict_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` answers as the network
-    was born, so through :class:`flp_agents.adapters.gym_agent.GymAgent`, which cannot tell a query from a support step,
+    ``predict_all`` trains, with Adam and a step size that falls to 0 along a cosine. ``predict`` is the initial network
+    alone, so through :class:`flp_agents.adapters.gym_agent.GymAgent`, which cannot tell a query from a support step,
     this learner never learns: evaluate it with :func:`flp_agents.evaluate` or ``flp benchmark``.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: Adam, with the step size at first.
         passes: over all pairs.
         batch: pairs in a minibatch.
@@ -50,7 +50,7 @@ class JointTraining(BaselineLearner[Collected]):
         InvalidSize: if ``passes`` or ``batch`` is below 1.
     """
 
-    # Asked in the middle of a lifetime, it would train then as well: who measures should ask at the end only.
+    # Queried in the middle of a lifetime, it would train then as well: it is to be queried at the end only.
     trains_for_query = True
 
     def __init__(
@@ -84,17 +84,17 @@ class JointTraining(BaselineLearner[Collected]):
         return self.network.encode(x)
 
     def predict(self, state: Collected, features: Tensor) -> tuple[Tensor, Collected]:
-        answers = self.network.answer(self.network.initial_parameters(len(features)), features)
-        return answers, state._replace(features=(features,))
+        predictions = self.network.predict(self.network.initial_parameters(len(features)), features)
+        return predictions, state._replace(features=(features,))
 
     def predict_all(self, state: Collected, features: Tensor) -> Tensor:
         lifetimes, steps, pairs = features.shape[:3]
-        asked = features.flatten(1, 2)
-        answers = self.network.answer(self.network.initial_parameters(lifetimes), asked)
-        for who, x, y in by_number(state.pairs):
+        inputs = features.flatten(1, 2)
+        predictions = self.network.predict(self.network.initial_parameters(lifetimes), inputs)
+        for some, x, y in by_number(state.pairs):
             if y.shape[1]:
-                answers[who] = self.network.answer(self.train_on(x, y), asked[who])
-        return answers.reshape(lifetimes, steps, pairs, self.outputs)
+                predictions[some] = self.network.predict(self.train_on(x, y), inputs[some])
+        return predictions.reshape(lifetimes, steps, pairs, self.outputs)
 
     def update(self, state: Collected, y: Tensor) -> Collected:
         return self.update_where(torch.ones(len(y), dtype=torch.bool), state, y)
@@ -122,11 +122,11 @@ class JointTraining(BaselineLearner[Collected]):
                 order = torch.randperm(number, generator=generator).to(x.device)
             part = order[start : start + self.batch]
             inputs, targets = x[:, part], y[:, part]
-            answered = self.network.run(parameters, inputs)
-            gradient = self.objective.gradient(answered.answers, targets)
+            forward = self.network.run(parameters, inputs)
+            gradient = self.objective.gradient(forward.predictions, targets)
             falls = 0.5 * (1 + math.cos(math.pi * step / len(starts)))
             descent = replace(self.descent, rate=self.descent.rate * falls)
-            gradients = self.network.gradients(parameters, answered, gradient)
+            gradients = self.network.gradients(parameters, forward, gradient)
             parameters, moments = descent.step(parameters, gradients, moments)
         return parameters
 

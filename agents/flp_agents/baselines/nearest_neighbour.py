@@ -1,4 +1,4 @@
-"""Learners that keep every pair and answer by those nearest to what is asked.
+"""Learners that keep every pair and predict from those nearest to the input.
 
 Sources: nearest neighbours, Cover & Hart (1967); the kernel-weighted mean, Nadaraya (1964) and Watson (1964).
 """
@@ -24,14 +24,14 @@ LOST = 50.0
 
 
 class Remembered(NamedTuple):
-    """All pairs that lifetimes have met, and ``(E, B, inputs)`` what they answered last."""
+    """All pairs that lifetimes have met, and ``(E, B, inputs)`` what they predicted last."""
 
     pairs: SeenPairs = ()
     features: tuple[Tensor, ...] = ()
 
 
 class Remembering(BaselineLearner[Remembered]):
-    """What learners by distance have in common; subclasses add :meth:`answer`.
+    """What learners by distance have in common; subclasses add :meth:`predict_from`.
 
     Pairs that are too far away to matter are not looked at: those of a whole minibatch, by the box around its inputs.
 
@@ -39,7 +39,7 @@ class Remembering(BaselineLearner[Remembered]):
         input_shape: of one input.
         input_scale: what each input, or pixel, is multiplied by; one number serves all.
         outputs: ``n_y``.
-        objective: what it is to answer.
+        objective: what it is to predict.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Remembering(BaselineLearner[Remembered]):
             "objective": objective,
         }
 
-    def answer(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Answers by distance.
+    def predict_from(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions by distance.
 
         Args:
             squares: ``(E, B, N)`` squared distances to some pairs, infinite to those not met.
             y: ``(E, N, n_y)`` their targets.
 
         Returns:
-            ``(E, B, n_y)`` the answers, 0 or equal scores where a lifetime has met nothing; and ``(E,)`` the squared
-            distance beyond which no further pair would change them.
+            ``(E, B, n_y)`` the predictions, 0 or equal scores where a lifetime has met nothing; and ``(E,)`` the
+            squared distance beyond which no further pair would change them.
         """
         raise NotImplementedError
 
@@ -72,13 +72,13 @@ class Remembering(BaselineLearner[Remembered]):
         return Remembered()
 
     def predict(self, state: Remembered, features: Tensor) -> tuple[Tensor, Remembered]:
-        asked = features.flatten(2).to(self.input_scale) * self.input_scale
-        answers = self._ask(asked, state.pairs)
-        return answers, state._replace(features=(asked,))
+        inputs = features.flatten(2).to(self.input_scale) * self.input_scale
+        predictions = self._predict(inputs, state.pairs)
+        return predictions, state._replace(features=(inputs,))
 
     def predict_all(self, state: Remembered, features: Tensor) -> Tensor:
         # A minibatch at a time: what is near to it is not near to others.
-        return torch.stack([self.predict(state, asked)[0] for asked in features.unbind(1)], 1)
+        return torch.stack([self.predict(state, inputs)[0] for inputs in features.unbind(1)], 1)
 
     def update(self, state: Remembered, y: Tensor) -> Remembered:
         return self.update_where(torch.ones(len(y), dtype=torch.bool), state, y)
@@ -94,49 +94,49 @@ class Remembering(BaselineLearner[Remembered]):
         return state._replace(features=())
 
     def scores(self, means: Tensor, weight: Tensor) -> Tensor:
-        """Mean targets ``(E, B, n_y)`` of so much weight ``(E, B, 1)`` as answers: for labels, log probabilities with
-        one vote more for every class, as Laplace has it."""
+        """Mean targets ``(E, B, n_y)`` of so much weight ``(E, B, 1)`` as predictions: for labels, log probabilities
+        with one vote more for every class, as Laplace has it."""
         if not isinstance(self.objective, CrossEntropy):
             return means
         return torch.log((means * weight + 1) / (weight + self.outputs))
 
-    def _ask(self, asked: Tensor, pairs: SeenPairs) -> Tensor:
-        """Answers ``(E, B, inputs)`` with ``(E, B, n_y)``."""
-        answers = self.scores(asked.new_zeros(*asked.shape[:2], self.outputs), asked.new_zeros(1))
+    def _predict(self, inputs: Tensor, pairs: SeenPairs) -> Tensor:
+        """Predictions ``(E, B, n_y)`` for ``(E, B, inputs)``."""
+        predictions = self.scores(inputs.new_zeros(*inputs.shape[:2], self.outputs), inputs.new_zeros(1))
         if not pairs:
-            return answers
+            return predictions
         if sum(step.y.shape[1] for step in pairs) <= FEW_PAIRS:
             x, y, met = join(pairs)
-            return self.answer(distances(asked, x, met), y)[0]
-        gaps = _gaps(asked, pairs)
+            return self.predict_from(distances(inputs, x, met), y)[0]
+        gaps = _gaps(inputs, pairs)
         # First those that may be nearest. What they tell of how far others matter decides on a second look.
         nearest = torch.isfinite(gaps) & (gaps <= gaps.amin(1, keepdim=True))
-        for who, steps in _alike(nearest):
-            x, y = _together(pairs, steps, who)
-            answers[who], reach = self.answer(distances(asked[who], x), y)
-            wanted = torch.isfinite(gaps[who]) & (gaps[who] <= reach.unsqueeze(1))
-            more = (wanted & ~nearest[who]).any(1)
+        for which, steps in _alike(nearest):
+            x, y = _together(pairs, steps, which)
+            predictions[which], reach = self.predict_from(distances(inputs[which], x), y)
+            wanted = torch.isfinite(gaps[which]) & (gaps[which] <= reach.unsqueeze(1))
+            more = (wanted & ~nearest[which]).any(1)
             for some, further in _alike(wanted[more]):
-                again = who[more][some]
+                again = which[more][some]
                 x, y = _together(pairs, further, again)
-                answers[again], _ = self.answer(distances(asked[again], x), y)
-        return answers
+                predictions[again], _ = self.predict_from(distances(inputs[again], x), y)
+        return predictions
 
 
-def distances(asked: Tensor, x: Tensor, met: Tensor | None = None) -> Tensor:
+def distances(inputs: Tensor, x: Tensor, met: Tensor | None = None) -> Tensor:
     """Squared Euclidean distances from ``(E, B, inputs)`` to ``(E, N, inputs)``; infinite to pairs not met."""
-    squares = torch.baddbmm(x.square().sum(2).unsqueeze(1), asked, x.transpose(1, 2), alpha=-2)
-    squares += asked.square().sum(2, keepdim=True)
+    squares = torch.baddbmm(x.square().sum(2).unsqueeze(1), inputs, x.transpose(1, 2), alpha=-2)
+    squares += inputs.square().sum(2, keepdim=True)
     if met is not None and not met.all():
         squares.masked_fill_(~met.unsqueeze(1), torch.inf)
     return squares
 
 
-def _gaps(asked: Tensor, pairs: SeenPairs) -> Tensor:
-    """Lower bounds ``(E, T)`` of the squared distances between what is asked and each step's pairs."""
+def _gaps(inputs: Tensor, pairs: SeenPairs) -> Tensor:
+    """Lower bounds ``(E, T)`` of the squared distances between the inputs and each step's pairs."""
     boxes = torch.stack([step.box[0] for step in pairs], 1)
     low, high = boxes.unbind(2)
-    beside = torch.maximum(low - asked.amax(1, keepdim=True), asked.amin(1, keepdim=True) - high)
+    beside = torch.maximum(low - inputs.amax(1, keepdim=True), inputs.amin(1, keepdim=True) - high)
     gaps = beside.clamp_(min=0).square_().sum(2)
     met = torch.stack([step.met for step in pairs], 1)
     return gaps if met.all() else gaps.masked_fill_(~met, torch.inf)
@@ -154,17 +154,20 @@ def _alike(wanted: Tensor) -> list[tuple[Tensor, list[int]]]:
     ]
 
 
-def _together(pairs: SeenPairs, steps: list[int], who: Tensor) -> tuple[Tensor, Tensor]:
+def _together(pairs: SeenPairs, steps: list[int], which: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs and targets of some steps of some lifetimes, which have met them all."""
-    if len(who) == 1:  # as a slice, which copies nothing
-        lifetime = int(who)
+    if len(which) == 1:  # as a slice, which copies nothing
+        lifetime = int(which)
         part = slice(lifetime, lifetime + 1)
         return (torch.cat([pairs[i].x[part] for i in steps], 1), torch.cat([pairs[i].y[part] for i in steps], 1))
-    return (torch.cat([pairs[i].x[who] for i in steps], 1), torch.cat([pairs[i].y[who] for i in steps], 1))
+    return (
+        torch.cat([pairs[i].x[which] for i in steps], 1),
+        torch.cat([pairs[i].y[which] for i in steps], 1),
+    )
 
 
 class NearestNeighbour(Remembering):
-    """Answers with the mean target of the ``neighbours`` nearest pairs; among labels, the most frequent.
+    """Predicts the mean target of the ``neighbours`` nearest pairs; among labels, the most frequent.
 
     Equally frequent labels: the one that the nearest has.
 
@@ -173,7 +176,7 @@ class NearestNeighbour(Remembering):
         input_scale: what each input, or pixel, is multiplied by; one number serves all.
         outputs: ``n_y``.
         neighbours: k.
-        objective: what it is to answer.
+        objective: what it is to predict.
 
     Raises:
         InvalidSize: if ``neighbours`` is below 1.
@@ -192,7 +195,7 @@ class NearestNeighbour(Remembering):
         self.neighbours = check_at_least("neighbours", neighbours, 1)
         self.settings = {**self.settings, "neighbours": neighbours}
 
-    def answer(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_from(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         near, which = squares.topk(min(self.neighbours, squares.shape[2]), 2, largest=False)
         lifetimes = torch.arange(len(y), device=y.device).reshape(-1, 1, 1)
         chosen, weight = y[lifetimes, which], torch.isfinite(near).to(y.dtype).unsqueeze(3)
@@ -207,14 +210,14 @@ class NearestNeighbour(Remembering):
 
 
 class Kernel(Remembering):
-    """Answers with the mean of all targets, weighted by a Gaussian of the distance: the Nadaraya-Watson estimate.
+    """Predicts the mean of all targets, weighted by a Gaussian of the distance: the Nadaraya-Watson estimate.
 
     Args:
         input_shape: of one input.
         input_scale: what each input, or pixel, is multiplied by; one number serves all.
         outputs: ``n_y``.
         bandwidth: deviation of the Gaussian, in scaled inputs.
-        objective: what it is to answer.
+        objective: what it is to predict.
 
     Raises:
         InvalidSize: if ``bandwidth`` is not above 0.
@@ -233,7 +236,7 @@ class Kernel(Remembering):
         self.bandwidth = check_above_zero("bandwidth", bandwidth)
         self.settings = {**self.settings, "bandwidth": bandwidth}
 
-    def answer(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_from(self, squares: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         nearest = squares.amin(2, keepdim=True)
         logarithms = (nearest.nan_to_num(posinf=0.0) - squares) * (0.5 / self.bandwidth**2)
         # Relative to the nearest pair's, so that none is too small for a number; below, exp would be slow.

@@ -16,7 +16,7 @@ from torch import Tensor
 from flp_agents.baselines.baseline import BaselineLearner
 from flp_agents.baselines.building import meta_trained_start, network_at_random, register_baseline
 from flp_agents.baselines.descent import SGD, Adam, Descent, Moments
-from flp_agents.baselines.whole_network import Answered, Hear, Parameters, WholeNetwork
+from flp_agents.baselines.whole_network import Forward, Hear, Parameters, WholeNetwork
 from flp_agents.learners.objective import Objective, SquaredError, objective_of
 
 
@@ -27,25 +27,25 @@ class Descending(NamedTuple):
         parameters: of the whole network.
         moments: what the descent remembers.
         kept: what else the learner keeps, if it does.
-        features: ``(E, B, *input)`` what it answered last; nothing between steps.
-        answered: what the network did with it; nothing between steps.
+        features: ``(E, B, *input)`` what it predicted last; nothing between steps.
+        forward: what the network did with it; nothing between steps.
     """
 
     parameters: Parameters
     moments: Moments
     kept: Any = ()
     features: tuple[Tensor, ...] = ()
-    answered: tuple[Answered, ...] = ()
+    forward: tuple[Forward, ...] = ()
 
 
 class OnlineGradient(BaselineLearner[Descending]):
     """One step of gradient descent on the whole network for each minibatch.
 
     Args:
-        network: at birth.
+        network: in its initial state.
         descent: how the gradient is followed.
         objective: whose loss is descended.
-        start: name of the bundled checkpoint that the network at birth is taken from; none: random.
+        start: name of the bundled checkpoint that the initial network is taken from; none: random.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class OnlineGradient(BaselineLearner[Descending]):
         return self.network.encode(x)
 
     def predict(self, state: Descending, features: Tensor) -> tuple[Tensor, Descending]:
-        answered = self.network.run(state.parameters, features)
-        return answered.answers, state._replace(features=(features,), answered=(answered,))
+        forward = self.network.run(state.parameters, features)
+        return forward.predictions, state._replace(features=(features,), forward=(forward,))
 
     def predict_all(self, state: Descending, features: Tensor) -> Tensor:
-        answers = self.network.answer(state.parameters, features.flatten(1, 2))
-        return answers.reshape(*features.shape[:3], self.outputs)
+        predictions = self.network.predict(state.parameters, features.flatten(1, 2))
+        return predictions.reshape(*features.shape[:3], self.outputs)
 
     def settle(self, state: Descending) -> Descending:
-        return state._replace(features=(), answered=())
+        return state._replace(features=(), forward=())
 
     def update(self, state: Descending, y: Tensor) -> Descending:
         return self.descend(state, self.gradients(state, y))
@@ -92,13 +92,13 @@ class OnlineGradient(BaselineLearner[Descending]):
         return state._replace(parameters=parameters, moments=moments)
 
     def gradients(self, state: Descending, y: Tensor) -> Parameters:
-        """Of the loss of what was answered last, in all parameters."""
-        (answered,) = state.answered
-        error = self.objective.gradient(answered.answers, y)
-        return self.network.gradients(state.parameters, answered, error, self.hear_of(error))
+        """Of the loss of what was predicted last, in all parameters."""
+        (forward,) = state.forward
+        error = self.objective.gradient(forward.predictions, y)
+        return self.network.gradients(state.parameters, forward, error, self.hear_of(error))
 
     def hear_of(self, error: Tensor) -> Hear | None:
-        """How hidden layers hear of the loss's gradient in the answers, ``(E, B, n_y)``; none: by backpropagation."""
+        """How hidden layers receive the loss's gradient in the predictions, ``(E, B, n_y)``; none: backpropagation."""
         return None
 
 

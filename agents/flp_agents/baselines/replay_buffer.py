@@ -28,9 +28,9 @@ class Minibatch(NamedTuple):
 SeenPairs = tuple[Minibatch, ...]
 
 
-def minibatch(x: Tensor, y: Tensor, told: Tensor | None = None, *, boxed: bool = False) -> Minibatch:
-    """One step of the lifetimes ``(E,)`` that were told its targets; none: all."""
-    met = torch.ones(len(y), dtype=torch.bool, device=y.device) if told is None else told.to(y.device)
+def minibatch(x: Tensor, y: Tensor, received: Tensor | None = None, *, boxed: bool = False) -> Minibatch:
+    """One step of the lifetimes ``(E,)`` that received its targets; none: all."""
+    met = torch.ones(len(y), dtype=torch.bool, device=y.device) if received is None else received.to(y.device)
     box = (torch.stack([x.amin(1), x.amax(1)], 1),) if boxed else ()
     return Minibatch(x, y, met, box)
 
@@ -44,7 +44,7 @@ def choose(mask: Tensor, yes: SeenPairs, no: SeenPairs) -> SeenPairs:
     while shared < min(len(yes), len(no)) and yes[shared] is no[shared]:
         shared += 1
     parts = ((yes, mask), (no, ~mask))
-    own = [step._replace(met=step.met & who.to(step.met.device)) for seen, who in parts for step in seen[shared:]]
+    own = [step._replace(met=step.met & some.to(step.met.device)) for seen, some in parts for step in seen[shared:]]
     return (*yes[:shared], *(step for step in own if step.met.any()))
 
 
@@ -66,6 +66,6 @@ def by_number(seen: SeenPairs) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     x, y, met = join(seen)
     numbers = met.sum(1)
     for number in sorted(set(numbers.tolist())):
-        who = (numbers == number).nonzero().squeeze(1)
-        mine = met[who]
-        yield who, *(values[who][mine].reshape(len(who), number, *values.shape[2:]) for values in (x, y))
+        some = (numbers == number).nonzero().squeeze(1)
+        mine = met[some]
+        yield some, *(values[some][mine].reshape(len(some), number, *values.shape[2:]) for values in (x, y))

@@ -29,7 +29,7 @@ class Regression(NamedTuple):
         moments: ``(E, D, D)`` sum of the products of features, plus the penalty.
         products: ``(E, D, n_y)`` sum of the products of features and targets.
         weights: ``(E, D, n_y)`` the solution.
-        features: ``(E, B, D)`` of what was answered last; nothing between steps.
+        features: ``(E, B, D)`` of what was predicted last; nothing between steps.
     """
 
     moments: Tensor
@@ -50,7 +50,7 @@ class Ridge(BaselineLearner[Regression]):
         features: D, random features and the constant.
         bandwidth: of the Gaussian kernel that they stand for, in scaled inputs.
         penalty: of the squared weights, added to the summed squared error.
-        objective: what it is to answer.
+        objective: what it is to predict.
         seed: of the features.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The numbers that baselines live with: the best of nine trials each, in every kind of environment.
+"""The hyperparameters of baselines: the best of nine trials each, in every kind of environment.
 
 Tuned on meta-train episodes only, by ``python benchmarks/tune_baselines.py``, which writes
 ``results/tuning_of_baselines.csv`` and prints what stands here.

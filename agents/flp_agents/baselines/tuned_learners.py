@@ -23,7 +23,7 @@ def build_baseline(
 
     Args:
         name: one of :data:`~flp_agents.baselines.building.BASELINES`.
-        env: that it is to live in.
+        env: that it is to be used in.
         seed: of all that it draws.
         settings: instead of those that were tuned for this environment.
 

@@ -25,7 +25,7 @@ Parameters = tuple[Tensor, ...]
 Hear = Callable[[int, Tensor], Tensor]
 
 
-class Answered(NamedTuple):
+class Forward(NamedTuple):
     """What a network did with a minibatch.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answered(NamedTuple):
     activities: tuple[Tensor, ...]
 
     @property
-    def answers(self) -> Tensor:
+    def predictions(self) -> Tensor:
         """``(E, B, n_y)``."""
         return self.activities[-1]
 
@@ -53,7 +53,7 @@ def sides_of(shape: Convolutions) -> list[tuple[int, int]]:
 
 
 class WholeNetwork(nn.Module):
-    """Answers with any weights; its own are those at birth.
+    """Predicts with any weights; its own are the initial ones.
 
     Args:
         layers: the initial weights.
@@ -102,26 +102,26 @@ class WholeNetwork(nn.Module):
         """Numbers scaled; images remain bytes, which take little memory."""
         return x * self.layers.input_scale if self.network.input_scale is not None else x
 
-    def answer(self, parameters: Parameters, features: Tensor) -> Tensor:
+    def predict(self, parameters: Parameters, features: Tensor) -> Tensor:
         """``(E, B, *input) -> (E, B, n_y)``."""
         # Only the last layer's activity stays in memory.
-        ((_, answers),) = deque(self._layer_by_layer(parameters, features), maxlen=1)
-        return answers
+        ((_, predictions),) = deque(self._layer_by_layer(parameters, features), maxlen=1)
+        return predictions
 
-    def run(self, parameters: Parameters, features: Tensor) -> Answered:
-        """Answers encoded inputs ``(E, B, *input)``, and keeps all that :meth:`gradients` needs."""
+    def run(self, parameters: Parameters, features: Tensor) -> Forward:
+        """Predicts encoded inputs ``(E, B, *input)``, and keeps all that :meth:`gradients` needs."""
         inputs, activities = zip(*self._layer_by_layer(parameters, features), strict=True)
-        return Answered(inputs, activities)
+        return Forward(inputs, activities)
 
     def gradients(
-        self, parameters: Parameters, answered: Answered, gradient: Tensor, hear: Hear | None = None
+        self, parameters: Parameters, forward: Forward, gradient: Tensor, hear: Hear | None = None
     ) -> Parameters:
         """Of a loss in all parameters, by backpropagation (Rumelhart et al., 1986).
 
         Args:
-            parameters: that it answered with.
-            answered: what it did.
-            gradient: of the loss in the answers, ``(E, B, n_y)``.
+            parameters: that it predicted with.
+            forward: of :meth:`run`.
+            gradient: of the loss in the predictions, ``(E, B, n_y)``.
             hear: how hidden layers hear of it; none: through the next layer's own weights.
         """
 
@@ -130,10 +130,10 @@ class WholeNetwork(nn.Module):
 
         hear = hear or through_own_weights
         delta, found = gradient, list[Tensor]()
-        for layer in reversed(range(len(answered.inputs))):
-            found += [delta.sum(1), delta.transpose(1, 2) @ answered.inputs[layer]]
+        for layer in reversed(range(len(forward.inputs))):
+            found += [delta.sum(1), delta.transpose(1, 2) @ forward.inputs[layer]]
             if layer > 0:
-                delta = hear(layer, delta) * (answered.activities[layer - 1] > 0)
+                delta = hear(layer, delta) * (forward.activities[layer - 1] > 0)
         return tuple(reversed(found))
 
     def lead_back(self, layer: int, heard: Tensor) -> Tensor:

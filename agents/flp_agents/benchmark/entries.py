@@ -44,7 +44,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class BenchmarkEntry:
-    """A learner, ready to live in an environment.
+    """A learner, adapted to an environment.
 
     Attributes:
         learner: itself.
@@ -145,13 +145,13 @@ def _unknown(name: str) -> InvalidChoice:
 
 
 def build_entry(name: str, env: gym.Env[Any, Any], seed: int = 0) -> BenchmarkEntry:
-    """The learner of a name, or of a checkpoint's folder, fit to live in an environment.
+    """The learner of a name, or of a checkpoint's folder, adapted to an environment.
 
     Where several networks were meta-trained, the seed takes turns among them.
 
     Raises:
         InvalidChoice: for an unknown name, naming the nearest.
-        FLPError: if it cannot live there, or nothing was meta-trained for that environment.
+        FLPError: if it does not fit it, or nothing was meta-trained for that environment.
     """
     if name in BASELINES:
         learner = as_learner(build_baseline(name, env, seed), env)
@@ -269,7 +269,7 @@ def _bundled_for(learner: str, env: gym.Env[Any, Any], seed: int) -> str:
 
 
 def _words_of(env: gym.Env[Any, Any]) -> str:
-    """What a training command must be told to train on such an env."""
+    """The options of a training command for such an env."""
     words = ["--env", id_to_make(env)]
     for name, value in options_given(env).items():
         words += ["--env-option", f"{name}={value}"]

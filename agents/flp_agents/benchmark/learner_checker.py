@@ -27,7 +27,7 @@ def check_learner(name: str, envs: Sequence[str] | None = None) -> list[Finding]
 
     Args:
         name: as on the command line.
-        envs: ids, as ``flp benchmark`` takes them; none: the sine environments, or if it cannot live there, glyphs.
+        envs: ids, as ``flp benchmark`` takes them; none: the sine environments, or if it does not fit these, glyphs.
 
     Returns:
         A finding for each rule and environment.

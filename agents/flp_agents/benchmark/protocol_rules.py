@@ -49,7 +49,7 @@ class Finding:
 
 
 class SpacesOnly:
-    """Stands for an environment where a learner is built: shows its spaces, and notes who looks behind them.
+    """Stands for an environment where a learner is built: shows its spaces, and notes what is looked at behind them.
 
     Attributes:
         looked_at: what was asked for that no learner may see, such as the episode.
@@ -83,13 +83,13 @@ class Examination:
         rules: tuple[tuple[str, Callable[[], str]], ...] = (
             ("forgets everything when a new lifetime begins", self._forgets),
             ("looks at observations alone", self._looks_at_observations_alone),
-            ("gives the same answers alone and beside other lifetimes", self._ignores_neighbours),
-            ("answers before it sees what comes later", self._does_not_foresee),
-            ("does not learn from being asked", self._does_not_learn_from_queries),
+            ("predicts the same alone and beside other lifetimes", self._ignores_neighbours),
+            ("predicts before it sees what comes later", self._does_not_foresee),
+            ("does not learn from queries", self._does_not_learn_from_queries),
         )
-        findings = [self._try("answers every input, in the right shape, with numbers", self._answers)]
+        findings = [self._try("predicts for every input, in the right shape, with numbers", self._predicts)]
         if findings[-1].passed:
-            findings.append(self._try("gives the same answers again under the same seed", self._repeats))
+            findings.append(self._try("predicts the same again under the same seed", self._repeats))
         if findings[-1].passed:
             findings += [self._try(rule, test) for rule, test in rules]
         return findings
@@ -107,14 +107,13 @@ class Examination:
         learner = entries.build_entry(self.name, self.env if env is None else env, SEED).learner
         return learner.to(PRECISION).eval()
 
-    def _answers(self) -> str:
+    def _predicts(self) -> str:
         support, query = predictions_of(self._build(), self.episode)
-        for what, answers in (("support", support), ("query", query)):
-            if not np.isfinite(answers).all():
-                step = int(np.argwhere(~np.isfinite(answers))[0, 1])
-                return (
-                    f"answers NaN or infinity at {what} step {step}: smaller steps, or clipped ones, may keep it finite"
-                )
+        for what, predictions in (("support", support), ("query", query)):
+            if not np.isfinite(predictions).all():
+                step = int(np.argwhere(~np.isfinite(predictions))[0, 1])
+                advice = "smaller steps, or clipped ones, may keep it finite"
+                return f"predicts NaN or infinity at {what} step {step}: {advice}"
         return ""
 
     def _looks_at_observations_alone(self) -> str:
@@ -134,7 +133,7 @@ class Examination:
         return _difference(
             before,
             predictions_of(learner, self.episode),
-            "answers differ after it has lived through other episodes: reset() leaves "
+            "predictions differ after it has run through other episodes: reset() leaves "
             "something behind, or something is kept outside the lifetime's state",
         )
 
@@ -147,24 +146,24 @@ class Examination:
         return _difference(
             first,
             again,
-            "answers differ from one lifetime to the next, with the same episode, seed and random numbers: reset() "
+            "predictions differ from one lifetime to the next, with the same episode, seed and random numbers: reset() "
             "leaves something behind, something is kept outside the lifetime's state, or in a class or a module",
         ) or _difference(
             first,
             otherwise,
-            "answers depend on NumPy's, torch's or Python's global random numbers: draw from a generator of its own, "
-            "made from the seed that it is built with",
+            "predictions depend on NumPy's, torch's or Python's global random numbers: draw from a generator of its "
+            "own, made from the seed that it is built with",
         )
 
     def _ignores_neighbours(self) -> str:
         learner = self._build()
         together = predictions_of(learner, self.episode)
         alone = [predictions_of(learner, self.episode[i : i + 1]) for i in range(LIFETIMES)]
-        apart = tuple(np.concatenate([answers[part] for answers in alone]) for part in (0, 1))
+        apart = tuple(np.concatenate([predictions[part] for predictions in alone]) for part in (0, 1))
         return _difference(
             together,
             (apart[0], apart[1]),
-            "a lifetime's answers depend on which other lifetimes run beside it: something is "
+            "a lifetime's predictions depend on which other lifetimes run beside it: something is "
             "shared between them, or averaged over them",
         )
 
@@ -184,7 +183,7 @@ class Examination:
         return _difference(
             (before, before),
             (after, after),
-            f"its first {half + 1} answers change with inputs or targets that come later: it "
+            f"its first {half + 1} predictions change with inputs or targets that come later: it "
             "looks ahead, or treats a lifetime's inputs together",
         )
 
@@ -193,7 +192,7 @@ class Examination:
         return _difference(
             predictions_of(learner, self.episode),
             predictions_of(learner, self.episode, query_at=self.episode.support_steps // 2),
-            "later answers change when it is asked in the middle of a lifetime: predict() must not learn",
+            "later predictions change when it is queried in the middle of a lifetime: predict() must not learn",
         )
 
 

@@ -164,12 +164,12 @@ def _are_curves(content: Mapping[str, Any]) -> bool:
     shapes = {name: _shape(curves.get(name)) for name in CURVES}
     errors = {name: _shape(curves.get(f"{name}_error")) for name in CURVES}
     at = curves.get("query_at")
-    asked = _shape(at)
+    queried = _shape(at)
     return (
-        len(asked or ()) == 1
+        len(queried or ()) == 1
         and all(shape == (0,) or len(shape or ()) == CURVES[name] for name, shape in shapes.items())
         and all(errors[name] in ((0,), shape) for name, shape in shapes.items())
-        and all((shapes[name] or ())[:1] in ((0,), asked) for name in ("query", "query_by_task"))
+        and all((shapes[name] or ())[:1] in ((0,), queried) for name in ("query", "query_by_task"))
         and all(
             _within(curves.get(name), 0.0, LARGEST_LOSS) for name in (*CURVES, *(f"{name}_error" for name in CURVES))
         )

@@ -74,7 +74,7 @@ class CellResult:
             episode, or none at all where the metric means nothing (transfer in an environment whose sub-tasks are
             mixed).
         curves: means over episodes. ``prequential``: ``(T,)`` loss of each support step's answer, before its target
-            was told. ``query_at``: ``(P,)`` numbers of support steps after which the query was asked;
+            was told. ``query_at``: ``(P,)`` numbers of support steps after which the learner was queried;
             ``query``: ``(P,)`` its loss; ``query_by_task``: ``(P, K)`` that on each sub-task. ``prequential_error``,
             ``query_error``, ``query_by_task_error``: standard errors of those means.
         task_ends: whether ``query_at`` are the ends of sub-tasks, so that ``query_by_task`` is the R matrix, its first

@@ -100,7 +100,7 @@ def _write(folder: Path, analysed: Sequence[Analysed]) -> list[str]:
 def _print_table(summaries: Sequence[dict[str, Any]], title: str) -> None:
     table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("learner", overflow="fold")
-    for heading in ("score", "readout at birth", "interference", "layer", "cosine", "norm of updates"):
+    for heading in ("score", "initial readout", "interference", "layer", "cosine", "norm of updates"):
         table.add_column(heading, justify="right")
     for row in summaries:
         singles = (_figure(row[name]) for name in ("score", "readout_score", "interference"))

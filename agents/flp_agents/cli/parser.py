@@ -158,7 +158,7 @@ def _add_reproduce_command(commands: Any) -> None:
     command.add_argument("--episodes", type=int, help="meta-test episodes of each network (default: as documented)")
     command.add_argument("--jobs", type=int, help="processes of one thread (default: one for each core)")
     command.add_argument("--minutes", type=float, help="pause after so long; the same command goes on")
-    command.add_argument("--overwrite", action="store_true", help="judge networks anew whose results are there")
+    command.add_argument("--overwrite", action="store_true", help="evaluate networks again whose results are there")
     command.add_argument("--output", default="reproduction", help="folder of results (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")

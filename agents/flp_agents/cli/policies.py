@@ -37,7 +37,7 @@ def train_sb3(options: argparse.Namespace) -> int:
     with training.held():
         with show_steps("environment step", training.total) as show:
             interrupted = training.run(lambda step, returned: show(step, f"mean return {returned:.4f}"))
-        result = None if interrupted else training.judge(episodes=options.test_episodes, seed=FINAL_SEED)
+        result = None if interrupted else training.evaluate(episodes=options.test_episodes, seed=FINAL_SEED)
     if result is None:
         print(f"interrupted: {training.folder} holds the policy after {training.done} environment steps")
         return 130

@@ -69,7 +69,7 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
                 stop_after_seconds=None if options.minutes is None else options.minutes * 60,
                 on_step=on_step,
             )
-        result = run.judge(episodes=options.test_episodes, seed=FINAL_SEED) if run.finished else None
+        result = run.evaluate(episodes=options.test_episodes, seed=FINAL_SEED) if run.finished else None
     if result is None:
         world = run.processes.world
         start = ["flp"] if world == 1 else ["torchrun", "--nproc-per-node", str(world), "-m", "flp_agents"]

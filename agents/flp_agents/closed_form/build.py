@@ -24,15 +24,16 @@ from flp_base.files import remove_leftovers, replacing, write_atomically
 from flp_base.locking import file_lock
 from flp_datasets.roots import cache_root
 
-SOURCE = Path(__file__).with_name("plastic_chain.cpp")
+# What is compiled; it includes the other files of its folder.
+SOURCE = Path(__file__).with_name("plastic_chain") / "plastic_chain.cpp"
 VALUES = {torch.float32: "float", torch.float64: "double"}
 REQUIRED = "FLP_REQUIRE_NATIVE"
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
 # For this very processor where the compiler knows how, and if what it makes runs here.
 TUNINGS = (("-march=native",), ("-mcpu=native",), ())
 _SECONDS = 180
-# In a process of its own, which may die of it: 0 if the library can be loaded and walks a small chain there and back.
-_TRIAL = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).flp_try())"
+# In a process of its own, which may die of it: 0 if the library can be loaded and takes small chains forward and back.
+_TRIAL = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).flp_self_test())"
 
 
 class NotBuilt(Exception):
@@ -126,9 +127,15 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise NotBuilt(f"{command[0]} cannot be executed: {error.strerror or error}") from None
 
 
+def source_files() -> list[Path]:
+    """The file that is compiled and those that it includes, by name."""
+    return sorted(path for path in SOURCE.parent.iterdir() if path.suffix in (".cpp", ".h"))
+
+
 def _key(value: str, version: str) -> str:
     """Of all that the library depends on: unlike machines may share a cache, and containers change their names."""
-    parts = [SOURCE.read_text(encoding="utf-8"), value, version, repr((FLAGS, TUNINGS))]
+    texts = [f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in source_files()]
+    parts = [*texts, value, version, repr((FLAGS, TUNINGS))]
     return hashlib.sha256("\0".join([*parts, platform.machine(), _processor()]).encode()).hexdigest()[:16]
 
 

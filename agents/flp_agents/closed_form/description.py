@@ -16,8 +16,8 @@ Backwards, with ``G`` the gradient of the weights after the step, ``q = sum_n b^
     d a      = b (G * alpha)
     G       <- G - G * alpha * q
 
-then through the feedback and the answer as in any network. Where the loss also depends on the predictions along the
-way, the output's activity of every step gets its share once it has come through the feedback, before the answer::
+then through the feedback and the layers as in any network. Where the loss also depends on the predictions along the
+way, the output's activity of every step gets its share once it has come through the feedback, before the layers::
 
     d x_N   += d loss / d prediction
 
@@ -56,17 +56,17 @@ class Form:
         decay: Oja's rule; without: Hebb's.
         error_signal: feedback carries ``y - x_N``; without: ``y``.
         rectified: feedback pathways end in a ReLU.
-        clamped: the output's activity after feedback is the target.
-        after: plasticity sees presynaptic activity after feedback.
-        units: what each layer's coefficients are multiplied by.
+        clamped_output: the output's activity after feedback is the target.
+        presynaptic_after_feedback: plasticity sees presynaptic activity after feedback.
+        coefficient_units: what each layer's coefficients are multiplied by.
     """
 
     decay: bool
     error_signal: bool
     rectified: bool
-    clamped: bool
-    after: bool
-    units: tuple[float, ...]
+    clamped_output: bool
+    presynaptic_after_feedback: bool
+    coefficient_units: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ChainTensors:
 
 
 class ChainEngine(Protocol):
-    """Walks a batch of lifetimes through inner steps ``start..stop``, forwards and backwards, in place.
+    """Takes a batch of lifetimes through inner steps ``start..stop``, forward and backward, in place.
 
     Weights, kept activities and kept weights are flat tensors whose layout is the engine's own.
 
@@ -139,7 +139,7 @@ class ChainEngine(Protocol):
         history: Tensor | None = None,
         predictions: Tensor | None = None,
     ) -> float:
-        """Lives through the steps.
+        """Runs through the steps.
 
         Args:
             weights: changed in place.
@@ -150,8 +150,8 @@ class ChainEngine(Protocol):
             predictions: ``(E, T, B, n_y)`` to put those of the steps into.
 
         Returns:
-            An upper bound on how much an error may grow when these steps are walked back, huge if one of them cannot be
-            undone; of use only where activity is kept and history is not.
+            An upper bound on how much an error may grow when these steps are undone, huge if one of them cannot be; of
+            use only where activity is kept and history is not.
         """
         ...
 
@@ -173,7 +173,7 @@ class ChainEngine(Protocol):
 
         Args:
             grad: packed gradient, changed in place.
-            weights: those after the last step, walked back in place; or none, with ``history``.
+            weights: those after the last step, which are undone in place; or none, with ``history``.
             start: first inner step.
             stop: one after the last.
             activity: as kept by :meth:`forward`.
@@ -183,9 +183,9 @@ class ChainEngine(Protocol):
         ...
 
     def take_gradients(self) -> tuple[Tensor, ChainTensors]:
-        """Of the features ``(E, T, B, in)`` and of all tensors but the weights, over all steps walked back so far.
+        """Of the features ``(E, T, B, in)`` and of all tensors but the weights, over all steps taken backward so far.
 
-        The next way back begins with none.
+        The next backward pass begins with none.
         """
         ...
 

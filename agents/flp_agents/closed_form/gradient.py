@@ -1,4 +1,4 @@
-"""Ties a chain engine into autograd: what is kept on the way forward decides how the way back is walked."""
+"""Ties a chain engine into autograd: what is kept of the forward pass decides what the backward pass computes again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from flp_base.machine_memory import readable
 
 __all__ = ["Keep", "NotCovered", "engine_name", "make_engine", "predict", "rollout"]
 
-# Walking back may magnify rounding errors this much in one segment; beyond, the segment is replayed.
-MOST_MAGNIFIED = 100.0
+# Undoing the steps of one segment may magnify rounding errors this much; beyond, the segment is replayed.
+MAX_ERROR_GROWTH = 100.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Keep:
 
     Attributes:
         every: inner steps in a segment; the weights at the start of each are kept. None: one segment.
-        activity: keep every step's activity. Without, each segment is lived once more.
-        weights: keep the weights before every step. Without, they are walked back, step by step.
+        activity: keep every step's activity. Without, each segment is run forward once more.
+        weights: keep the weights before every step. Without, steps are undone, one by one.
     """
 
     every: int | None = None
@@ -44,7 +44,7 @@ class Keep:
         return [(start, min(start + every, steps)) for start in range(0, steps, every)]
 
     def values(self, steps: int, weight_size: int, activity_size: int) -> int:
-        """How many numbers are kept at most, on the way back included."""
+        """How many numbers are kept at most, in the backward pass too."""
         every = self.every or steps
         kept = steps * (activity_size * self.activity + weight_size * self.weights)
         if not self.weights:
@@ -155,14 +155,14 @@ class _Pass:
         self.activity = weights.new_empty(steps, engine.activity_size) if keep.activity else None
         self.history = weights.new_empty(steps, engine.weight_size) if keep.weights else None
         self.ends: list[Tensor] = []  # the weights before the first segment, then after each
-        self.magnified: list[float] = []
+        self.error_growth: list[float] = []
 
     def forward(self, weights: Tensor, predictions: Tensor | None) -> None:
         for start, stop in self.segments:
             if self.history is None:
                 self.ends.append(self.engine.copy(weights))
             activity, history = _part(self.activity, start, stop), _part(self.history, start, stop)
-            self.magnified.append(self.engine.forward(weights, start, stop, activity, history, predictions))
+            self.error_growth.append(self.engine.forward(weights, start, stop, activity, history, predictions))
         self.ends.append(self.engine.copy(weights))
 
     def backward(self, grad: Tensor, of_predictions: Tensor | None) -> None:
@@ -181,7 +181,7 @@ class _Pass:
                 activity = of_a_segment("activity", self.engine.activity_size)[: stop - start]
                 history = of_a_segment("history", self.engine.weight_size)[: stop - start]
                 self.engine.forward(self.engine.copy(self.ends[number]), start, stop, activity, history)
-            elif history is None and self.magnified[number] > MOST_MAGNIFIED:
+            elif history is None and self.error_growth[number] > MAX_ERROR_GROWTH:
                 history = of_a_segment("history", self.engine.weight_size)[: stop - start]
                 self.engine.replay(self.engine.copy(self.ends[number]), start, stop, activity, history)
             elif history is None:

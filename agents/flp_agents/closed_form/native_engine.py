@@ -1,4 +1,4 @@
-"""The plastic chain in C++, for CPUs: hands tensors to ``plastic_chain.cpp`` and takes them back."""
+"""The plastic chain in C++, for CPUs: hands tensors to ``plastic_chain/plastic_chain.cpp`` and takes them back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from torch import Tensor
 from flp_agents.closed_form.build import load_library
 from flp_agents.closed_form.description import ChainTensors, Form, sum_to
 
+# Fields of a form that the library reads, in its order.
+_FORM = ("decay", "error_signal", "rectified", "clamped_output", "presynaptic_after_feedback")
+
 
 class _Layer(ctypes.Structure):
+    """``FlpLayer`` in ``plastic_chain/interface.h``."""
+
     _fields_ = [
         ("out", ctypes.c_long),
         ("into", ctypes.c_long),
         ("coefficients", ctypes.c_void_p),
-        ("smallest", ctypes.c_void_p),
-        ("largest", ctypes.c_void_p),
+        ("min_coefficients", ctypes.c_void_p),
+        ("max_coefficients", ctypes.c_void_p),
         ("biases", ctypes.c_void_p),
         ("feedback_weights", ctypes.c_void_p),
         ("feedback_biases", ctypes.c_void_p),
@@ -30,9 +35,11 @@ class _Layer(ctypes.Structure):
 
 
 class _Chain(ctypes.Structure):
+    """``FlpChain``, in the same file."""
+
     _fields_ = [
         *((name, ctypes.c_long) for name in ("layers", "lifetimes", "steps", "batch", "outputs", "threads")),
-        *((name, ctypes.c_int) for name in ("decay", "error_signal", "rectified", "clamped", "after")),
+        *((name, ctypes.c_int) for name in _FORM),
         ("layer", ctypes.POINTER(_Layer)),
         ("features", ctypes.c_void_p),
         ("targets", ctypes.c_void_p),
@@ -83,13 +90,13 @@ class NativeEngine:
         self.threads = torch.get_num_threads()
         coefficients = [
             (c * unit).expand(shape)
-            for c, unit, shape in zip(tensors.coefficients, form.units, self.shapes, strict=True)
+            for c, unit, shape in zip(tensors.coefficients, form.coefficient_units, self.shapes, strict=True)
         ]
         extremes = [torch.aminmax(c, dim=1) for c in coefficients]
         self._inputs = {
             "coefficients": [self._wide(c, stride) for c, stride in zip(coefficients, self.strides, strict=True)],
-            "smallest": [e.min.contiguous() for e in extremes],
-            "largest": [e.max.contiguous() for e in extremes],
+            "min_coefficients": [e.min.contiguous() for e in extremes],
+            "max_coefficients": [e.max.contiguous() for e in extremes],
             "biases": [b.contiguous() for b in tensors.biases],
             "feedback_weights": [self._wide(w, self._padded(self.outputs)) for w in tensors.feedback_weights],
             "feedback_biases": [b.contiguous() for b in tensors.feedback_biases],
@@ -106,7 +113,7 @@ class NativeEngine:
         return tuple(p.reshape(self.lifetimes, out, stride)[..., :into] for p, (out, into), stride in parts)
 
     def copy(self, flat: Tensor) -> Tensor:
-        # Not by torch: its threads, having helped, wait for more for a while, on the cores that the next walk needs.
+        # Not by torch: its threads, having helped, wait for more for a while, on the cores that the next call needs.
         copied = torch.empty_like(flat)
         ctypes.memmove(copied.data_ptr(), flat.data_ptr(), flat.numel() * flat.element_size())
         return copied
@@ -120,9 +127,9 @@ class NativeEngine:
         history: Tensor | None = None,
         predictions: Tensor | None = None,
     ) -> float:
-        magnified = torch.zeros(self.threads, dtype=torch.float64)
-        self._call("flp_forward", weights, start, stop, activity, history, magnified, predictions=predictions)
-        return math.exp(min(float(magnified.max()), 700.0))
+        log_error_growth = torch.zeros(self.threads, dtype=torch.float64)
+        self._call("flp_forward", weights, start, stop, activity, history, log_error_growth, predictions=predictions)
+        return math.exp(min(float(log_error_growth.max()), 700.0))
 
     def replay(self, weights: Tensor, start: int, stop: int, activity: Tensor, history: Tensor) -> None:
         self._call("flp_replay", weights, start, stop, activity, history)
@@ -143,9 +150,9 @@ class NativeEngine:
 
     def take_gradients(self) -> tuple[Tensor, ChainTensors]:
         grads, self._grads = self._grads, None
-        assert grads is not None, "no step was walked back"
+        assert grads is not None, "no step was taken backward"
         coefficients = torch.split(grads["coefficients"][0].sum(0), self.sizes)
-        units = zip(coefficients, self.tensors.coefficients, self.form.units, self.shapes, strict=True)
+        units = zip(coefficients, self.tensors.coefficients, self.form.coefficient_units, self.shapes, strict=True)
         strengths = grads["strengths"][0].sum(0)
         return grads["features"][0], ChainTensors(
             weights=(),
@@ -203,7 +210,7 @@ class NativeEngine:
         chain = _Chain(layers=len(layers), layer=layers)
         for name in ("lifetimes", "steps", "batch", "outputs", "threads"):
             setattr(chain, name, getattr(self, name))
-        for name in ("decay", "error_signal", "rectified", "clamped", "after"):
+        for name in _FORM:
             setattr(chain, name, int(getattr(self.form, name)))
         chain.features, chain.targets = self.features.data_ptr(), self.targets.data_ptr()
         for name in ("features", "coefficients", "strengths"):

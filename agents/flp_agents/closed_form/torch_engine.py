@@ -34,7 +34,7 @@ class TorchEngine:
         self.activity_size = sum(lifetimes * batch * out for out, _ in self.shapes)
         self.coefficients = [
             (c * unit).expand(shape).contiguous()
-            for c, unit, shape in zip(tensors.coefficients, form.units, self.shapes, strict=True)
+            for c, unit, shape in zip(tensors.coefficients, form.coefficient_units, self.shapes, strict=True)
         ]
         self.extremes = [torch.aminmax(c, dim=1) for c in self.coefficients]
         new = features.new_empty
@@ -67,29 +67,29 @@ class TorchEngine:
         predictions: Tensor | None = None,
     ) -> float:
         layers = self.unpack(weights)
-        walked_back = activity is not None and history is None
-        magnified = torch.zeros((), dtype=torch.float64, device=weights.device)
+        undone = activity is not None and history is None
+        log_error_growth = torch.zeros((), dtype=torch.float64, device=weights.device)
         for t in range(start, stop):
             if history is not None:
                 history[t - start].copy_(weights)
             kept = self._activity(self.scratch_activity if activity is None else activity[t - start])
-            self._answer(layers, t, kept)
+            self._layers_forward(layers, t, kept)
             if predictions is not None:
                 predictions[:, t].copy_(kept[-1])
-            self._feed_back(t, kept)
-            self._learn(layers, t, kept)
-            if walked_back:
-                magnified += self._magnification()
+            self._feedback_forward(t, kept)
+            self._rule_step(layers, t, kept)
+            if undone:
+                log_error_growth += self._log_error_growth()
         # Asking for a number waits for the device, and cannot be recorded in a CUDA graph.
-        return math.exp(min(float(magnified), 700.0)) if walked_back else 1.0
+        return math.exp(min(float(log_error_growth), 700.0)) if undone else 1.0
 
     def replay(self, weights: Tensor, start: int, stop: int, activity: Tensor, history: Tensor) -> None:
         layers = self.unpack(weights)
         for t in range(start, stop):
             history[t - start].copy_(weights)
             kept = self._activity(activity[t - start])
-            self._feed_back(t, kept)
-            self._learn(layers, t, kept)
+            self._feedback_forward(t, kept)
+            self._rule_step(layers, t, kept)
 
     def backward(
         self,
@@ -105,7 +105,7 @@ class TorchEngine:
         grads = self.unpack(grad)
         for t in reversed(range(start, stop)):
             kept = self._activity(activity[t - start])
-            self._feed_back(t, kept)
+            self._feedback_forward(t, kept)
             if history is not None:
                 layers = self.unpack(history[t - start])
             elif weights is not None:
@@ -113,25 +113,25 @@ class TorchEngine:
             pres = self._presynaptic(t, kept)
             post_grads, pre_grads = [], []
             for i, (g, w, pre) in enumerate(zip(grads, layers, pres, strict=True)):
-                d_post, d_pre = self._unlearn(sums, i, g, w, pre, walk_back=history is None)
+                d_post, d_pre = self._rule_backward(sums, i, g, w, pre, undo=history is None)
                 post_grads.append(d_post)
                 pre_grads.append(d_pre)
-            if self.form.after:
+            if self.form.presynaptic_after_feedback:
                 for i in range(self.last):
                     post_grads[i] += pre_grads[i + 1]
-            activity_grads = self._unfeed(sums, kept, post_grads)
-            if not self.form.after:
+            activity_grads = self._feedback_backward(sums, kept, post_grads)
+            if not self.form.presynaptic_after_feedback:
                 for i in range(self.last):
                     activity_grads[i] += pre_grads[i + 1]
             if of_predictions is not None:
                 activity_grads[-1] += of_predictions[:, t]
-            self._unanswer(sums, t, grads, layers, kept, activity_grads)
+            self._layers_backward(sums, t, grads, layers, kept, activity_grads)
             self.grad_features[:, t] += pre_grads[0]
 
     def take_gradients(self) -> tuple[Tensor, ChainTensors]:
         grads, self._grads = self._grads, None
-        assert grads is not None, "no step was walked back"
-        units = zip(grads.coefficients, self.tensors.coefficients, self.form.units, strict=True)
+        assert grads is not None, "no step was taken backward"
+        units = zip(grads.coefficients, self.tensors.coefficients, self.form.coefficient_units, strict=True)
         coefficients = tuple(sum_to(grad * unit, c.shape) for grad, c, unit in units)
         return self.grad_features, replace(grads, coefficients=coefficients)
 
@@ -159,19 +159,20 @@ class TorchEngine:
         return [self.features[:, t], *activity[:-1]]
 
     def _presynaptic(self, t: int, activity: list[Tensor]) -> list[Tensor]:
-        return [self.features[:, t], *self.post[:-1]] if self.form.after else self._inputs(t, activity)
+        below = self.post if self.form.presynaptic_after_feedback else activity
+        return [self.features[:, t], *below[:-1]]
 
     def _clamped(self, i: int) -> bool:
-        return self.form.clamped and i == self.last
+        return self.form.clamped_output and i == self.last
 
-    def _answer(self, weights: tuple[Tensor, ...], t: int, activity: list[Tensor]) -> None:
+    def _layers_forward(self, weights: tuple[Tensor, ...], t: int, activity: list[Tensor]) -> None:
         inputs = self._inputs(t, activity)
         for i, (w, b, x, to) in enumerate(zip(weights, self.tensors.biases, inputs, activity, strict=True)):
             torch.baddbmm(b.unsqueeze(1), x, w.transpose(1, 2), out=to)
             if i < self.last:
                 to.relu_()
 
-    def _feed_back(self, t: int, activity: list[Tensor]) -> None:
+    def _feedback_forward(self, t: int, activity: list[Tensor]) -> None:
         y = self.targets[:, t]
         if self.form.error_signal:
             torch.sub(y, activity[-1], out=self.signal)
@@ -190,7 +191,7 @@ class TorchEngine:
             if self.form.decay:
                 torch.sum(post.square(), dim=1, keepdim=True, out=square)
 
-    def _learn(self, weights: tuple[Tensor, ...], t: int, activity: list[Tensor]) -> None:
+    def _rule_step(self, weights: tuple[Tensor, ...], t: int, activity: list[Tensor]) -> None:
         pres = self._presynaptic(t, activity)
         for i, (w, pre, post, hebb) in enumerate(zip(weights, pres, self.post, self.hebb, strict=True)):
             torch.bmm(post.transpose(1, 2), pre, out=hebb)
@@ -198,7 +199,7 @@ class TorchEngine:
                 hebb.addcmul_(self.square[i].transpose(1, 2), w, value=-1.0)
             w.addcmul_(self.coefficients[i], hebb)
 
-    def _magnification(self) -> Tensor:
+    def _log_error_growth(self) -> Tensor:
         """Logarithm of how much an error may grow when the step just taken is undone."""
         if not self.form.decay:
             return torch.zeros((), dtype=torch.float64, device=self.features.device)
@@ -209,14 +210,14 @@ class TorchEngine:
             most.append(-least.clamp(max=1.0).double().log().amin())
         return torch.stack(most).amax()
 
-    def _unlearn(
-        self, sums: ChainTensors, i: int, g: Tensor, w: Tensor, pre: Tensor, *, walk_back: bool
+    def _rule_backward(
+        self, sums: ChainTensors, i: int, g: Tensor, w: Tensor, pre: Tensor, *, undo: bool
     ) -> tuple[Tensor, Tensor]:
-        """The gradients of post- and presynaptic activity; ``g`` and, walking back, ``w`` become those before."""
+        """The gradients of post- and presynaptic activity; ``g`` and, if undone, ``w`` become those before."""
         alpha, post, square = self.coefficients[i], self.post[i], self.square[i].transpose(1, 2)
         hebb, scaled, scratch = self.hebb[i], self.scaled[i], self.scratch[i]
         torch.bmm(post.transpose(1, 2), pre, out=hebb)
-        if walk_back:
+        if undo:
             w.addcmul_(alpha, hebb, value=-1.0)
             if self.form.decay:
                 w.div_(torch.mul(alpha, square, out=scratch).neg_().add_(1.0))
@@ -230,7 +231,7 @@ class TorchEngine:
             g.addcmul_(scaled, square, value=-1.0)
         return d_post, post @ scaled
 
-    def _unfeed(self, sums: ChainTensors, activity: list[Tensor], post_grads: list[Tensor]) -> list[Tensor]:
+    def _feedback_backward(self, sums: ChainTensors, activity: list[Tensor], post_grads: list[Tensor]) -> list[Tensor]:
         """Through the feedback: gradients of every layer's activity, ``(E, B, out)``."""
         grads = []
         signal, signal_grad = self.signal.flatten(0, 1), torch.zeros_like(self.signal)
@@ -253,7 +254,7 @@ class TorchEngine:
             grads[-1] -= signal_grad
         return grads
 
-    def _unanswer(
+    def _layers_backward(
         self,
         sums: ChainTensors,
         t: int,
@@ -262,7 +263,7 @@ class TorchEngine:
         activity: list[Tensor],
         activity_grads: list[Tensor],
     ) -> None:
-        """Through the answer, from the output down to the features."""
+        """Through the layers, from the output down to the features."""
         inputs = self._inputs(t, activity)
         for i in reversed(range(len(weights))):
             delta = activity_grads[i]

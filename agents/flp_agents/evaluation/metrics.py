@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flp_base.errors import FLPError
+from flp_base.renamed import renamed_parameters
 from flp_envs.scoring import plain_numbers
 
 Array = NDArray[np.float64]
@@ -50,7 +51,7 @@ def as_numbers(name: str, values: ArrayLike, axes: str) -> Array:
 
 
 def prequential_curve(losses: ArrayLike) -> Array:
-    """Running mean of the losses of answers that were given before their target was told.
+    """Running mean of the losses of predictions, each made before its target was seen.
 
     ``P[t] = 1/t sum_{s<=t} loss[s]``. Sources: Dawid (1984); Gama, Sebastião & Rodrigues (2013), without a window.
 
@@ -68,7 +69,7 @@ def prequential_curve(losses: ArrayLike) -> Array:
 
 
 def prequential_score(losses: ArrayLike) -> Array:
-    """Mean loss over a lifetime, each answer given before its target was told: the end of the prequential curve.
+    """Mean loss over a lifetime, each prediction made before its target was seen: the end of the prequential curve.
 
     ``1/T sum_t loss[t]``. Sources: as of :func:`prequential_curve`.
 
@@ -175,7 +176,8 @@ def forward_transfer(r: ArrayLike, *, higher_is_better: bool = False) -> Array:
     """How much better later sub-tasks became by what was learned before them, without their own data.
 
     Accuracies: ``1/(K-1) sum_{j>1} (R[j-1, j] - R[0, j])``; losses: minus that. Source: FWT of Lopez-Paz & Ranzato
-    (2017), with the same learner at birth as the reference, where theirs is the accuracy at random initialisation.
+    (2017), with the same learner in its initial state as the reference; theirs is the accuracy at random
+    initialisation.
     (FWT of Díaz-Rodríguez et al. (2018) has no reference.)
 
     Args:
@@ -193,41 +195,42 @@ def forward_transfer(r: ArrayLike, *, higher_is_better: bool = False) -> Array:
     return np.asarray((just_before - gains[:, 0])[:, 1:].mean(axis=1))
 
 
-def interference(answers: NDArray[Any], query_task: NDArray[Any]) -> Array:
-    """How much learning each sub-task changed the answers to queries of the earlier ones.
+@renamed_parameters(answers="predictions")
+def interference(predictions: NDArray[Any], query_task: NDArray[Any]) -> Array:
+    """How much learning each sub-task changed the predictions of the earlier ones' queries.
 
-    Numbers: ``I[k] = mean of (answer after k sub-tasks - answer after k-1)^2``, over all output units and all queries
-    of sub-tasks ``1 .. k-1``, for ``k = 2 .. K``. Labels: per cent of those answers that are another label. Source:
+    Numbers: ``I[k] = mean of (prediction after k sub-tasks - prediction after k-1)^2``, over output units and queries
+    of sub-tasks ``1 .. k-1``, for ``k = 2 .. K``. Labels: per cent of those predictions that are another label. Source:
     figure 2B and section 7.2 of Lindsey & Litwin-Kumar (2020), which has it for numbers. It does not ask whether the
-    answers became better or worse.
+    predictions became better or worse.
 
     Args:
-        answers: to the query, at birth and after each of ``K`` sub-tasks: numbers ``(E, K + 1, Q, B, n)``, or labels
-            ``(E, K + 1, Q, B)``, whole numbers.
+        predictions: of the query, in the initial state and after each of ``K`` sub-tasks: numbers
+            ``(E, K + 1, Q, B, n)``, or labels ``(E, K + 1, Q, B)``, whole numbers.
         query_task: ``(E, Q)`` the sub-task of each query step, counted from 0.
 
     Returns:
-        ``(E, K - 1)``, in the square of the answers' unit, or per cent: one for each sub-task but the first, so none at
-        all for a single one.
+        ``(E, K - 1)``, in the square of the predictions' unit, or per cent: one for each sub-task but the first, so
+        none at all for a single one.
 
     Raises:
         InvalidScores: for other shapes, sub-tasks outside ``0 .. K-1``, or an episode without a query of the first.
     """
-    labels = answers.ndim == 4 and answers.dtype.kind in "iu"
-    numbers = answers.ndim == 5 and answers.dtype.kind in "iuf"
-    if not (labels or numbers) or answers.shape[1] < 2 or 0 in answers.shape[1:]:
+    labels = predictions.ndim == 4 and predictions.dtype.kind in "iu"
+    numbers = predictions.ndim == 5 and predictions.dtype.kind in "iuf"
+    if not (labels or numbers) or predictions.shape[1] < 2 or 0 in predictions.shape[1:]:
         raise InvalidScores(
-            "answers: expected numbers (E, K + 1, Q, B, n), or labels (E, K + 1, Q, B), whole numbers: a row at birth, "
-            f"one after each sub-task, got {answers.shape} {answers.dtype}"
+            "predictions: expected numbers (E, K + 1, Q, B, n), or labels (E, K + 1, Q, B), whole numbers: a row for "
+            f"the initial state, one after each sub-task, got {predictions.shape} {predictions.dtype}"
         )
-    lifetimes, rows, queries = answers.shape[:3]
+    lifetimes, rows, queries = predictions.shape[:3]
     valid = query_task.shape == (lifetimes, queries) and query_task.dtype.kind in "iu"
     if not valid or (query_task < 0).any() or (query_task >= rows - 1).any() or not (query_task == 0).any(axis=1).all():
         raise InvalidScores(
             f"query_task: expected shape {(lifetimes, queries)} with sub-tasks 0..{rows - 2}, and 0 in every episode, "
             f"got shape {query_task.shape}: {_in_short(query_task)}"
         )
-    changes = [_change(answers[:, k], answers[:, k + 1], query_task < k, labels) for k in range(1, rows - 1)]
+    changes = [_change(predictions[:, k], predictions[:, k + 1], query_task < k, labels) for k in range(1, rows - 1)]
     return np.stack(changes, axis=1) if changes else np.zeros((lifetimes, 0))
 
 

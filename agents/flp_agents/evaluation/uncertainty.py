@@ -47,7 +47,7 @@ class Summary:
     two deviations take them apart.
 
     Attributes:
-        mean: of the replicates' means, each of which counts the same however many episodes it lived through.
+        mean: of the replicates' means, each of which counts the same however many episodes it ran through.
         replicates: how many.
         episodes: lifetimes of all replicates together.
         means: of each replicate, in the order of their names.
@@ -106,7 +106,7 @@ def summarize(
         scores_by_replicate: for each replicate, by a name, its scores, one for each episode. A replicate is a network,
             or a seed of a learner that is not meta-trained.
         seed: of the bootstrap: the same seed gives the same intervals, in whatever order the replicates come.
-        same_episodes: whether all replicates lived through the same episodes, in the same order. Their scores then
+        same_episodes: whether all replicates ran through the same episodes, in the same order. Their scores then
             share what makes an episode hard, so whole episodes are resampled, not each replicate's own; else the error
             over episodes would come out too small.
         resamples: of the bootstrap.

@@ -38,7 +38,7 @@ ENV = "FLPSine-Continual-v0"
 GLYPH_LEARNERS_ENV, GLYPH_ENV = "FLPOmniglot-Continual-v0", "FLPGlyph-Continual-v0"
 # Lifetimes that curves are averaged over.
 CURVE_EPISODES = 16
-# The live run lives through shorter lifetimes on fewer functions, so that a minute shows the breakthrough.
+# The live run takes shorter lifetimes on fewer functions, so that a minute shows the breakthrough.
 LIVE_OPTIONS = {"num_functions": 3, "steps_per_function": 8}
 LIVE_SETTINGS = {
     "hidden_widths": (64, 64, 64, 64),
@@ -162,7 +162,7 @@ def _draw(path: Path, curves: list[tuple[dict[str, Any], list[int], Any, Any]]) 
         ],
         title="Forgetting: what one function does to the earlier",
         xlabel="functions met so far",
-        ylabel="mean squared change of earlier answers",
+        ylabel="mean squared change of earlier predictions",
         marked=True,
     )
     left.legend(frameon=False)

@@ -39,12 +39,12 @@ def render_lifetime(
     """Writes one lifetime as a video (``.mp4``) or an animation (``.gif``), or its end as a picture (``.png``).
 
     Args:
-        learner: who lives.
+        learner: runs through it.
         env: made with ``render_mode="rgb_array"``.
         path: where to.
         seed: of the episode.
         every: inner steps between frames.
-        on_step: told the number of steps, query included, after each of them.
+        on_step: receives the number of steps, query included, after each of them.
 
     Returns:
         The lifetime's score, in the learner's metric.
@@ -68,18 +68,18 @@ def render_lifetime(
 
     @torch.no_grad()
     def predict_now(x: NDArray[Any]) -> NDArray[Any]:
-        answers, _ = learner.predict(state, learner.encode(learner.tensor(x[None])))
-        return np.asarray(learner.objective.actions(answers)[0].cpu())
+        predictions, _ = learner.predict(state, learner.encode(learner.tensor(x[None])))
+        return np.asarray(learner.objective.actions(predictions)[0].cpu())
 
     show: Any = getattr(env.unwrapped, "show_predictions", None)
     if show is not None:
         show(predict_now)
     frames: list[NDArray[np.uint8]] = []
-    returned, step, asked, done = 0.0, 0, False, False
+    returned, step, querying, done = 0.0, 0, False, False
     while not done:
         action, state = agent.predict(observation, state)
-        is_first_query = bool(observation["phase"]) and not asked
-        asked = bool(observation["phase"])
+        is_first_query = bool(observation["phase"]) and not querying
+        querying = bool(observation["phase"])
         if is_first_query or (path.suffix != ".png" and not observation["phase"] and step % every == 0):
             frames.append(_frame_of(env))
         observation, reward, done, _, _ = env.step(action)

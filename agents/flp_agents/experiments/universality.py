@@ -32,7 +32,7 @@ from flp_envs.scoring import plain_numbers
 Point = tuple[float, ...]
 History = tuple[tuple[Point, Point], ...]
 Algorithm = Callable[[History, Point], ArrayLike]
-"""From the pairs ``(x, y)`` seen so far, in their order, and an input to the answer, of a target's size."""
+"""From the pairs ``(x, y)`` seen so far, in their order, and an input to the prediction, of a target's size."""
 
 MOST_RECOGNIZERS = 20_000
 LARGEST = 1e30  # number: float32 ends at 3e38
@@ -70,18 +70,18 @@ class _Synapse:
 def construct_learner(
     algorithm: Algorithm, inputs: ArrayLike, targets: ArrayLike, steps: int, *, rule: PlasticityRule = Oja()
 ) -> FLP:
-    """An FLP learner that answers as ``algorithm`` does, throughout lifetimes of up to ``steps`` inner steps.
+    """An FLP learner that predicts as ``algorithm`` does, throughout lifetimes of up to ``steps`` inner steps.
 
-    After ``k <= T`` inner steps of one pair each (``B = 1``), it answers ``algorithm(((x_0, y_0), .., (x_{k-1},
+    After ``k <= T`` inner steps of one pair each (``B = 1``), it predicts ``algorithm(((x_0, y_0), .., (x_{k-1},
     y_{k-1})), x)``, rounded to float32, for every ``x`` among the inputs. Other inputs and targets, larger minibatches
-    and longer lifetimes are outside its domain: what it then answers means nothing.
+    and longer lifetimes are outside its domain: what it then predicts means nothing.
 
     Nine layers. Two frozen ones turn ``x`` into a one-hot code. In the third a synapse counts the steps. Layers 4 to 6
     compute ``a_(t,x) = 1 + mark [step t and input x]``, presynaptic to the memory, layer 7: its neuron ``(t, x, y)``
     has one plastic synapse, from ``a_(t,x)``, and feedback sets it to ``[target y]``, so that the rule marks the
     synapse of the step, input and target at hand and no other. Layer 8 has one neuron for every history and input,
-    active when they are at hand; layer 9 weighs it by the algorithm's answer. These are ``m sum_k (m p)^k`` neurons for
-    ``m`` inputs and ``p`` targets: exponentially many.
+    active when they are at hand; layer 9 weighs it by the algorithm's prediction. These are ``m sum_k (m p)^k`` neurons
+    for ``m`` inputs and ``p`` targets: exponentially many.
 
     Source: section 4.2 of Lindsey & Litwin-Kumar (2020) for the claim.
 
@@ -98,7 +98,7 @@ def construct_learner(
     Raises:
         InvalidSize: if there are too few points or steps, or the network would be too large.
         InvalidChoice: for another rule.
-        FLPError: if points are too large or too close to each other, or an answer is not of a target's size.
+        FLPError: if points are too large or too close to each other, or a prediction is not of a target's size.
     """
     xs, ys = _points("inputs", inputs, 1), _points("targets", targets, 2)
     m, p = len(xs), len(ys)
@@ -201,7 +201,7 @@ def _up_to_memory(xs: Tensor, reads: Tensor, synapse: _Synapse) -> list[tuple[Te
 
 
 def _table(algorithm: Algorithm, xs: Tensor, ys: Tensor, steps: int) -> list[tuple[Tensor, Tensor]]:
-    """Layers 8 and 9: recognizers of every history and input, and the answer.
+    """Layers 8 and 9: recognizers of every history and input, and the prediction.
 
     That of ``k`` steps is active, and then at 1, iff the input and the tick ``k`` are there and the memory of no step
     before ``k`` holds another pair than the history has.
@@ -209,7 +209,7 @@ def _table(algorithm: Algorithm, xs: Tensor, ys: Tensor, steps: int) -> list[tup
     x_points, y_points = [tuple(x) for x in xs.tolist()], [tuple(y) for y in ys.tolist()]
     pairs = list(itertools.product(x_points, y_points))
     m, copied = len(xs), len(xs) + steps + 1
-    rows, answers = [], []
+    rows, predictions = [], []
     for k in range(steps + 1):
         for history in itertools.product(range(len(pairs)), repeat=k):
             row = _zeros(copied + steps * len(pairs))
@@ -220,16 +220,16 @@ def _table(algorithm: Algorithm, xs: Tensor, ys: Tensor, steps: int) -> list[tup
             for number, x in enumerate(x_points):
                 rows.append(row.clone())
                 rows[-1][number] = 1.0
-                answers.append(_answer(algorithm(tuple(pairs[i] for i in history), x), ys.shape[1]))
-    weights = torch.stack(answers, 1)
+                predictions.append(_prediction(algorithm(tuple(pairs[i] for i in history), x), ys.shape[1]))
+    weights = torch.stack(predictions, 1)
     return [(torch.stack(rows), -_ones(len(rows))), (weights, _zeros(len(weights)))]
 
 
-def _answer(value: ArrayLike, size: int) -> Tensor:
+def _prediction(value: ArrayLike, size: int) -> Tensor:
     try:
         numbers = plain_numbers(value).astype(np.float64).ravel()
     except TypeError:
         numbers = np.array([])
     if len(numbers) != size or not (abs(numbers) <= LARGEST).all():
-        raise FLPError(f"the algorithm must answer {size} numbers up to {LARGEST}, as a target has, got {value!r}")
+        raise FLPError(f"the algorithm must return {size} numbers up to {LARGEST}, as a target has, got {value!r}")
     return torch.tensor(numbers)

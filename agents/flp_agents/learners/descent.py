@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flp_agents.learners.network import FastWeights, answer
+from flp_agents.learners.network import FastWeights, predict
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.learners.objective import Objective, SquaredError
 
@@ -40,8 +40,8 @@ def loss_gradients(state: FastWeights, y: Tensor, objective: Objective) -> tuple
     Being ordinary operations they can be differentiated once more, which is what "second order" means.
 
     Args:
-        state: after :func:`~flp_agents.learners.network.answer`.
-        y: ``(E, B, n_y)`` the targets of what it answered.
+        state: after :func:`~flp_agents.learners.network.predict`.
+        y: ``(E, B, n_y)`` the targets of what it predicted.
         objective: whose loss.
 
     Returns:
@@ -74,7 +74,7 @@ def descend(
     """One step of gradient descent on the fast weights.
 
     Args:
-        state: after :func:`~flp_agents.learners.network.answer`.
+        state: after :func:`~flp_agents.learners.network.predict`.
         y: ``(E, B, n_y)``.
         rates: of the step.
         objective: whose loss is descended.
@@ -109,14 +109,14 @@ def descend_to_first_order(
         objective: whose loss is descended.
     """
     with torch.no_grad():
-        lived = state
+        now = state
         sums = [torch.zeros_like(weight) for weight in state.weights], [torch.zeros_like(b) for b in state.biases]
         for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
-            _, lived = answer(lived, x)
-            gradients = loss_gradients(lived, y, objective)
+            _, now = predict(now, x)
+            gradients = loss_gradients(now, y, objective)
             for of_kind, gradients_of_kind in zip(sums, gradients, strict=True):
                 torch._foreach_add_(of_kind, gradients_of_kind)
-            lived = _moved(lived, gradients, rates)
+            now = _moved(now, gradients, rates)
     return _moved(state, sums, rates)
 
 
@@ -157,9 +157,9 @@ class _Predicted(torch.autograd.Function):
         # Of every step what it takes to descend once more: activity, and gradients before each ReLU. Not the weights.
         ctx.initial, ctx.rates, ctx.steps = initial, rates, []
         for x, y in zip(features.unbind(1), targets.unbind(1), strict=True):
-            answers, now = answer(now, x)
-            deltas = dict(_deltas(now, objective.gradient(answers, y)))
-            predictions.append(answers)
+            made, now = predict(now, x)
+            deltas = dict(_deltas(now, objective.gradient(made, y)))
+            predictions.append(made)
             ctx.steps.append((now.activity, deltas))
             now = _descended(initial, sums, now.activity, deltas, rates)
         flat_sums = [*sums[0], *sums[1]]
@@ -173,9 +173,9 @@ class _Predicted(torch.autograd.Function):
         now, sums, of_rates = initial, _zeros_like(initial), _zeros_like(initial)
         rates_count = any(ctx.needs_input_grad[4 + 2 * len(initial.weights) :])
         outer_deltas, of_features = [], []
-        for (activity, deltas), of_answers in zip(ctx.steps, of_predictions.unbind(1), strict=True):
+        for (activity, deltas), of_prediction in zip(ctx.steps, of_predictions.unbind(1), strict=True):
             now = now._replace(activity=activity)
-            outer_deltas.append(dict(_deltas(now, of_answers)))
+            outer_deltas.append(dict(_deltas(now, of_prediction)))
             for i, delta in outer_deltas[-1].items() if rates_count else ():
                 of_rates[0][i].addcmul_(sums[0][i], delta.transpose(1, 2) @ activity[i], value=-rates.unit)
                 of_rates[1][i].addcmul_(sums[1][i], delta.sum(1), value=-rates.unit)

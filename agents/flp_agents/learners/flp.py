@@ -1,6 +1,6 @@
 """FLP: learning with feedback and local plasticity.
 
-One inner step: the network answers; the error (or target) travels through fixed feedback weights directly to every
+One inner step: the network predicts; the error (or target) travels through fixed feedback weights directly to every
 plastic layer and mixes with its activity; then every synapse changes by a local rule. Source: section 4 of
 Lindsey & Litwin-Kumar (2020), "Learning to Learn with Feedback and Local Plasticity".
 """
@@ -93,7 +93,7 @@ class FLP(NetworkLearner):
         initial_strength: feedback strength beta at the start of meta-training: 0 is no feedback, 1 nothing but.
         hidden_multiplier: what the updates of hidden layers are multiplied by (100 in the released code's
             classification).
-        objective: what it is to answer.
+        objective: what it is to predict.
         seed: of the initial weights.
 
     Raises:
@@ -181,9 +181,9 @@ class FLP(NetworkLearner):
             decay=isinstance(self.rule, Oja),
             error_signal=self.feedback.signal == "error",
             rectified=self.feedback.rectified,
-            clamped=self.feedback.output == "clamped",
-            after=self.presynaptic == "after",
-            units=tuple(unit * self._lifetime_factor for unit in self._units),
+            clamped_output=self.feedback.output == "clamped",
+            presynaptic_after_feedback=self.presynaptic == "after",
+            coefficient_units=tuple(unit * self._lifetime_factor for unit in self._units),
         )
         return form, ChainTensors(
             weights=state.weights,

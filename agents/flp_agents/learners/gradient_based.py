@@ -45,7 +45,7 @@ class GradientBased(DescendingLearner):
             mode (what the released code does to this baseline, and to it alone).
         initial_rate: inner learning rate at the start of meta-training, in units of ``rate_unit``.
         rate_unit: the size that the stored rates are multiplied by, as for FLP's ``coefficient_unit``.
-        objective: what it is to answer.
+        objective: what it is to predict.
         seed: of the initial weights.
 
     Raises:

@@ -7,7 +7,7 @@ chance. What has to be the same, beside shapes:
 - Numbers have the bounds of the observation space that the learner was made for, input by input. Their dtype does not
   matter, nor how many pairs a step shows. Where either space names no bound, none is compared.
 
-Targets and answers are not compared: another ``max_amplitude`` or more classes are what learners are tried on.
+Targets are not compared: another ``max_amplitude`` or more classes are what learners are tried on.
 """
 
 from __future__ import annotations

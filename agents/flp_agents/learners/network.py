@@ -131,8 +131,8 @@ class FastWeights(NamedTuple):
     Attributes:
         weights: for every plastic layer ``(E, out, in)``.
         biases: for every plastic layer ``(E, out)``.
-        activity: of the last answered minibatch: the tail's input ``(E, B, in)``, then every plastic layer's
-            activity ``(E, B, out)``, the answer last. Empty before the first answer.
+        activity: of the minibatch predicted last: the tail's input ``(E, B, in)``, then every plastic layer's
+            activity ``(E, B, out)``, the prediction last. Empty before the first prediction.
     """
 
     weights: tuple[Tensor, ...]
@@ -186,7 +186,7 @@ class Layers(nn.Module):
         )
 
 
-def answer(state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
+def predict(state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
     """Runs ``(E, B, features)`` through the plastic tail and remembers every layer's activity.
 
     Returns:

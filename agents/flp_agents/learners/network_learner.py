@@ -12,7 +12,7 @@ from torch import Tensor
 from flp_agents.learners.head_expansion import take_over
 from flp_agents.learners.input_range import Range, check_images
 from flp_agents.learners.learner import Learner
-from flp_agents.learners.network import FastWeights, Layers, Network, answer
+from flp_agents.learners.network import FastWeights, Layers, Network, predict
 from flp_agents.learners.objective import (
     CrossEntropy,
     IncompatibleSpaces,
@@ -32,7 +32,7 @@ class NetworkLearner(Learner[FastWeights]):
         network: its shape.
         plastic_layers: N, counted from the output.
         generator: draws the initial weights.
-        objective: what it is to answer.
+        objective: what it is to predict.
 
     Raises:
         InvalidSize: if ``plastic_layers`` lies outside 1..L.
@@ -49,7 +49,7 @@ class NetworkLearner(Learner[FastWeights]):
         """Itself, or a copy for another number of classes; see :mod:`flp_agents.learners.head_expansion`.
 
         Raises:
-            IncompatibleSpaces: if inputs or answers are of another shape or kind.
+            IncompatibleSpaces: if inputs or targets are of another shape or kind.
         """
         network: Network = self.layers.network
         space = getattr(env, "single_observation_space", env.observation_space)
@@ -59,7 +59,7 @@ class NetworkLearner(Learner[FastWeights]):
         if shape != network.input_shape or type(wanted) is not type(self.objective) or numbers != (network.outputs,):
             kind = "labels" if isinstance(self.objective, CrossEntropy) else "numbers"
             raise IncompatibleSpaces(
-                f"the learner answers inputs of shape {network.input_shape} with {network.outputs} {kind}, the "
+                f"the learner takes inputs of shape {network.input_shape} and predicts {network.outputs} {kind}, the "
                 f"environment shows x of {in_words(space['x'])} and y of {in_words(space['y'])}: use the "
                 "environment that it was meta-trained on, and there use the env options that it was meta-trained with"
             )
@@ -116,7 +116,7 @@ class NetworkLearner(Learner[FastWeights]):
         return self.layers.trunk(x)
 
     def predict(self, state: FastWeights, features: Tensor) -> tuple[Tensor, FastWeights]:
-        return answer(state, features)
+        return predict(state, features)
 
     def set_precision(self, precision: str) -> None:
         self.layers.precision = check_choice("precision", precision, PRECISIONS)

@@ -1,4 +1,4 @@
-"""What a learner is to answer: numbers, or one of several classes; and how its answers are judged."""
+"""What a learner is to predict: numbers, or one of several classes; and how its predictions are scored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flp_base.machine_memory import check_fits
 
 
 class IncompatibleSpaces(FLPError, ValueError):
-    """An environment whose observations or answers a learner cannot take."""
+    """An environment whose observations or targets a learner cannot take."""
 
 
 class Objective(Protocol):
-    """Joins a network's output units with an environment's targets and answers.
+    """Joins a network's output units with an environment's targets and predictions.
 
     Attributes:
         metric: "mse" or "error_percent".
@@ -31,20 +31,20 @@ class Objective(Protocol):
         """An environment's targets ``(..., *target)`` as what the output units should be, ``(..., outputs)``."""
         ...
 
-    def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of each lifetime, ``(E, ..., outputs)`` twice to ``(E,)``, differentiable."""
         ...
 
-    def scores(self, answers: Tensor, targets: Tensor) -> Tensor:
+    def scores(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The metric of each lifetime, of the same shapes."""
         ...
 
-    def gradient(self, answers: Tensor, targets: Tensor) -> Tensor:
-        """Of the mean loss over each minibatch in its answers, ``(E, B, outputs)`` twice to the same."""
+    def gradient(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Of the mean loss over each minibatch in its predictions, ``(E, B, outputs)`` twice to the same."""
         ...
 
-    def actions(self, answers: Tensor) -> Tensor:
-        """Answers ``(..., outputs)`` as the environment takes them."""
+    def actions(self, predictions: Tensor) -> Tensor:
+        """Predictions ``(..., outputs)`` as the environment takes them."""
         ...
 
     def score_of_return(self, returned: float) -> float:
@@ -62,16 +62,16 @@ class SquaredError:
     def targets(self, y: Tensor) -> Tensor:
         return y
 
-    def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
-        return (answers - targets).square().flatten(1).mean(1)
+    def losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return (predictions - targets).square().flatten(1).mean(1)
 
     scores = losses
 
-    def gradient(self, answers: Tensor, targets: Tensor) -> Tensor:
-        return (answers - targets) * (2.0 / (answers.shape[1] * answers.shape[2]))
+    def gradient(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return (predictions - targets) * (2.0 / (predictions.shape[1] * predictions.shape[2]))
 
-    def actions(self, answers: Tensor) -> Tensor:
-        return answers
+    def actions(self, predictions: Tensor) -> Tensor:
+        return predictions
 
     def score_of_return(self, returned: float) -> float:
         return -returned
@@ -100,21 +100,21 @@ class CrossEntropy:
         check_fits(f"{y.numel()} labels as {self.outputs} numbers each", size, "use fewer lifetimes at once or classes")
         return torch.nn.functional.one_hot(y.long(), self.outputs)
 
-    def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
-        used, right = answers[..., : self.classes], targets[..., : self.classes]
+    def losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        used, right = predictions[..., : self.classes], targets[..., : self.classes]
         return -(torch.log_softmax(used, -1) * right).sum(-1).flatten(1).mean(1)
 
-    def scores(self, answers: Tensor, targets: Tensor) -> Tensor:
-        wrong = self.actions(answers) != self.actions(targets)
-        return 100.0 * wrong.to(answers.dtype).flatten(1).mean(1)
+    def scores(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        wrong = self.actions(predictions) != self.actions(targets)
+        return 100.0 * wrong.to(predictions.dtype).flatten(1).mean(1)
 
-    def gradient(self, answers: Tensor, targets: Tensor) -> Tensor:
-        used, right = answers[..., : self.classes], targets[..., : self.classes]
-        gradient = (torch.softmax(used, -1) - right) / answers.shape[1]
-        return torch.nn.functional.pad(gradient, (0, answers.shape[-1] - self.classes))
+    def gradient(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        used, right = predictions[..., : self.classes], targets[..., : self.classes]
+        gradient = (torch.softmax(used, -1) - right) / predictions.shape[1]
+        return torch.nn.functional.pad(gradient, (0, predictions.shape[-1] - self.classes))
 
-    def actions(self, answers: Tensor) -> Tensor:
-        return answers[..., : self.classes].argmax(-1)
+    def actions(self, predictions: Tensor) -> Tensor:
+        return predictions[..., : self.classes].argmax(-1)
 
     def score_of_return(self, returned: float) -> float:
         return 100.0 * (1.0 - returned)

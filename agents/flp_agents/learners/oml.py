@@ -39,7 +39,7 @@ class OML(DescendingLearner):
         network: its shape.
         plastic_layers: layers of the prediction network; those before them are the representation.
         inner_rate: the fixed inner learning rate.
-        objective: what it is to answer.
+        objective: what it is to predict.
         seed: of the initial weights.
 
     Raises:

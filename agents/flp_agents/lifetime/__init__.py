@@ -1,6 +1,6 @@
 """One lifetime: the inner loop, its recording, and how it is differentiated.
 
 ``running`` has the loop, ``recording`` what is measured along the way, ``meta_gradient`` the strategies,
-``outer_objectives`` what is asked of a lifetime, ``estimators`` how the outer gradient is found.
+``outer_objectives`` what a lifetime is optimised for, ``estimators`` how the outer gradient is found.
 Imports ``learners`` and packages below it.
 """

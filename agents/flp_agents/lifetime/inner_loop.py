@@ -79,11 +79,11 @@ def with_constant_updates(learner: Learner[Any], state: Any, features: Tensor, t
         initial = pytree.tree_unflatten(list(leaves), structure)
         predictions = []
         for x_t, y_t in zip(x.unbind(1), y.unbind(1), strict=True):
-            made, answered = learner.predict(pytree.tree_map(shifted, initial, now), x_t)
+            made, after = learner.predict(pytree.tree_map(shifted, initial, now), x_t)
             predictions.append(made)
             with torch.no_grad():
                 # Detached as well: what an update leaves as it was still has its graph.
-                now = pytree.tree_map(Tensor.detach, learner.settle(learner.update(answered, y_t)))
+                now = pytree.tree_map(Tensor.detach, learner.settle(learner.update(after, y_t)))
         return Rollout(now, torch.stack(predictions, 1))
 
     now = pytree.tree_map(Tensor.detach, initial)

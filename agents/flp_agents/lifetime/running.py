@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.inner_loop import Rollout
-from flp_agents.lifetime.meta_gradient import Full, MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import (
     Outcome,
     OuterObjective,
@@ -19,6 +18,8 @@ from flp_agents.lifetime.outer_objectives.outer_objective import (
     check_outer_objective,
 )
 from flp_agents.lifetime.outer_objectives.query_loss import QueryLoss
+from flp_agents.lifetime.strategies.store_all import Full
+from flp_agents.lifetime.strategies.strategy import MetaGradient
 from flp_base.errors import FLPError
 from flp_base.renamed import Renamed, renamed_method
 from flp_envs.episode import Episode
@@ -111,7 +112,7 @@ def run_lifetime(
         episode: ``E`` episodes.
         state: of ``E`` lifetimes before the first step; none: the initial one.
         meta_gradient: how the loop is differentiated.
-        outer_objective: what is wanted of the lifetimes. What it does not need is not computed.
+        outer_objective: what lifetimes are optimised for. What it does not need is not computed.
 
     Returns:
         The final state, the predictions that the outer objective needs, and its loss for each lifetime.

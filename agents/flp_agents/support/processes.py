@@ -1,4 +1,4 @@
-"""Meta-training in several processes, on one machine or many: each lives through its share of every meta-batch.
+"""Meta-training in several processes, on one machine or many: each runs through its share of every meta-batch.
 
 ``torchrun --nproc-per-node 2 -m flp_agents train ...`` starts them. All draw the same episodes and hold the same
 meta-parameters; what they exchange is the gradient. Process 0 alone writes.
@@ -38,7 +38,7 @@ def usable_cores() -> int:
     return int(joblib.cpu_count())
 
 
-def choose_threads(asked: int | None, *, large: bool = False) -> None:
+def choose_threads(wanted: int | None, *, large: bool = False) -> None:
     """How many processor threads a command uses: chosen once, when it begins. Importing this package changes nothing.
 
     What was asked for; else what ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` say, which torch has read; else one. Most
@@ -46,11 +46,11 @@ def choose_threads(asked: int | None, *, large: bool = False) -> None:
     product waits for a thread that is not running.
 
     Args:
-        asked: by the user, or by the checkpoint of a run that goes on: the last bits depend on it.
+        wanted: by the user, or by the checkpoint of a run that is resumed: the last bits depend on it.
         large: the products are those of a network of the paper's size. By default, a thread for each core then.
     """
-    if asked is not None:
-        set_threads(asked)
+    if wanted is not None:
+        set_threads(wanted)
     elif not large and not any(os.environ.get(name) for name in _VARIABLES):
         set_threads(1)
 

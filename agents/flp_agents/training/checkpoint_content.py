@@ -25,7 +25,7 @@ class CheckpointError(FLPError, ValueError):
 
 
 class SavedResult(TypedDict, total=False):
-    """How good a learner was at the end of its meta-training, see :meth:`flp_agents.training.run.TrainingRun.judge`."""
+    """A learner's score at the end of its meta-training: :meth:`flp_agents.training.run.TrainingRun.evaluate`."""
 
     split: str
     episodes: int

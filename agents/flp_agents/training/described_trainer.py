@@ -10,8 +10,8 @@ import gymnasium as gym
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network import Network
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES, MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, MetaGradient
 from flp_agents.support import plugins
 from flp_agents.support.settings import checked, option_fields, options_of
 from flp_agents.training.adam import Adam
@@ -98,8 +98,7 @@ def _of_estimator(used: Estimator) -> dict[str, Any]:
     strategy: MetaGradient | None = getattr(used, "strategy", None)
     if strategy is not None:
         steps = getattr(strategy, "every", None) or getattr(strategy, "steps", None) or 0
-        known = [name for name, made in STRATEGIES.items() if made(steps) == strategy]
-        values |= {"meta_gradient": known[0] if known else "", "gradient_steps": steps}
+        values |= {"meta_gradient": STRATEGIES.name_of(type(strategy)) or "", "gradient_steps": steps}
     try:
         if estimator_of(Settings.of(values)) == used:
             return values

@@ -29,7 +29,7 @@ def export_half(
     Args:
         saved: a checkpoint.
         folder: to write to.
-        on_episodes: told how many of twice :data:`EPISODES` are done, now and then.
+        on_episodes: receives how many of twice :data:`EPISODES` are done, now and then.
 
     Returns:
         What rounding changes.

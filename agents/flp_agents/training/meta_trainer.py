@@ -16,10 +16,10 @@ from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.estimators.backpropagation import Backpropagation
 from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, check_estimator
 from flp_agents.lifetime.in_progress import LifetimesInProgress
-from flp_agents.lifetime.meta_gradient import MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective, check_outer_objective
 from flp_agents.lifetime.outer_objectives.query_loss import QueryLoss
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.lifetime.strategies.strategy import MetaGradient
 from flp_agents.support.memory import explaining_out_of_memory
 from flp_agents.support.processes import Processes
 from flp_agents.training.adam import Adam, optimizer_of

@@ -203,21 +203,21 @@ def options_on(about: Mapping[str, Any], env_id: str, split: str) -> dict[str, A
     return preset_split_options(str(about.get("preset")), without_module(env_id), split)
 
 
-def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], asked: str | None = None) -> str:
+def split_to_evaluate_on(env_id: str, options: Mapping[str, Any], wanted: str | None = None) -> str:
     """The split to evaluate on when training is done.
 
     Args:
         env_id: of the environment.
         options: its keyword arguments.
-        asked: what was asked for; by default meta-val where the environment has one, so that nothing is chosen by a
+        wanted: of the user; by default meta-val where the environment has one, so that nothing is chosen by a
             look at meta-test.
 
     Raises:
         InvalidChoice: if the environment has no split of the name asked for.
     """
-    if asked is not None:
-        flp_envs.make(env_id, split=asked, **options)
-        return asked
+    if wanted is not None:
+        flp_envs.make(env_id, split=wanted, **options)
+        return wanted
     try:
         flp_envs.make(env_id, split="meta-val", **options)
     except Exception:  # whatever somebody's own environment raises for a split that it has not

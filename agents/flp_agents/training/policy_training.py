@@ -44,6 +44,7 @@ from flp_agents.support.plugins import shareable
 from flp_agents.training.run import interruptions
 from flp_agents.training.run_folder import HeldFolder
 from flp_base.errors import check_at_least, check_choice
+from flp_base.renamed import Renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import draw_episodes
 
@@ -158,7 +159,7 @@ class PolicyTraining(ShowsOptions):
         """Trains until all steps are done or Ctrl-C; saves in both cases.
 
         Args:
-            on_steps: told the number of steps and the mean return of the last hundred lifetimes, once a rollout.
+            on_steps: receives the number of steps and the mean return of the last hundred lifetimes, once a rollout.
 
         Returns:
             Whether it was interrupted by a signal.
@@ -181,7 +182,9 @@ class PolicyTraining(ShowsOptions):
         with self._place.held():
             yield
 
-    def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
+    judge: Any = Renamed("evaluate")
+
+    def evaluate(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates it on the plan's split for that, without the options for training; writes the result.
 
         Raises:

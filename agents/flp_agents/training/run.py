@@ -34,6 +34,7 @@ from flp_agents.training.saved_trainers import check_same_data, load_resumable, 
 from flp_agents.training.trainer_arguments import set_precision, trainer_arguments
 from flp_agents.training.trainer_state import take_over
 from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
+from flp_base.renamed import Renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import ProtocolError, draw_episodes
 from flp_envs.registration import made_with
@@ -152,7 +153,7 @@ class TrainingRun(ShowsOptions):
         Args:
             save_every_seconds: how often to write the checkpoint.
             stop_after_seconds: pause after so long; the run can be resumed.
-            on_step: told of every outer step.
+            on_step: receives every outer step.
             clock: seconds, by which times are meant.
 
         Returns:
@@ -233,7 +234,9 @@ class TrainingRun(ShowsOptions):
             self.trainer.estimator.check(self.learner, draw_episodes(of_stage, 1).support_steps)
             self.learner.set_task(env)
 
-    def judge(self, *, episodes: int, seed: int) -> dict[str, Any]:
+    judge: Any = Renamed("evaluate")
+
+    def evaluate(self, *, episodes: int, seed: int) -> dict[str, Any]:
         """Evaluates full lifetimes on the plan's split for it, in float32; writes the result into the checkpoint.
 
         Between :meth:`run` and this, another process may train into the folder, unless it is :meth:`held`.
@@ -242,9 +245,9 @@ class TrainingRun(ShowsOptions):
             CheckpointError: if one has, whose checkpoint is kept.
         """
         with self.held():
-            return self._judge(episodes, seed)
+            return self._evaluate(episodes, seed)
 
-    def _judge(self, episodes: int, seed: int) -> dict[str, Any]:
+    def _evaluate(self, episodes: int, seed: int) -> dict[str, Any]:
         self.trainer.set_to_full_lifetimes()
         self.learner.set_precision("float32")
         split = self.plan.evaluate_on

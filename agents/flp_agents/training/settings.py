@@ -15,6 +15,7 @@ from flp_agents.lifetime.estimators.backpropagation import BackpropagationSettin
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS
 from flp_agents.lifetime.estimators.windows import WindowsSettings
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, takes_steps
 from flp_agents.support.settings import (
     by_section,
     checked,
@@ -145,8 +146,9 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSize("the estimator windows needs window, the inner steps of each: expected at least 1, got 0")
     if estimator == "backpropagation" and settings.window:
         raise InvalidSize(f"window is of the estimator windows: backpropagation has none, got {settings.window}")
-    if gradient.gradient_steps and gradient.meta_gradient in ("full", "autograd"):
+    if gradient.gradient_steps and not takes_steps(gradient.meta_gradient):
+        *others, last = filter(takes_steps, STRATEGIES.built_in())
         raise InvalidSize(
-            f"gradient_steps are of checkpointed, reversible and truncated: meta_gradient {gradient.meta_gradient} has "
-            f"none, got {gradient.gradient_steps}"
+            f"gradient_steps are of {', '.join(others)} and {last}: meta_gradient {gradient.meta_gradient} has none, "
+            f"got {gradient.gradient_steps}"
         )

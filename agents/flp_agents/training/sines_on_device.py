@@ -1,4 +1,4 @@
-"""Sine-wave lifetimes drawn where the learner lives, so that nothing waits for the processor or the bus.
+"""Sine-wave lifetimes drawn on the learner's device, so that nothing waits for the processor or the bus.
 
 The functions and their distribution are those of :class:`flp_envs.sine.SineTask`; the stream of random numbers is
 another, and depends on the device. For meta-training only: results are measured on the environments' own streams.
@@ -57,8 +57,8 @@ class SineOnDevice:
             mixed = (1 - task.interleaving) * (place / support) + task.interleaving * uniform(n, support)
             place = mixed.argsort(1)
         taught = (place // task.steps_per_function).expand(n, support)
-        asked = torch.arange(task.query_steps, device=self.device) // (task.query_size // task.batch_size)
-        index = torch.cat([taught, asked.expand(n, -1)], 1)
+        queried = torch.arange(task.query_steps, device=self.device) // (task.query_size // task.batch_size)
+        index = torch.cat([taught, queried.expand(n, -1)], 1)
         points = uniform(n, total, task.batch_size) * (2 * INPUT_LIMIT) - INPUT_LIMIT
         chosen = functions.gather(1, index)
         targets = self.amplitudes[chosen, None] * torch.sin(points + self.phases[chosen, None])

@@ -12,8 +12,8 @@ import torch
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.objective import CrossEntropy
 from flp_agents.lifetime.estimators.estimator import ESTIMATORS, Estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES
 from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES, OuterObjective
+from flp_agents.lifetime.strategies.strategy import make_strategy
 from flp_agents.support.plugins import call
 from flp_agents.support.settings import options_of
 from flp_agents.training.adam import Adam
@@ -58,7 +58,7 @@ def estimator_of(settings: Settings) -> Estimator:
     """The estimator of the outer gradient that settings describe."""
     name, kept = settings.outer_loop.estimator, settings.backpropagation
     build = ESTIMATORS[name]
-    strategy = STRATEGIES[kept.meta_gradient](kept.gradient_steps)
+    strategy = make_strategy(kept.meta_gradient, kept.gradient_steps)
     offered: dict[str, Callable[[], Any]] = {
         **settings.offered(name),
         "strategy": lambda: strategy,

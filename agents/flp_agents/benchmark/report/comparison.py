@@ -19,7 +19,7 @@ from flp_agents.evaluation.uncertainty import (
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A learner against the best one, on the episodes that both lived through.
+    """A learner against the best one, on the episodes that both ran through.
 
     Attributes:
         entry: the learner.

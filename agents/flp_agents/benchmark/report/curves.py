@@ -32,7 +32,7 @@ class Curve:
 
 
 def loss_at_each_step(entry: LeaderboardRow) -> Curve | None:
-    """Loss of each support step's answer, before its target was told; of neighbouring steps together, if many."""
+    """Loss of each support step's prediction, before its target was seen; of neighbouring steps together, if many."""
     known = _mean_over_cells(entry, "prequential")
     if known is None:
         return None
@@ -56,7 +56,7 @@ def running_mean(entry: LeaderboardRow) -> Curve | None:
 
 
 def query_loss(entry: LeaderboardRow) -> Curve | None:
-    """Loss of the query, had the lifetime ended earlier; none for a learner that was asked at the end only."""
+    """Loss of the query, had the lifetime ended earlier; none for a learner that was queried at the end only."""
     known, at = _mean_over_cells(entry, "query"), _asked_at(entry)
     return Curve(at, *known) if known is not None and at is not None and len(at) > 1 else None
 
@@ -68,7 +68,7 @@ def task_ends(entry: LeaderboardRow) -> Array | None:
 
 
 def r_matrix(entry: LeaderboardRow) -> Array | None:
-    """``(K + 1, K)`` loss on each sub-task, at birth and after each of them; none where they are mixed."""
+    """``(K + 1, K)`` loss on each sub-task, in the initial state and after each of them; none where they are mixed."""
     known = _mean_over_cells(entry, "query_by_task")
     return known[0] if known is not None and task_ends(entry) is not None else None
 

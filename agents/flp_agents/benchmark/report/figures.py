@@ -182,7 +182,7 @@ def draw_r_matrix(leaderboard: Leaderboard, entry: LeaderboardRow, name: str) ->
     axes.invert_yaxis()
     every = -(-columns // MOST_NUMBERED)
     axes.set_xticks(np.arange(0, columns, every) + 0.5, [str(j + 1) for j in range(0, columns, every)])
-    axes.set_yticks(np.arange(0, rows, every) + 0.5, ["birth" if i == 0 else str(i) for i in range(0, rows, every)])
+    axes.set_yticks(np.arange(0, rows, every) + 0.5, ["initial" if i == 0 else str(i) for i in range(0, rows, every)])
     axes.set(xlabel="loss on sub-task", ylabel="after sub-task")
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
     bar.set_label(_unit(leaderboard), parse_math=False)
@@ -192,8 +192,8 @@ def draw_r_matrix(leaderboard: Leaderboard, entry: LeaderboardRow, name: str) ->
         "them; the table of numbers follows."
     )
     headings = ("after sub-task", *(str(j + 1) for j in range(columns)))
-    numbers = [("birth" if i == 0 else str(i), *map(plain, row)) for i, row in enumerate(matrix.tolist())]
-    caption = "Framed: the sub-task just learned. Below the frame: what became of it; above: before it was met."
+    numbers = [("initial" if i == 0 else str(i), *map(plain, row)) for i, row in enumerate(matrix.tolist())]
+    caption = "Framed: the sub-task just learned. Below the frame: its loss later on; above: before it was met."
     return Drawing(name, entry.label, inline_svg(figure, name, one_line(label)), caption, headings, tuple(numbers))
 
 

@@ -106,7 +106,7 @@ def _notes_of_leaderboard(leaderboard: Leaderboard, absent: Sequence[str]) -> li
         notes.append(f"{env}: no results of {_named(absent)}.")
     at_the_end = [entry.label for entry in leaderboard.ranked if "learning_area" not in entry.summaries]
     if at_the_end:
-        notes.append(f"{env}: asked the query at the end only, so without a curve of it: {_named(at_the_end)}.")
+        notes.append(f"{env}: queried at the end only, so without a curve of it: {_named(at_the_end)}.")
     for entry in leaderboard.rows:
         if entry.incomplete:
             names = ", ".join(METRICS[name].title for name in entry.incomplete)

@@ -173,7 +173,7 @@ def _section(leaderboard: Leaderboard, anchor: str, styles: Mapping[str, Style])
             styles,
             f"{anchor}-step-loss",
             title="Loss at each step",
-            caption=f"Of each answer, before its target was told. {shared}",
+            caption=f"Of each prediction, before its target was seen. {shared}",
             curve_of=loss_at_each_step,
         ),
         draw_curves(

@@ -2,7 +2,7 @@
 
 Letters are those of the paper's figure 2; see docs/analysis.md.
 
-- A, features at birth: :func:`readout_scores`
+- A, initial features: :func:`readout_scores`
 - B, interference: :func:`change_on_earlier_tasks`
 - C and D, direction and size of updates: :func:`updates_over_lifetime`
 - E, query loss over the lifetime (appendix C): :func:`predictions_over_lifetime`, :func:`query_loss_over_lifetime`

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from flp_agents.experiments.analysis.evaluated import Judged
+from flp_agents.experiments.analysis.evaluated import ScoresOnTheWay
 from flp_agents.experiments.analysis.more_plasticity import with_more_plasticity
 from flp_agents.learners.flp import FLP
 from flp_agents.training import checkpoint
@@ -61,7 +61,7 @@ class Continued:
         learner: as it ended, or was when paused; computes in float32.
         metric: "mse" or "error_percent".
         before: ``(episodes,)`` meta-test scores of the learner that it began with.
-        judged_at: ``(P,)`` numbers of outer steps, from 0 to the last.
+        evaluated_at: ``(P,)`` numbers of outer steps, from 0 to the last.
         scores: ``(P, episodes)`` meta-test scores then.
         query_losses: ``(outer steps done,)`` mean loss of every meta-batch; NaN where it was not finite, or could not
             be written.
@@ -71,7 +71,7 @@ class Continued:
     learner: FLP
     metric: str
     before: Array
-    judged_at: NDArray[np.int64]
+    evaluated_at: NDArray[np.int64]
     scores: Array
     query_losses: Array
     finished: bool = True
@@ -82,7 +82,7 @@ def continue_with_more_plasticity(
     plastic_layers: int,
     *,
     outer_steps: int,
-    judge_every: int = 0,
+    evaluate_every: int = 0,
     episodes: int = 100,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -103,7 +103,7 @@ def continue_with_more_plasticity(
         saved: a Feature-Reuse checkpoint, or one of an FLP with few plastic layers.
         plastic_layers: N from now on.
         outer_steps: how many, full lifetimes all of them.
-        judge_every: outer steps between evaluations; 0: only before the first one and after the last one.
+        evaluate_every: outer steps between evaluations; 0: only before the first one and after the last one.
         episodes: of the meta-test split in each evaluation, always the same.
         seed: of new feedback weights, and of the streams of lifetimes.
         settings: preset fields of the outer loop to override, such as ``meta_batch`` or ``rate_coefficients``.
@@ -113,7 +113,7 @@ def continue_with_more_plasticity(
             kept.
         stop_after_seconds: pause after so long.
         save_every_seconds: how often to write the checkpoint.
-        on_step: told of every outer step.
+        on_step: receives every outer step.
 
     Returns:
         The learner, and how good it was before, on the way, and in the end.
@@ -129,7 +129,7 @@ def continue_with_more_plasticity(
     if not isinstance(saved.learner, FLP):
         raise CheckpointError(f"expected a checkpoint of FLP or Feature Reuse, got {type(saved.learner).__name__}")
     check_at_least("outer_steps", outer_steps, 0)
-    every = check_at_least("judge_every", judge_every, 0) or max(1, outer_steps)
+    every = check_at_least("judge_every", evaluate_every, 0) or max(1, outer_steps)
     begun = Plan.from_json(saved.about)
     for name in settings or {}:
         check_choice("preset field of the outer loop", name, OUTER_LOOP)
@@ -159,7 +159,7 @@ def continue_with_more_plasticity(
     }
     device = str(next(saved.learner.parameters()).device)
     with _place(folder) as place:
-        judged = Judged(place, about, plan.make_env("meta-test"), episodes=episodes, seed=seed)
+        scored = ScoresOnTheWay(place, about, plan.make_env("meta-test"), episodes=episodes, seed=seed)
         if (place / checkpoint.DESCRIPTION).exists():
             run = TrainingRun.resume(place, device=device)
         else:
@@ -168,32 +168,32 @@ def continue_with_more_plasticity(
         learner = run.learner
         assert isinstance(learner, FLP)
 
-        def judge(step: int) -> None:
-            if (step % every == 0 or step == outer_steps) and step not in judged.scores:
-                judged.add(step, learner)
+        def evaluate_at(step: int) -> None:
+            if (step % every == 0 or step == outer_steps) and step not in scored.scores:
+                scored.add(step, learner)
 
-        def judge_after(step: OuterStep) -> None:
+        def evaluate_after(step: OuterStep) -> None:
             on_step(step)
-            judge(step.step)
+            evaluate_at(step.step)
 
-        judged.forget_after(run.trainer.step_count)
-        if BEFORE not in judged.scores:
-            judged.add(BEFORE, saved.learner)
+        scored.forget_after(run.trainer.step_count)
+        if BEFORE not in scored.scores:
+            scored.add(BEFORE, saved.learner)
         # Of a new run; or of one that was stopped between its last checkpoint and the scores that belong to it.
-        judge(run.trainer.step_count)
+        evaluate_at(run.trainer.step_count)
         if run.trainer.step_count < outer_steps:
             with _frozen(learner.parameter_groups()["weights"]):
                 if run.run(
-                    save_every_seconds=save_every_seconds, stop_after_seconds=stop_after_seconds, on_step=judge_after
+                    save_every_seconds=save_every_seconds, stop_after_seconds=stop_after_seconds, on_step=evaluate_after
                 ):
                     raise KeyboardInterrupt
         learner.set_precision("float32")
         return Continued(
             learner=learner.eval(),
             metric=learner.objective.metric,
-            before=np.asarray(judged.scores[BEFORE]),
-            judged_at=np.asarray([step for step in judged.scores if step != BEFORE]),
-            scores=np.stack([np.asarray(scores) for step, scores in judged.scores.items() if step != BEFORE]),
+            before=np.asarray(scored.scores[BEFORE]),
+            evaluated_at=np.asarray([step for step in scored.scores if step != BEFORE]),
+            scores=np.stack([np.asarray(scores) for step, scores in scored.scores.items() if step != BEFORE]),
             query_losses=_query_losses(place, run.trainer.step_count),
             finished=run.trainer.step_count >= outer_steps,
         )

@@ -20,13 +20,13 @@ FILE = "judged.json"
 FORMAT_VERSION = 1
 
 
-class Judged:
+class ScoresOnTheWay:
     """Meta-test scores by the number of outer steps done, in ``judged.json``.
 
     Args:
         folder: of the run; created when the first scores are written.
         about: what the run is, fit for JSON.
-        env: whose episodes are judged on.
+        env: whose episodes it is evaluated on.
         episodes: of each evaluation.
         seed: of those episodes.
 
@@ -58,7 +58,7 @@ class Judged:
             raise CheckpointError(f"{self._path} holds no scores ({error}): remove its folder") from None
 
     def add(self, step: int, learner: FLP) -> None:
-        """Judges a learner, in float32 whatever it is trained in, and writes its scores.
+        """Evaluates a learner, in float32 whatever it is trained in, and writes its scores.
 
         Raises:
             CheckpointError: if they cannot be written.
@@ -79,5 +79,5 @@ class Judged:
             raise CheckpointError(f"cannot write scores to {self._path.parent}: {error.strerror or error}") from None
 
     def forget_after(self, step: int) -> None:
-        """What was judged later than the checkpoint will be judged again."""
+        """What was evaluated later than the checkpoint will be evaluated again."""
         self.scores = {of: scores for of, scores in self.scores.items() if of <= step}

@@ -32,7 +32,10 @@ STYLES = {
 _MORE = [(colour, line) for line in ("-", "--", "-.", ":") for colour in ("#D55E00", "#56B4E9", "#000000")]
 SCORES = {"mse": "query mean squared error", "error_percent": "wrong answers to the query (%)"}
 LOSSES = {"mse": "query mean squared error", "error_percent": "query cross-entropy (nats)"}
-CHANGES = {"mse": "mean squared change\nof earlier answers", "error_percent": "changed labels\nof earlier queries (%)"}
+CHANGES = {
+    "mse": "mean squared change\nof earlier predictions",
+    "error_percent": "changed labels\nof earlier queries (%)",
+}
 MOST_COLUMNS = 4
 PANEL_INCHES = (3.9, 2.9)
 
@@ -185,13 +188,13 @@ def _draw_readout(axes: Axes, named: _Named) -> None:
     axes.set_xlim(min(layers) - 0.6, max(layers) + 0.6)
     axes.set_xlabel("plastic layers")
     axes.set_ylabel(SCORES.get(metric, metric), parse_math=False)
-    axes.set_title("A  Features at birth, and what is made of them", fontsize=10)
+    axes.set_title("A  Initial features, and what is made of them", fontsize=10)
     axes.grid(alpha=0.3)
     kinds = [
         Line2D([], [], color="#555555", marker="s", linestyle="", markerfacecolor="white"),
         Line2D([], [], color="#555555", marker="o", linestyle=""),
     ]
-    axes.legend(kinds, ["readout fitted at birth", "learner, end of lifetime"], fontsize=8, frameon=False)
+    axes.legend(kinds, ["readout of initial features", "learner, end of lifetime"], fontsize=8, frameon=False)
 
 
 def _draw_changes(axes: Axes, named: _Named) -> None:

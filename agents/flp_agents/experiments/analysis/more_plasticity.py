@@ -26,7 +26,7 @@ def with_more_plasticity(
     """The same network, with the same initial weights, more of whose layers are plastic and receive feedback.
 
     Layers that were plastic keep their feedback, coefficients and strength. As long as the others' plasticity
-    coefficients are 0, they do not change within a lifetime, and it answers as the learner did, but for rounding.
+    coefficients are 0, they do not change within a lifetime, and it predicts as the learner did, but for rounding.
 
     Args:
         learner: FLP(1), say, which is Feature Reuse; it is left as it is.

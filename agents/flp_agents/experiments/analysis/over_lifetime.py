@@ -33,18 +33,18 @@ def distance_of_points(support_steps: int) -> int:
 
 
 def moments_of(support_steps: int) -> list[int]:
-    """Birth, the end, and numbers of support steps at equal distances in between."""
+    """The initial state, the end, and numbers of support steps at equal distances in between."""
     return [*range(0, support_steps, distance_of_points(support_steps)), support_steps]
 
 
 @torch.no_grad()
 def predictions_over_lifetime(learner: Learner[Any], episode: Episode, at: Sequence[int]) -> Array:
-    """What the learner would answer to the query if its lifetime ended earlier.
+    """What the learner would predict for the query if its lifetime ended earlier.
 
     Args:
-        learner: who lives.
+        learner: runs through it.
         episode: ``E`` episodes.
-        at: ``K`` numbers of support steps, ascending; 0 is at birth.
+        at: ``K`` numbers of support steps, ascending; 0 is in the initial state.
 
     Returns:
         ``(K, E, Q, B, n_y)`` of the output units, whatever the objective makes of them.
@@ -58,30 +58,30 @@ def predictions_over_lifetime(learner: Learner[Any], episode: Episode, at: Seque
     return np.stack([then.predictions.cpu().double().numpy() for then in queried])
 
 
-def query_loss_over_lifetime(answers: Array, episode: Episode, objective: Objective = SquaredError()) -> Array:
+def query_loss_over_lifetime(predictions: Array, episode: Episode, objective: Objective = SquaredError()) -> Array:
     """The loss that meta-training minimises, on the whole query, over the lifetime.
 
     Args:
-        answers: ``(K, E, Q, B, n_y)`` of :func:`predictions_over_lifetime`.
+        predictions: ``(K, E, Q, B, n_y)`` of :func:`predictions_over_lifetime`.
         episode: the same ``E`` episodes.
         objective: the learner's.
 
     Returns:
         ``(K, E)``, mean squared error, or cross-entropy in nats.
     """
-    return _judged(answers, episode, objective, objective.losses)
+    return _scored(predictions, episode, objective, objective.losses)
 
 
-def query_score_over_lifetime(answers: Array, episode: Episode, objective: Objective = SquaredError()) -> Array:
+def query_score_over_lifetime(predictions: Array, episode: Episode, objective: Objective = SquaredError()) -> Array:
     """The environment's metric instead: squared error, or per cent of wrong labels; otherwise the same."""
-    return _judged(answers, episode, objective, objective.scores)
+    return _scored(predictions, episode, objective, objective.scores)
 
 
 def change_on_earlier_tasks(learner: Learner[Any], episode: Episode) -> Array:
-    """Figure 2B: how much learning one sub-task changes the answers on all earlier ones.
+    """Figure 2B: how much learning one sub-task changes the predictions on all earlier ones.
 
     Args:
-        learner: who lives.
+        learner: runs through it.
         episode: ``E`` continual episodes: sub-tasks 0, 1, ... one after another.
 
     Returns:
@@ -94,11 +94,13 @@ def change_on_earlier_tasks(learner: Learner[Any], episode: Episode) -> Array:
     ends = end_of_each_task(episode)
     if ends is None:
         raise InvalidSize("expected continual episodes, whose sub-tasks 0, 1, ... come one after another")
-    answers = torch.from_numpy(predictions_over_lifetime(learner, episode, [0, *ends.tolist()]))
-    return interference(learner.objective.actions(answers).numpy().swapaxes(0, 1), episode.query_task)
+    predictions = torch.from_numpy(predictions_over_lifetime(learner, episode, [0, *ends.tolist()]))
+    return interference(learner.objective.actions(predictions).numpy().swapaxes(0, 1), episode.query_task)
 
 
-def _judged(answers: Array, episode: Episode, objective: Objective, judge: Callable[[Tensor, Tensor], Tensor]) -> Array:
+def _scored(
+    predictions: Array, episode: Episode, objective: Objective, score: Callable[[Tensor, Tensor], Tensor]
+) -> Array:
     targets = objective.targets(torch.from_numpy(episode.query_y))
-    values = [judge(torch.from_numpy(then), targets.reshape(then.shape)).numpy() for then in answers]
+    values = [score(torch.from_numpy(then), targets.reshape(then.shape)).numpy() for then in predictions]
     return np.stack(values).astype(np.float64)

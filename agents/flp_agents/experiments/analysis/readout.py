@@ -1,8 +1,8 @@
-"""How good a network's features are at birth, before any plasticity: a linear readout is fitted on them.
+"""How good a network's initial features are, before any plasticity: a linear readout is fitted on them.
 
-Source: section 7.1 and figure 2A (in blue) of Lindsey & Litwin-Kumar (2020), where all but the readout stays as it was
-born, and the readout is trained "for many epochs on i.i.d data within each lifetime". Here it is the end of such a
-training, least squares in closed form, on all support pairs at once; their order does not matter. For labels the
+Source: section 7.1 and figure 2A (in blue) of Lindsey & Litwin-Kumar (2020), where all but the readout stays in its
+initial state, and the readout is trained "for many epochs on i.i.d data within each lifetime". Here it is the end of
+such a training, least squares in closed form, on all support pairs at once; their order does not matter. For labels the
 targets are one-hot, as in :mod:`flp_agents.baselines.ridge`; a readout trained on cross-entropy may differ.
 """
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flp_agents.learners.network import answer
+from flp_agents.learners.network import predict
 from flp_agents.learners.network_learner import NetworkLearner
 from flp_agents.lifetime.running import EpisodeTensors
 from flp_base.errors import InvalidSize
@@ -35,7 +35,7 @@ def initial_features(learner: NetworkLearner, x: Tensor) -> Tensor:
         ``(E, S * B, units)``.
     """
     encoded = learner.encode(x).flatten(1, 2)
-    return answer(learner.init(len(x)), encoded)[1].activity[-2]
+    return predict(learner.init(len(x)), encoded)[1].activity[-2]
 
 
 def fit_readout(features: Tensor, targets: Tensor, ridge: float = TINY_RIDGE) -> Tensor:
@@ -75,7 +75,7 @@ def with_constant(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def readout_scores(learner: NetworkLearner, episode: Episode, ridge: float = TINY_RIDGE) -> NDArray[np.float64]:
-    """Figure 2A: the query, answered by a readout that was fitted on the support pairs' features at birth.
+    """Figure 2A: the query, predicted by a readout that was fitted on the support pairs' initial features.
 
     Args:
         learner: whose features.
@@ -93,6 +93,6 @@ def readout_scores(learner: NetworkLearner, episode: Episode, ridge: float = TIN
     for lifetime in range(len(episode)):  # one at a time: a lifetime's features may be many
         part = tensors.part(slice(lifetime, lifetime + 1))
         readout = fit_readout(initial_features(learner, part.support_x), part.support_y.flatten(1, 2), ridge)
-        answers = with_constant(initial_features(learner, part.query_x)) @ readout
-        scores.append(learner.objective.scores(answers, part.query_y.flatten(1, 2)))
+        predictions = with_constant(initial_features(learner, part.query_x)) @ readout
+        scores.append(learner.objective.scores(predictions, part.query_y.flatten(1, 2)))
     return np.asarray(torch.cat(scores).cpu().numpy(), dtype=np.float64)

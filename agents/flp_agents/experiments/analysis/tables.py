@@ -113,7 +113,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Row]]:
     tables = {
         "readout": [
             *_rows({}, "score at the lifetime's end", metric, scores[:, -1]),
-            *_rows({}, "score of a readout fitted on features at birth", metric, analysis.readout_scores),
+            *_rows({}, "score of a readout fitted on initial features", metric, analysis.readout_scores),
         ],
         "query_loss": list(_rows({"inner_step": asked_at}, "query loss", loss_unit, analysis.query_losses)),
         "cosine": list(_by_layer(steps, "cosine of update and negative gradient", "1", updates.cosines)),
@@ -128,7 +128,7 @@ def _tables(analysis: Analysis) -> dict[str, list[Row]]:
         unit = {"mse": "mean squared change", "error_percent": "% of labels changed"}[metric]
         met = np.arange(2, analysis.changes.shape[1] + 2)
         tables["interference"] = list(
-            _rows({"sub_tasks_met": met}, "change of answers on earlier sub-tasks", unit, analysis.changes)
+            _rows({"sub_tasks_met": met}, "change of predictions on earlier sub-tasks", unit, analysis.changes)
         )
     return tables
 

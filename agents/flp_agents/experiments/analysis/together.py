@@ -41,10 +41,10 @@ class Analysis:
 
     Attributes:
         metric: of scores, "mse" or "error_percent".
-        asked_at: ``(P,)`` numbers of support steps after which the query was asked; the first 0, the last ``T``.
+        asked_at: ``(P,)`` numbers of support steps after which the learner was queried; the first 0, the last ``T``.
         query_losses: ``(E, P)`` the objective's loss on the query.
         query_scores: ``(E, P)`` its metric.
-        readout_scores: ``(E,)`` of a linear readout on the features at birth.
+        readout_scores: ``(E,)`` of a linear readout on the initial features.
         task_ends: ``(K,)`` numbers of support steps after which sub-tasks end; none where they are mixed.
         changes: ``(E, K - 1)`` on earlier sub-tasks; none where they are mixed.
         updates: direction and size of every update.
@@ -76,7 +76,7 @@ def analyse(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 16
 
     Raises:
         NoPlasticLayers: if the learner is no network with plastic layers.
-        IncompatibleSpaces: if it cannot live there.
+        IncompatibleSpaces: if it does not fit it.
         InvalidSize: for fewer than one episode.
     """
     fitted = as_learner(learner, env)
@@ -109,12 +109,12 @@ def analyse(learner: Learner[Any], env: gym.Env[Any, Any], *, episodes: int = 16
 
 def _analyse(learner: NetworkLearner, episode: Episode) -> Analysis:
     at, ends, objective = moments_of(episode.support_steps), end_of_each_task(episode), learner.objective
-    answers = predictions_over_lifetime(learner, episode, at)
+    predictions = predictions_over_lifetime(learner, episode, at)
     return Analysis(
         metric=objective.metric,
         asked_at=np.asarray(at),
-        query_losses=query_loss_over_lifetime(answers, episode, objective).T,
-        query_scores=query_score_over_lifetime(answers, episode, objective).T,
+        query_losses=query_loss_over_lifetime(predictions, episode, objective).T,
+        query_scores=query_score_over_lifetime(predictions, episode, objective).T,
         readout_scores=readout_scores(learner, episode),
         task_ends=ends,
         changes=None if ends is None else change_on_earlier_tasks(learner, episode),

@@ -28,7 +28,7 @@ class Updates:
 
     Attributes:
         cosines: ``(E, T, layers)`` cosine of the angle between the update and the negative gradient of the minibatch's
-            mean loss, in the weights that answered it: 1 is straight downhill, 0 across. NaN where either is 0.
+            mean loss, in the weights that predicted it: 1 is straight downhill, 0 across. NaN where either is 0.
         magnitudes: ``(E, T, layers)`` Euclidean norm of the update, in the weights' unit.
         relative_magnitudes: ``(E, T, layers)`` the same, divided by the norm of the weights before it.
     """
@@ -54,13 +54,13 @@ def updates_over_lifetime(learner: NetworkLearner, episode: Episode) -> Updates:
     magnitudes: list[Tensor] = []
     weight_norms: list[Tensor] = []
 
-    def watch(answered: FastWeights, y: Tensor, learned: FastWeights) -> None:
-        gradients, _ = loss_gradients(answered, y, learner.objective)
-        updates = [after - before for before, after in zip(answered.weights, learned.weights, strict=True)]
+    def watch(before_it: FastWeights, y: Tensor, learned: FastWeights) -> None:
+        gradients, _ = loss_gradients(before_it, y, learner.objective)
+        updates = [after - before for before, after in zip(before_it.weights, learned.weights, strict=True)]
         pairs = zip(updates, gradients, strict=True)
         downhill = torch.stack([-(update * gradient).sum((1, 2)) for update, gradient in pairs], 1)
         magnitudes.append(_norms(updates))
-        weight_norms.append(_norms(answered.weights))
+        weight_norms.append(_norms(before_it.weights))
         cosines.append(downhill / (magnitudes[-1] * _norms(gradients)))  # 0 / 0, NaN, where there is no direction
 
     support = learner.encode(tensors.support_x)

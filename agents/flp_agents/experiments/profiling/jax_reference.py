@@ -53,7 +53,7 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
     scale = jnp.asarray(layers.input_scale.cpu().numpy())
     trunk, last = layers.trunk_layers, layers.network.layers - 1
 
-    def answer(tail: dict[str, Any], x: Any) -> list[Any]:
+    def forward(tail: dict[str, Any], x: Any) -> list[Any]:
         activity = [x]
         for i, (w, b) in enumerate(zip(tail["weights"], tail["biases"], strict=True)):
             value = activity[-1] @ w.T + b
@@ -75,11 +75,11 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
 
         def inner_step(fast: dict[str, Any], pair: tuple[Any, Any]) -> tuple[dict[str, Any], None]:
             x, y = pair
-            return update.step(prepared, fast, answer({**fixed, **fast}, x), x, y), None
+            return update.step(prepared, fast, forward({**fixed, **fast}, x), x, y), None
 
         tail, _ = jax.lax.scan(inner_step, tail, (support, support_y))
         tail = {**fixed, **tail}
-        return jnp.mean((answer(tail, through_trunk(query_x * scale))[-1] - query_y) ** 2)
+        return jnp.mean((forward(tail, through_trunk(query_x * scale))[-1] - query_y) ** 2)
 
     def mean_loss(p: dict[str, Any], *episode: Any) -> Any:
         if episode[0].shape[0] == 1:  # batched products of one are slower in XLA than plain ones
@@ -99,7 +99,7 @@ def jax_peer(learner: Learner[Any]) -> Callable[[Episode], tuple[float, dict[str
 
 def _flp_step(learner: FLP) -> _Update:
     feedback = learner.feedback
-    units = learner.plastic_chain(learner.init(1))[0].units
+    units = learner.plastic_chain(learner.init(1))[0].coefficient_units
 
     def step(p: dict[str, Any], tail: dict[str, Any], activity: list[Any], x: Any, y: Any) -> dict[str, Any]:
         signal = y - activity[-1] if feedback.signal == "error" else y

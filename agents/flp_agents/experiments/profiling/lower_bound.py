@@ -18,10 +18,10 @@ _SIZE = 2048
 def products_per_step(learner: NetworkLearner) -> list[int]:
     """How many products of ``B * out * in`` multiplications an inner step needs, its way back included, by layer.
 
-    FLP: the answer and the Hebbian term; backwards the gradients of both activities of the Hebbian term, of the
-    answer's weights and of its input. The second-order gradient learner: the answer, the inner gradients of weights and
-    input, and backwards two for each of the three. The first layer's inner gradient of its input is nobody's; nor,
-    without a trunk, is any gradient of its input. What is stored need not be computed twice.
+    FLP: the prediction and the Hebbian term; backwards the gradients of both activities of the Hebbian term, of the
+    prediction's weights and of its input. The second-order gradient learner: the prediction, the inner gradients of
+    weights and input, and backwards two for each of the three. The first layer's inner gradient of its input is not
+    needed; nor, without a trunk, is any gradient of its input. What is stored need not be computed twice.
     """
     layers = list(learner.layers.plastic_shapes)
     has_trunk = learner.layers.trunk_layers > 0
@@ -39,11 +39,11 @@ def operations(learner: NetworkLearner, episode: Episode) -> int:
     queries = lifetimes * int(episode.query_y.shape[1] * episode.query_y.shape[2])
     trunk: list[int] = [w.numel() for w in list(learner.layers.weights)[: learner.layers.trunk_layers]]
     tail = [out * into for out, into in learner.layers.plastic_shapes]
-    # Forwards, and backwards to weights and inputs; nobody asks for the gradient of a lifetime's inputs.
+    # Forwards, and backwards to weights and inputs; the gradient of a lifetime's inputs is not needed.
     through_trunk = 3 * sum(trunk) - (trunk[0] if trunk else 0)
     through_tail = sum(count * size for count, size in zip(products_per_step(learner), tail, strict=True))
-    answers = 3 * sum(tail) - (0 if trunk else tail[0])
-    return 2 * (inputs * (through_trunk + through_tail) + queries * (through_trunk + answers))
+    predictions = 3 * sum(tail) - (0 if trunk else tail[0])
+    return 2 * (inputs * (through_trunk + through_tail) + queries * (through_trunk + predictions))
 
 
 class ProductRate:

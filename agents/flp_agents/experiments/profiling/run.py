@@ -17,8 +17,13 @@ import flp_envs
 from flp_agents.experiments.profiling.lower_bound import ProductRate, operations
 from flp_agents.learners.learner import Learner
 from flp_agents.learners.network_learner import NetworkLearner
-from flp_agents.lifetime.meta_gradient import Autograd, Checkpointed, Full, MetaGradient, Reversible, Truncated
 from flp_agents.lifetime.running import run_lifetime
+from flp_agents.lifetime.strategies.autograd import Autograd
+from flp_agents.lifetime.strategies.checkpointed import Checkpointed
+from flp_agents.lifetime.strategies.reversible import Reversible
+from flp_agents.lifetime.strategies.store_all import Full
+from flp_agents.lifetime.strategies.strategy import MetaGradient
+from flp_agents.lifetime.strategies.truncated import Truncated
 from flp_agents.support.memory import measure_peak
 from flp_agents.training.factory import build_learner
 from flp_agents.training.presets import get_preset
@@ -176,7 +181,7 @@ def bench(
         most_rounds: at most so many.
         whole_round: whether to finish the first round of two steps each, however long it takes; later rounds end when
             it is time. What was not reached is not in the results.
-        on_round: told what is under way.
+        on_round: receives what is under way.
 
     Returns:
         Configuration -> strategy -> ``seconds``, ``peak_bytes``, ``ratio_to_autograd``, ``ratio_to_jax`` and

@@ -110,7 +110,7 @@ def _initial_features(rows: Rows) -> Iterator[Claim]:
             ]
             verdict = IS_LESS.get(relation(*cells) or "", OPEN)
             found = " and ".join(f"{cell['mean']:.2g}" for cell in cells)
-        text = f"a readout on the features at birth has more error for {after}"
+        text = f"a readout on the initial features has more error for {after}"
         yield Claim("7.1", text, TABLE_1.columns[1].title, before, verdict, found)
 
 
@@ -136,7 +136,7 @@ def _interference(rows: Rows) -> Iterator[Claim]:
             ours, theirs = one["interference"], other["interference"]
             verdict = SEEN if ours < DRASTICALLY * theirs else NOT_SEEN if ours <= theirs else OPPOSITE
             found = f"{ours:.2g} and {theirs:.2g}"
-        text = f"learning changes {title}'s answers on earlier functions less than {DRASTICALLY} times as much"
+        text = f"learning changes {title}'s predictions on earlier functions less than {DRASTICALLY} times as much"
         yield Claim("7.2", text, TABLE_1.columns[1].title, form, verdict, found)
 
 

@@ -1,4 +1,4 @@
-"""One of the paper's tables, made anew: meta-trains what is missing, judges every network, writes the table."""
+"""One of the paper's tables, reproduced: meta-trains what is missing, evaluates every network, writes the table."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from flp_agents.experiments.reproduction.files import read_record, write_record
 from flp_agents.experiments.reproduction.results import (
     NetworkResult,
+    evaluate_network,
     failed,
-    judge,
     result_path,
     rows_of,
     write_table,
@@ -60,7 +60,7 @@ def reproduce_table(
         scale: a preset's name.
         how: where, and in how many processes.
         part: of the table, that is worked at and returned; none: all of it. The files are of the whole table.
-        overwrite: judges networks anew whose results are there.
+        overwrite: evaluates networks again whose results are there.
         command: what was typed.
         on_progress: see :func:`flp_agents.experiments.reproduction.running.work_at`.
 
@@ -78,7 +78,7 @@ def reproduce_table(
     without_data = missing_data([*networks, *whole.cells(scale)])
     here = [network for network in networks if network.column.name not in without_data]
     work = Work(
-        measure=partial(_judge, part, how),
+        measure=partial(_evaluate, part, how),
         diverged=partial(_diverged, part, how.folder),
         done=partial(_done, part, how, overwrite),
     )
@@ -126,8 +126,8 @@ def _done(table: Table, how: How, overwrite: bool, network: Network, _place: Pat
     return result is not None and counts(how, network, plan=result.plan, weights=result.weights)
 
 
-def _judge(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:
-    result = judge(network, place, episodes=table.episodes, device=how.device)
+def _evaluate(table: Table, how: How, network: Network, place: Path, _remaining: float | None) -> None:
+    result = evaluate_network(network, place, episodes=table.episodes, device=how.device)
     write_record(result_path(how.folder, table.name, network), result)
 
 

@@ -75,8 +75,8 @@ def result_path(folder: Path, table: str, network: Network) -> Path:
     return folder / network.scale / table / f"{network.name}.json"
 
 
-def judge(network: Network, place: Path, *, episodes: int, device: str = "cpu") -> NetworkResult:
-    """Lives through meta-test episodes of the environment that the network was meta-trained on.
+def evaluate_network(network: Network, place: Path, *, episodes: int, device: str = "cpu") -> NetworkResult:
+    """Runs through meta-test episodes of the environment that the network was meta-trained on.
 
     Args:
         network: which.
@@ -101,7 +101,7 @@ def judge(network: Network, place: Path, *, episodes: int, device: str = "cpu") 
         threads=about["threads"],
         weights=weights_digest(place),
         stamp=stamp(),
-        failure=None if np.isfinite(found.mean) else "its answers are not finite",
+        failure=None if np.isfinite(found.mean) else "its predictions are not finite",
     )
 
 

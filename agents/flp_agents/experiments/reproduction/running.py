@@ -123,7 +123,7 @@ def work_at(networks: Sequence[Network], work: Work, how: How, on_progress: OnPr
         networks: of columns whose data is here.
         work: what to do with each.
         how: where, and in how many processes.
-        on_progress: told twice a second how far all of it is.
+        on_progress: receives twice a second how far all of it is.
 
     Raises:
         FLPError: if a network's folder holds another one; or, when all that can be done is done, if a network failed

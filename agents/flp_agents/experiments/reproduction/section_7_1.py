@@ -37,13 +37,13 @@ class Protocol:
     Attributes:
         outer_steps: of full lifetimes.
         episodes: meta-test lifetimes of each evaluation.
-        judgements: on the way.
+        evaluations: on the way.
         settings: preset fields that differ from those that the network was meta-trained with.
     """
 
     outer_steps: int
     episodes: int = 200
-    judgements: int = 10
+    evaluations: int = 10
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -158,7 +158,7 @@ def _go_on(
                 saved,
                 layers,
                 outer_steps=protocol.outer_steps,
-                judge_every=max(1, protocol.outer_steps // protocol.judgements),
+                evaluate_every=max(1, protocol.outer_steps // protocol.evaluations),
                 episodes=protocol.episodes,
                 seed=network.seed,
                 settings=protocol.settings,
@@ -176,9 +176,9 @@ def _go_on(
 
 def _numbers(found: Continued) -> dict[str, Any]:
     before, means = finite_or_none(float(found.before.mean())), [finite_or_none(float(m)) for m in found.scores.mean(1)]
-    numbers = {"before": before, "judged_at": found.judged_at.tolist(), "means": means}
+    numbers = {"before": before, "judged_at": found.evaluated_at.tolist(), "means": means}
     if before is None or means[-1] is None:
-        return {**numbers, "failure": "its answers are not finite"}
+        return {**numbers, "failure": "its predictions are not finite"}
     change = compare(found.scores[-1], found.before)
     return {
         **numbers,

@@ -71,7 +71,7 @@ def write_section_7_1(
     results: Sequence[ContinuedNetwork],
     command: str,
 ) -> list[Path]:
-    """``section7.1.json``, with all that is known, ``.csv``, a row for each judgement, ``.md`` and ``.png``.
+    """``section7.1.json``, with all that is known, ``.csv``, a row for each evaluation, ``.md`` and ``.png``.
 
     Raises:
         ReproductionError: if something cannot be written.
@@ -86,7 +86,7 @@ def write_section_7_1(
         + markdown_table(("network", "plastic layers", "before", "after", "difference"), map(_change, results))
     )
     content = {"command": command, "rows": list(rows), "networks": [asdict(of) for of in results], **stamp()}
-    contents = {"section7.1.json": json_of(content), "section7.1.csv": _judgements(results)}
+    contents = {"section7.1.json": json_of(content), "section7.1.csv": _evaluations(results)}
     contents["section7.1.md"] = page.encode()
     if any(of.failure is None for of in results):
         contents["section7.1.png"] = png_of(_draw(columns, results))
@@ -100,7 +100,7 @@ def _change(of: ContinuedNetwork) -> tuple[str, ...]:
     return (of.network, str(of.plastic_layers), f"{of.before:.3g}", f"{of.after:.3g}", difference)
 
 
-def _judgements(results: Sequence[ContinuedNetwork]) -> bytes:
+def _evaluations(results: Sequence[ContinuedNetwork]) -> bytes:
     columns = ("network", "column", "seed", "plastic_layers", "outer_step", "mean", "failure")
     lines: list[tuple[Any, ...]] = []
     for of in results:

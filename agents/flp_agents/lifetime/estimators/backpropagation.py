@@ -9,9 +9,10 @@ from torch import Tensor
 
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, register_estimator
-from flp_agents.lifetime.meta_gradient import STRATEGIES, Full, MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective, UnsupportedObjective
 from flp_agents.lifetime.running import EpisodeTensors, run_lifetime
+from flp_agents.lifetime.strategies.store_all import Full
+from flp_agents.lifetime.strategies.strategy import STRATEGIES, MetaGradient
 from flp_agents.support.settings import Section, option, register_settings
 
 

@@ -11,9 +11,10 @@ from torch.utils import _pytree as pytree
 from flp_agents.learners.learner import Learner
 from flp_agents.lifetime.estimators.backpropagation import backpropagate
 from flp_agents.lifetime.estimators.estimator import Estimate, Estimator, UnsupportedEstimator, register_estimator
-from flp_agents.lifetime.meta_gradient import Full, MetaGradient
 from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective, UnsupportedObjective
 from flp_agents.lifetime.running import EpisodeTensors
+from flp_agents.lifetime.strategies.store_all import Full
+from flp_agents.lifetime.strategies.strategy import MetaGradient
 from flp_agents.support.settings import Section, option, register_settings
 from flp_base.errors import check_at_least
 

@@ -77,7 +77,7 @@ class Outcome:
         """The predictions along the way.
 
         Raises:
-            UnsupportedObjective: if the outer objective did not ask for them.
+            UnsupportedObjective: if the outer objective does not need them.
         """
         if self.kept_support is None:
             raise UnsupportedObjective(
@@ -90,7 +90,7 @@ class Outcome:
         """The predictions of the query.
 
         Raises:
-            UnsupportedObjective: if the outer objective did not ask for them.
+            UnsupportedObjective: if the outer objective does not need them.
         """
         if self.kept_query is None:
             raise UnsupportedObjective("the query was not run: use an outer objective whose needs_query is True")
@@ -98,7 +98,7 @@ class Outcome:
 
 
 class OuterObjective(Protocol):
-    """What is asked of a lifetime. Nothing that it does not need is computed."""
+    """What lifetimes are optimised for. Nothing that it does not need is computed."""
 
     @property
     def needs_support(self) -> bool:
