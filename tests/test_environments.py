@@ -503,14 +503,20 @@ def test_rendering_goes_on_after_close(env_id):
     silent.step(constant(silent, 1))
 
 
-@every_sine_id
-def test_render_draws_truth_and_prediction(env_id):
+def drawn(env_id):
+    """An env that renders, and its picture of the beginning."""
     env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
-    blank = env.render()
-    assert blank.dtype == np.uint8
-    assert blank.ndim == 3
-    assert blank.shape[2] == 3
+    picture = env.render()
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+    return env, picture
+
+
+@every_sine_id
+def test_render_draws_truth_and_prediction(env_id):
+    env, blank = drawn(env_id)
     env.step(np.ones(env.action_space.shape, np.float32))
     answered = env.render()
     assert (answered != blank).any()
@@ -523,12 +529,7 @@ def test_render_draws_truth_and_prediction(env_id):
 
 @pytest.mark.parametrize("env_id", [i for i in IMAGE_IDS if "Continual" in i])
 def test_render_asks_the_learner_about_the_image_to_be_answered(env_id):
-    env = make(env_id, render_mode="rgb_array")
-    env.reset(seed=0)
-    blank = env.render()
-    assert blank.dtype == np.uint8
-    assert blank.ndim == 3
-    assert blank.shape[2] == 3
+    env, blank = drawn(env_id)
     observation = env.step(constant(env, 1))[0]
     answered = env.render()
     assert (answered != blank).any()
