@@ -113,12 +113,18 @@ def test_the_return_is_minus_the_query_error(env_id):
     assert type(rewards[0]) is type(rewards[-1]) is float
 
 
+def with_random_labels(env, seed):
+    """One lifetime: the answers, the rewards and the infos."""
+    env.reset(seed=seed)
+    answers = np.random.default_rng(seed).integers(0, 3, 12)
+    _, rewards, infos = lifetime(env, list(answers))
+    return answers, rewards, infos
+
+
 @every_image_id
 def test_the_return_is_the_query_accuracy(env_id):
     env = make(env_id)
-    env.reset(seed=1)
-    answers = np.random.default_rng(1).integers(0, 3, 12)
-    _, rewards, _ = lifetime(env, list(answers))
+    answers, rewards, _ = with_random_labels(env, 1)
     right = answers[6:] == env.unwrapped.episode.query_y[0, :, 0]
     assert 0 < right.sum() < 6
     assert rewards[:6] == [0.0] * 6
@@ -141,9 +147,7 @@ def test_the_return_lies_between_0_and_1(env_id):
 @every_image_id
 def test_every_step_tells_whether_the_label_was_right(env_id):
     env = make(env_id)
-    env.reset(seed=4)
-    answers = np.random.default_rng(4).integers(0, 3, 12)
-    _, _, infos = lifetime(env, list(answers))
+    answers, _, infos = with_random_labels(env, 4)
     right = (answers == streamed(env.unwrapped.episode, "y")).tolist()
     assert len(set(right[:6])) == len(set(right[6:])) == 2
     assert [info["correct"] for info in infos] == right
