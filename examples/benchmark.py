@@ -1,4 +1,4 @@
-"""A benchmark: learners x environments x seeds, in parallel processes, and a page of what came of it.
+"""A benchmark: learners x environments x seeds, in parallel processes, and a page of the results.
 
 It can be interrupted at any time: called again, it goes on where it was. From the command line:
 

@@ -35,6 +35,6 @@ for name, agent in (("recurrent PPO", policy), ("FLP (2)", GymAgent(load_bundled
     score, _ = evaluate_policy(agent, test, n_eval_episodes=2, warn=False)
     print(f"{name}: mean squared error {-score:.4f}")
 
-# And the other way round: a policy is a learner, which lives through the same episodes with the same answers.
+# And the other way round: a policy is a learner, which runs through the same episodes with the same answers.
 result = evaluate(policy, test, episodes=2, seed=0)
 print(f"recurrent PPO as a learner: mean squared error {result.mean:.4f}")

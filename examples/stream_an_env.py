@@ -1,6 +1,6 @@
 """An environment streams lifetimes: ten functions in a row, each pair seen once, then a query on all of them.
 
-Here a meta-trained learner lives through one of them, and then through sixteen at once.
+Here a meta-trained learner runs through one of them, and then through sixteen at once.
 """
 
 import gymnasium as gym

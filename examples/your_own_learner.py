@@ -1,7 +1,7 @@
 """Your own learner: any class with reset, predict and update is evaluated like the others.
 
-This one fits a cubic polynomial to every function by recursive least squares: it knows which function it is asked
-for, and forgets nothing. With a name, it can be used on the command line as well:
+This one fits a cubic polynomial to every function by recursive least squares: it knows which function is at
+hand, and forgets nothing. With a name, it can be used on the command line as well:
 
     flp check-learner polynomials --plugin examples/your_own_learner.py
     flp benchmark --plugin examples/your_own_learner.py --learners polynomials ridge flp --envs FLPSine-Continual-v0

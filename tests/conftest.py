@@ -10,7 +10,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from flp_agents import OnlineLoss, run_lifetime
 from flp_agents.support.precision import cpu_has_bfloat16
+from flp_base.errors import SourceError
 from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
@@ -36,6 +38,20 @@ needs_complex = pytest.mark.skipif(
 # Short episodes of every family: 6 support and 6 query steps.
 SMALL_SINE = {"num_functions": 3, "steps_per_function": 2, "batch_size": 4, "query_size": 8}
 SMALL_IMAGES = {"num_classes": 3, "shots": 2, "query_shots": 2}
+
+
+def mean_online_loss(learner, episodes):
+    """Of the predictions along the way."""
+    return run_lifetime(learner, episodes, outer_objective=OnlineLoss()).outer_loss.mean().item()
+
+
+def refusal(read, source):
+    """What a reader says of a source that it refuses: one line."""
+    with pytest.raises(SourceError) as caught:
+        read(source)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
 
 
 def small_options(env_id: str) -> dict[str, int]:

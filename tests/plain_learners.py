@@ -17,14 +17,14 @@ class Zero:
 
 
 class RunningMean:
-    """Answers the mean of all targets it has met."""
+    """Predicts the mean of all minibatches' mean targets that it has met."""
 
     def reset(self):
-        self.total, self.count = 0.0, 0
+        self.mean, self.count = 0.0, 0
 
     def predict(self, x):
-        return np.full((len(x), 1), self.total / max(1, self.count))
+        return np.full((len(x), 1), self.mean)
 
     def update(self, x, y):
-        self.total += float(y.sum())
-        self.count += y.size
+        self.count += 1
+        self.mean += (float(y.mean()) - self.mean) / self.count

@@ -113,12 +113,18 @@ def test_the_return_is_minus_the_query_error(env_id):
     assert type(rewards[0]) is type(rewards[-1]) is float
 
 
+def with_random_labels(env, seed):
+    """One lifetime: the answers, the rewards and the infos."""
+    env.reset(seed=seed)
+    answers = np.random.default_rng(seed).integers(0, 3, 12)
+    _, rewards, infos = lifetime(env, list(answers))
+    return answers, rewards, infos
+
+
 @every_image_id
 def test_the_return_is_the_query_accuracy(env_id):
     env = make(env_id)
-    env.reset(seed=1)
-    answers = np.random.default_rng(1).integers(0, 3, 12)
-    _, rewards, _ = lifetime(env, list(answers))
+    answers, rewards, _ = with_random_labels(env, 1)
     right = answers[6:] == env.unwrapped.episode.query_y[0, :, 0]
     assert 0 < right.sum() < 6
     assert rewards[:6] == [0.0] * 6
@@ -141,9 +147,7 @@ def test_the_return_lies_between_0_and_1(env_id):
 @every_image_id
 def test_every_step_tells_whether_the_label_was_right(env_id):
     env = make(env_id)
-    env.reset(seed=4)
-    answers = np.random.default_rng(4).integers(0, 3, 12)
-    _, _, infos = lifetime(env, list(answers))
+    answers, _, infos = with_random_labels(env, 4)
     right = (answers == streamed(env.unwrapped.episode, "y")).tolist()
     assert len(set(right[:6])) == len(set(right[6:])) == 2
     assert [info["correct"] for info in infos] == right
@@ -503,14 +507,20 @@ def test_rendering_goes_on_after_close(env_id):
     silent.step(constant(silent, 1))
 
 
-@every_sine_id
-def test_render_draws_truth_and_prediction(env_id):
+def drawn(env_id):
+    """An env that renders, and its picture of the beginning."""
     env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
-    blank = env.render()
-    assert blank.dtype == np.uint8
-    assert blank.ndim == 3
-    assert blank.shape[2] == 3
+    picture = env.render()
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+    return env, picture
+
+
+@every_sine_id
+def test_render_draws_truth_and_prediction(env_id):
+    env, blank = drawn(env_id)
     env.step(np.ones(env.action_space.shape, np.float32))
     answered = env.render()
     assert (answered != blank).any()
@@ -523,12 +533,7 @@ def test_render_draws_truth_and_prediction(env_id):
 
 @pytest.mark.parametrize("env_id", [i for i in IMAGE_IDS if "Continual" in i])
 def test_render_asks_the_learner_about_the_image_to_be_answered(env_id):
-    env = make(env_id, render_mode="rgb_array")
-    env.reset(seed=0)
-    blank = env.render()
-    assert blank.dtype == np.uint8
-    assert blank.ndim == 3
-    assert blank.shape[2] == 3
+    env, blank = drawn(env_id)
     observation = env.step(constant(env, 1))[0]
     answered = env.render()
     assert (answered != blank).any()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import small_episode
+from conftest import mean_online_loss, small_episode
 from test_outer_objectives import LEARNERS, shaken
 
 import flp_envs
@@ -196,13 +196,10 @@ def test_meta_training_in_windows_learns():
     trainer = make(learner, env, estimator=Windows(6), outer_objective=OnlineLoss(), **options)
     held_out = env.unwrapped.task.sample(np.random.default_rng(7), 16)
 
-    def online_loss():
-        return run_lifetime(learner, held_out, outer_objective=OnlineLoss()).outer_loss.mean().item()
-
-    before = online_loss()
+    before = mean_online_loss(learner, held_out)
     for _ in range(40):
         trainer.step()
-    assert online_loss() < 0.75 * before
+    assert mean_online_loss(learner, held_out) < 0.75 * before
 
 
 def test_what_is_not_finite_ends_the_lifetimes():

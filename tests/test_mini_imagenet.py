@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import Image
 from test_plain_pickle import as_python_2
 
-from flp_base.errors import SourceError
 from flp_datasets.mini_imagenet import read_mini_imagenet
 
 SPLITS = {"train": "meta-train", "val": "meta-val", "test": "meta-test"}
@@ -146,11 +146,7 @@ def assert_read(source: Path) -> None:
 
 
 def refused(source: Path) -> str:
-    with pytest.raises(SourceError) as caught:
-        read_mini_imagenet(source)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    return message
+    return refusal(read_mini_imagenet, source)
 
 
 @pytest.mark.parametrize(

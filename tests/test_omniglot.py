@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import Image
 
 from flp_base.errors import SourceError
@@ -106,11 +107,7 @@ def assert_read(folder: Path) -> None:
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(SourceError) as caught:
-        read_omniglot(folder)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    return message
+    return refusal(read_omniglot, folder)
 
 
 @pytest.mark.parametrize("place", [".", "omniglot-py"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import small_episode
+from conftest import mean_online_loss, small_episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chain import ENGINES, KEEPS, chain_of, needs_compiler
@@ -263,13 +263,17 @@ def any_chain(data):
     return chain_of(widths=widths, plastic=plastic, coefficient=0.0005, **sizes, **form), keep
 
 
+def any_chain_agrees_with_autograd(engine, data):
+    needs_compiler(engine)
+    case, keep = any_chain(data)
+    agrees_with_autograd(engine, case, keep, data.draw(st.integers(1, 3), "threads"))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_any_chain_agrees_with_autograd(engine, data):
-    needs_compiler(engine)
-    case, keep = any_chain(data)
-    agrees_with_autograd(engine, case, keep, data.draw(st.integers(1, 3), "threads"))
+    any_chain_agrees_with_autograd(engine, data)
 
 
 @pytest.mark.slow
@@ -277,9 +281,7 @@ def test_any_chain_agrees_with_autograd(engine, data):
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_many_chains_agree_with_autograd(engine, data):
-    needs_compiler(engine)
-    case, keep = any_chain(data)
-    agrees_with_autograd(engine, case, keep, data.draw(st.integers(1, 3), "threads"))
+    any_chain_agrees_with_autograd(engine, data)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -502,13 +504,10 @@ def test_meta_training_lowers_the_online_loss(name):
     trainer = trainer_of(learner, outer_objective=OnlineLoss(), meta_batch=8)
     held_out = trainer.env.unwrapped.task.sample(np.random.default_rng(7), 64)
 
-    def online_loss():
-        return run_lifetime(learner, held_out, outer_objective=OnlineLoss()).outer_loss.mean().item()
-
-    before = online_loss()
+    before = mean_online_loss(learner, held_out)
     for _ in range(20):
         trainer.step()
-    assert online_loss() < 0.8 * before
+    assert mean_online_loss(learner, held_out) < 0.8 * before
 
 
 def test_the_trainer_follows_its_objective():

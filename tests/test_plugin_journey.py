@@ -34,7 +34,14 @@ from flp_agents.training import checkpoint
 from flp_agents.training.run import TrainingRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::flp_agents.ByAutograd")
-SOURCE = Path(__file__).with_name("plugin_everything.py")
+EXAMPLE = Path(__file__).parent.parent / "examples" / "plugin.py"
+# The example's environment, but smaller, with an id of its own, and found by its module's name.
+CHANGES = {
+    '"ShortSine-v0", entry_point=make_env': '"PlugSine-v0", entry_point="plug_everything:make_env"',
+    '"num_functions": 3, "steps_per_function": 8': (
+        '"num_functions": 2, "steps_per_function": 3, "batch_size": 4, "query_size": 4'
+    ),
+}
 ENV = "--env=PlugSine-v0"
 QUICK = ["--outer-steps=3", "--short-outer-steps=0", "--test-episodes=2", "--threads=1"]
 FLP_QUICK = [*QUICK, "--hidden-widths=8,8"]
@@ -43,6 +50,15 @@ RUNS = {
     "running-mean": ["--env=plug_everything:PlugSine-v0", "--learner=running-mean", "--rate=factors=0.1", *QUICK],
     "flp": [ENV, "--learner=flp", "--rule=leaky-hebb", *FLP_QUICK],
 }
+
+
+def source():
+    """The plug-in of the example, and all that it lacks."""
+    text, _, _ = EXAMPLE.read_text(encoding="utf-8").partition("if __name__")
+    for old, new in CHANGES.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text + Path(__file__).with_name("plugin_everything.py").read_text(encoding="utf-8")
 
 
 def forget():
@@ -67,7 +83,8 @@ def _forgotten():
 def here(tmp_path_factory):
     """A folder with the plug-in, and a run of every kind."""
     folder = tmp_path_factory.mktemp("journey")
-    plugin = shutil.copy(SOURCE, folder / "plug_everything.py")
+    plugin = folder / "plug_everything.py"
+    plugin.write_text(source(), encoding="utf-8")
     for name, flags in RUNS.items():
         forget()
         assert main(["train", f"--plugin={plugin}", *flags, f"--output={folder / name}"]) == 0

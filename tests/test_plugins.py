@@ -31,7 +31,7 @@ from flp_agents import register_rule
 class Mine:
     decay: float = 0.5
     def __call__(self, weight, pre, post, coefficient, unit=1.0):
-        return weight + unit * coefficient * (post.transpose(1, 2) @ pre - self.decay * weight)
+        return weight * (1 - self.decay)
 """
 
 

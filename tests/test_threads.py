@@ -40,14 +40,19 @@ def in_threads(work, threads=4):
         raise faults[0]
 
 
-def stress(engine, monkeypatch, rounds):
-    """Threads that share a learner, with lifetimes of different lengths, so that their buffers differ."""
+def use_engine(engine, monkeypatch):
+    """Or skips, where it cannot be built."""
     if engine == "native":
         try:
             load_library(torch.float32)
         except NotBuilt as reason:
             pytest.skip(str(reason))
     monkeypatch.setattr(gradient, "make_engine", ENGINES[engine])
+
+
+def stress(engine, monkeypatch, rounds):
+    """Threads that share a learner, with lifetimes of different lengths, so that their buffers differ."""
+    use_engine(engine, monkeypatch)
     tasks = [SineTask(num_functions=2, steps_per_function=steps, batch_size=4, query_size=4) for steps in (3, 4, 6, 9)]
     episodes = [task.sample(np.random.default_rng(number), 2) for number, task in enumerate(tasks)]
     learner = FLP(Network((episodes[0].support_x.shape[-1], 20, 16, 1)), 2)
@@ -82,12 +87,7 @@ def test_threads_that_share_a_learner_for_long(engine, monkeypatch):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_lifetime_in_one_thread_and_its_gradient_in_another(engine, monkeypatch):
-    if engine == "native":
-        try:
-            load_library(torch.float32)
-        except NotBuilt as reason:
-            pytest.skip(str(reason))
-    monkeypatch.setattr(gradient, "make_engine", ENGINES[engine])
+    use_engine(engine, monkeypatch)
     episode = SineTask(num_functions=2, steps_per_function=4, batch_size=4).sample(np.random.default_rng(0), 1)
     learner = FLP(Network((episode.support_x.shape[-1], 20, 16, 1)), 2)
     parameters = list(learner.parameters())

@@ -33,17 +33,33 @@ class PolicyError(FLPError, ValueError):
 
 
 @dataclass(frozen=True)
-class PolicyDescription:
-    """What is known of a trained policy.
+class PolicyTask:
+    """What a policy is trained on, and by which algorithm.
 
     Attributes:
         algorithm: one of :data:`ALGORITHMS`.
-        env: id that it was trained on.
+        env: id, any that speaks the episode protocol.
         env_options: keyword arguments of that environment, besides the split.
-        train_options: those that held while training only, such as shorter lifetimes.
+        train_options: others, in their place or besides, that hold while training only. Shorter lifetimes with a
+            longer query are rewarded more often.
+        env_steps: answers in all, over all environments; at least so many are given, in whole lifetimes.
+        seed: of weights, exploration and episodes.
+    """
+
+    algorithm: str
+    env: str
+    env_options: Mapping[str, Any]
+    train_options: Mapping[str, Any]
+    env_steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PolicyDescription(PolicyTask):
+    """What is known of a trained policy, besides what it was trained on.
+
+    Attributes:
         split: that its episodes came from.
-        env_steps: how many it was trained for.
-        seed: of its weights, its exploration and its episodes.
         settings: of the algorithm.
         command: that trained it.
         cost_seconds: of training.
@@ -54,12 +70,6 @@ class PolicyDescription:
         plugins: files and modules that were loaded for it, as they were named.
     """
 
-    algorithm: str
-    env: str
-    env_options: Mapping[str, Any]
-    train_options: Mapping[str, Any]
-    env_steps: int
-    seed: int
     settings: Mapping[str, Any]
     command: str
     cost_seconds: float

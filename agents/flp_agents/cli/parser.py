@@ -85,7 +85,7 @@ def make_parser(settings: bool = True) -> argparse.ArgumentParser:
     _add_env_options(command)
 
     command = _add(
-        commands, "export", "copy a checkpoint for use only, without its training state", "export", "evaluating"
+        commands, "export", "copy a checkpoint for inference only, without its trainer state", "export", "evaluating"
     )
     command.add_argument("--checkpoint", required=True, help="folder of a run, or a bundled checkpoint's name")
     command.add_argument("--output", required=True, help="folder to write")

@@ -46,7 +46,7 @@ class Checkpoint:
     Attributes:
         learner: rebuilt, with its meta-parameters.
         about: what was said of it when it was saved: env, preset, command, seed, cost, result.
-        progress: what the trainer needs besides tensors to go on; none if the checkpoint is for use only.
+        progress: what the trainer needs besides tensors to go on; none if the checkpoint is inference-only.
         optimizer: the trainer's tensors.
         digest: of all of it, as ``checkpoint.json`` has it: another one for each checkpoint.
         rounded_from: SHA-256 of the weights that these were rounded from; empty if they are as they were meta-trained.

@@ -33,6 +33,7 @@ from flp_agents.adapters.saved_policies import (
     SPLIT,
     PolicyDescription,
     PolicyError,
+    PolicyTask,
     algorithm_class,
     describe_anew,
     save_policy,
@@ -68,28 +69,15 @@ _ROLLOUT = 1024
 
 
 @dataclass(frozen=True)
-class PolicyPlan:
-    """What is to be trained.
+class PolicyPlan(PolicyTask):
+    """What is to be trained, and how it is evaluated.
 
     Attributes:
-        algorithm: one of :data:`~flp_agents.adapters.saved_policies.ALGORITHMS`.
-        env: id, any that speaks the episode protocol.
-        env_options: keyword arguments of that environment.
-        train_options: others, in their place or besides, that hold while training only. Shorter lifetimes with a
-            longer query are rewarded more often.
-        env_steps: answers in all, over all environments; at least so many are given, in whole lifetimes.
-        seed: of weights, exploration and episodes.
         command: that asks for it.
         evaluate_on: the split that the trained policy is evaluated on.
         plugins: files and modules that were loaded for it, as they were named.
     """
 
-    algorithm: str
-    env: str
-    env_options: Mapping[str, Any]
-    train_options: Mapping[str, Any]
-    env_steps: int
-    seed: int
     command: str = ""
     evaluate_on: str = "meta-val"
     plugins: Sequence[str] = ()

@@ -95,7 +95,7 @@ class TrainingRun(ShowsOptions):
         """Goes on with the run saved in ``folder``.
 
         Raises:
-            CheckpointError: if there is none, or if it was saved for use only.
+            CheckpointError: if there is none, or if it was saved for inference only.
         """
         saved, plan, progress = load_resumable(folder)
         # What a program made is not what a preset makes.
