@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import Field
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 
@@ -26,8 +26,20 @@ from flp_agents.training.trainer_arguments import estimator_of, lifetimes_of, ou
 from flp_base.errors import FLPError
 
 
-class Describable(Protocol):
-    """What of a meta-trainer is described: see :class:`flp_agents.training.saved_trainers.SavedTrainer`."""
+class DescribedTrainer:
+    """What of a meta-trainer is described.
+
+    Attributes:
+        learner: whose meta-parameters are trained.
+        full_env: that it was made with.
+        estimator: how the gradient of the loss is found.
+        outer_objective: what the loss is.
+        lifetimes: which lifetimes each outer step runs through.
+        optimizer: how the meta-parameters are moved.
+        rates: outer learning rate of every kind of meta-parameter.
+        seed: of the stream of lifetimes.
+        cuda_graph: whether loss and gradient are a CUDA graph.
+    """
 
     learner: Learner[Any]
     estimator: Estimator
@@ -40,7 +52,7 @@ class Describable(Protocol):
     cuda_graph: bool
 
 
-def plan_of(trainer: Describable) -> Plan:
+def plan_of(trainer: DescribedTrainer) -> Plan:
     """What ``flp train --resume`` needs to know of a trainer that a program made.
 
     The environment is described where its id and plain keyword arguments describe it: not if it has none, or is

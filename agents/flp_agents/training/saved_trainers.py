@@ -12,15 +12,11 @@ import gymnasium as gym
 import torch
 
 from flp_agents.learners.learner import Learner
-from flp_agents.lifetime.estimators.estimator import Estimator
 from flp_agents.lifetime.meta_gradient import describe
-from flp_agents.lifetime.outer_objectives.outer_objective import OuterObjective
 from flp_agents.support.processes import Processes
 from flp_agents.training import checkpoint
-from flp_agents.training.adam import Adam
 from flp_agents.training.checkpoint import Checkpoint, CheckpointError
-from flp_agents.training.described_trainer import plan_of
-from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule
+from flp_agents.training.described_trainer import DescribedTrainer, plan_of
 from flp_agents.training.plan import Plan
 from flp_agents.training.run_folder import RunFolder
 from flp_agents.training.trainer_arguments import (
@@ -33,21 +29,12 @@ from flp_envs.task import data_of
 Trainer = TypeVar("Trainer", bound="SavedTrainer")
 
 
-class SavedTrainer(ABC):
+class SavedTrainer(DescribedTrainer, ABC):
     """What a meta-trainer is to its checkpoint: base of :class:`~flp_agents.MetaTrainer`, which knows of no files.
 
     Attributes:
-        learner: whose meta-parameters are trained.
         env: that the present lifetimes are drawn from.
-        estimator: how the gradient of the loss is found.
-        outer_objective: what the loss is.
-        lifetimes: which lifetimes each outer step runs through.
-        full_env: that it was made with.
-        optimizer: how the meta-parameters are moved.
-        rates: outer learning rate of every kind of meta-parameter.
         processes: with whom the meta-batch is shared.
-        seed: of the stream of lifetimes.
-        cuda_graph: whether loss and gradient are a CUDA graph.
         step_count: outer steps that are done.
         seconds: that these cost.
         run: tells it from others that begin alike.
@@ -55,17 +42,8 @@ class SavedTrainer(ABC):
         places: the folders that it was saved to.
     """
 
-    learner: Learner[Any]
     env: gym.Env[Any, Any]
-    estimator: Estimator
-    outer_objective: OuterObjective
-    lifetimes: LifetimeSchedule
-    full_env: gym.Env[Any, Any]
-    optimizer: Adam
-    rates: dict[str, float]
     processes: Processes
-    seed: int
-    cuda_graph: bool
     step_count: int
     seconds: float
     run: str
