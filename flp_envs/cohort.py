@@ -36,6 +36,9 @@ class Cohort:
         self.envs, self.episode, self.stream, self.step = envs, episode, stream, step
         self._rows = rows
 
+    def __repr__(self) -> str:
+        return f"Cohort({len(self.envs)} envs, step {self.step} of {self.stream.steps})"
+
     @property
     def over(self) -> bool:
         """Whether the last step is done."""

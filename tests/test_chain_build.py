@@ -187,7 +187,11 @@ def test_the_key_holds_what_the_library_depends_on(monkeypatch):
 def test_the_key_is_of_all_files_that_the_real_source_includes(monkeypatch):
     monkeypatch.undo()
     command = [COMPILER, "-std=c++17", "-MM", "-DFLP_VALUE=float", str(build.SOURCE)]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ").split()[1:]
+    listed = (
+        subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+        .stdout.replace("\\\n", " ")
+        .split()[1:]
+    )
     included = {os.path.realpath(name) for name in listed}
     assert included == {os.path.realpath(path) for path in build.source_files()}
     assert len(included) > 10

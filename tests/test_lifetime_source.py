@@ -97,7 +97,7 @@ def test_meta_training_ends_at_the_same_bits():
 
 SCHEDULES = {
     "full": FullLifetimes(),
-    "cheaper first": CheaperFirst(3, {"num_classes": 3}, 4, 0.5),
+    "cheaper first": CheaperFirst(3, {"num_classes": 3}, 4),
     "random": RandomLengths("num_classes=2..4,shots=1..3"),
     "growing": Growing("num_classes=2..5", 4),
 }

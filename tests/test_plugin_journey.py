@@ -1,5 +1,6 @@
 """One plug-in file goes through every command, and what is saved of it asks for it again."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -311,7 +312,7 @@ def test_a_learner_is_saved_for_inference_with_its_env(tmp_path, capsys):
         MetaTrainer.resume(tmp_path / "saved")
 
 
-def test_a_run_at_its_short_lifetimes_is_resumed_by_the_command_line(here, plugin, tmp_path, capsys):
+def test_a_run_at_its_short_lifetimes_is_resumed_in_python_and_by_the_command_line(here, plugin, tmp_path, capsys):
     flags = [flag for flag in RUNS["flp"] if "short" not in flag]
     more = [
         "--short-outer-steps=2",
@@ -321,8 +322,16 @@ def test_a_run_at_its_short_lifetimes_is_resumed_by_the_command_line(here, plugi
     ]
     run(["train", plugin, *flags, *more], capsys)
     load_plugins([str(here / "plug_everything.py")])
-    with pytest.raises(CheckpointError, match="not come to its full lifetimes yet: resume it with flp train --resume"):
-        MetaTrainer.resume(tmp_path / "run")
+    trainer = MetaTrainer.resume(tmp_path / "run")
+    steps = []
+    for _ in range(2):
+        result = trainer.step()
+        steps.append((trainer.env.unwrapped.task.steps_per_function, result.outer_loss))
+    assert steps[0][0] == 1 < steps[1][0]
+    run(["train", plugin, f"--resume={tmp_path / 'run'}", "--test-episodes=2"], capsys)
+    with (tmp_path / "run" / "metrics.csv").open(encoding="utf-8") as file:
+        losses = [float(row["query_loss"]) for row in csv.DictReader(file)]
+    assert losses[1:3] == [loss for _, loss in steps][: len(losses) - 1]
     TrainingRun.resume(tmp_path / "run").run()
 
 

@@ -36,7 +36,12 @@ def test_every_option_of_these_packages_has_a_name_of_its_own():
     own = [of for section in sections() for of in options_of(sections()[section])]
     assert len(own) == len(set(own)) == len(option_names())
     # Of parts, which are sections themselves, with the part's name.
-    assert [name for name in option_names() if "." in name] == ["mixed.weight"]
+    assert sorted(name for name in option_names() if "." in name) == [
+        "growing.grow",
+        "growing.steps",
+        "mixed.weight",
+        "random.vary",
+    ]
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -68,9 +69,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         with contextlib.suppress(argparse.ArgumentError):  # which the parser of all options says
             plugins = first.parse_known_args(arguments)[0].plugin
             if plugins:
-                from flp_agents.support.plugins import load_plugins
-
-                load_plugins(_expanded(plugins))
+                importlib.import_module("flp_agents.support.plugins").load_plugins(_expanded(plugins))
     parser = make_parser(settings=trains)
     for argument in arguments:
         # argparse would make an empty list of it.

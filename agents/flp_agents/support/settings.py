@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from flp_agents.support.savable import SAVABLE
@@ -58,6 +58,7 @@ def option(
     return field(default=default, metadata={"help": text, "bounds": bounds, "choices": choices})
 
 
+@dataclass(frozen=True)
 class Section:
     """Base of a frozen dataclass of options, which checks its values.
 

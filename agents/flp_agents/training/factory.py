@@ -25,7 +25,6 @@ from flp_agents.training.presets import get_preset
 from flp_agents.training.settings import Settings
 from flp_agents.training.trainer_arguments import estimator_of, lifetimes_of, outer_objective_of
 from flp_base.errors import FLPError
-from flp_envs.registration import made_with
 
 # Of ImageNet, by which colour images are standardised: the numbers that torchvision's models use.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -232,8 +231,9 @@ class _Watched:
 
 
 def _objective(env: gym.Env[Any, Any], settings: Settings) -> Objective:
+    if not isinstance(objective_of(env), CrossEntropy):
+        return objective_of(env)
     # Outer steps on lifetimes of more classes need more output units.
-    stages = lifetimes_of(settings, env).extremes() if isinstance(objective_of(env), CrossEntropy) else []
-    asked = [objective_of(made_with(env, **stage.options)) for stage in stages if stage.options]
-    outputs = [objective.outputs for objective in asked if isinstance(objective, CrossEntropy)]
-    return objective_of(env, max([settings.network.output_units, *outputs]))
+    stages = lifetimes_of(settings, env).extremes()
+    classes = [int(stage.options.get("num_classes", stage.num_classes)) for stage in stages]
+    return objective_of(env, max([settings.network.output_units, *classes]))

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule, Stage
 from flp_envs.episode import Episode
@@ -64,6 +65,12 @@ class LifetimeSource:
             self._kept[key] = made_with(self.full, **stage.options)
         self._kept[key] = self._kept.pop(key)  # used last, so forgotten last
         return self._kept[key]
+
+    def update_scale_of(self, stage: Stage) -> float:
+        """What a learner's updates are multiplied by in the lifetimes of a stage."""
+        if not stage.scaled:
+            return 1.0
+        return _steps_of_a_task(made_with(self.full)) / _steps_of_a_task(made_with(self.full, **stage.options))
 
     def count_of(self, stage: Stage) -> int:
         """Lifetimes for each outer step of a stage."""
@@ -132,3 +139,9 @@ class LifetimeSource:
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
+
+
+def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
+    """Support steps for each function or class."""
+    episode = draw_episodes(env, 1)
+    return episode.support_steps / len(np.unique(episode.support_task))

@@ -205,7 +205,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         """Sets the learner to the lifetimes of a stage."""
         if stage != self._stage:
             self._stage, self.env = stage, self._source.env_of(stage)
-            self.learner.scale_updates(stage.update_scale)
+            self.learner.scale_updates(self._source.update_scale_of(stage))
             self.learner.set_task(self.env)
 
     def set_to_full_lifetimes(self) -> None:

@@ -147,7 +147,7 @@ def _check_together(settings: Settings) -> None:
     if estimator == "backpropagation" and settings.window:
         raise InvalidSize(f"window is of the estimator windows: backpropagation has none, got {settings.window}")
     if gradient.gradient_steps and not takes_steps(gradient.meta_gradient):
-        *others, last = filter(takes_steps, STRATEGIES.built_in())
+        *others, last = sorted(filter(takes_steps, STRATEGIES.built_in()))
         raise InvalidSize(
             f"gradient_steps are of {', '.join(others)} and {last}: meta_gradient {gradient.meta_gradient} has none, "
             f"got {gradient.gradient_steps}"

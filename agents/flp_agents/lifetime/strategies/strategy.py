@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -54,10 +55,11 @@ class MetaGradient(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class MemoryStrategy:
     """What strategies have in common: they fit every lifetime, and encode inputs in one pass through the trunk."""
 
-    live: Any = Renamed("rollout")
+    live: ClassVar[Any] = Renamed("rollout")
 
     def check(self, learner: Learner[Any], steps: int) -> None:
         """Fits always."""

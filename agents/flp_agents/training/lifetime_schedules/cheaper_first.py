@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from flp_agents.training.lifetime_schedules.lifetime_schedule import Stage, register_lifetime_schedule
 from flp_base.errors import check_at_least
-from flp_envs.recording import draw_episodes
-from flp_envs.registration import made_with
 from flp_envs.task import first_lifetimes_of
 
 
@@ -35,20 +32,20 @@ class CheaperFirst:
         steps: outer steps on the first ones.
         options: of these, keyword arguments of the environment.
         meta_batch: how many of these in each outer step; none: as many as later.
-        update_scale: what updates in these are multiplied by: how much longer a full lifetime stays with a sub-task.
+        num_classes: of these, where the options do not say it by that name.
     """
 
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     meta_batch: int | None = None
-    update_scale: float = 1.0
+    num_classes: int = 0
 
     def __post_init__(self) -> None:
         check_at_least("steps of CheaperFirst", self.steps, 1)
 
     def stage(self, step: int, seed: int) -> Stage:
         if step < self.steps:
-            return Stage(self.options, self.meta_batch, self.update_scale, seed=0)
+            return Stage(self.options, self.meta_batch, self.num_classes, scaled=True, seed=0)
         return Stage(seed=1)
 
     def extremes(self) -> Sequence[Stage]:
@@ -75,11 +72,4 @@ def cheaper_first(
     options = first_lifetimes_of(env, steps_per_task=short_steps_per_function, num_classes=first_classes)
     if not short_outer_steps or options is None:
         return FullLifetimes()
-    scale = _steps_of_a_task(made_with(env)) / _steps_of_a_task(made_with(env, **options))
-    return CheaperFirst(short_outer_steps, options, first_meta_batch or None, scale)
-
-
-def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
-    """Support steps for each function or class."""
-    episode = draw_episodes(env, 1)
-    return episode.support_steps / len(np.unique(episode.support_task))
+    return CheaperFirst(short_outer_steps, options, first_meta_batch or None, first_classes)

@@ -23,13 +23,16 @@ class Stage:
     Attributes:
         options: keyword arguments of the environment, besides its own.
         meta_batch: how many; none: the trainer's number.
-        update_scale: what every update of a lifetime is multiplied by, where lifetimes of other outer steps are longer.
+        num_classes: of labels, where the options do not say it by that name.
+        scaled: whether a learner that can makes each update larger, as many times as full lifetimes stay longer with a
+            sub-task.
         seed: added to the trainer's when outer steps with other options were before; none: the random numbers go on.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     meta_batch: int | None = None
-    update_scale: float = 1.0
+    num_classes: int = 0
+    scaled: bool = False
     seed: int | None = None
 
 
