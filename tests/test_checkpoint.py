@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -15,6 +17,7 @@ from flp_agents import FLP, OML, CheckpointError, Feedback, GradientBased, Hebb,
 from flp_agents.learners.convolutions import Convolutions
 from flp_agents.learners.objective import CrossEntropy, SquaredError
 from flp_agents.training import checkpoint
+from flp_agents.training.bundled import bundled_checkpoints
 
 IMAGES = Convolutions((1, 14, 14), 3, (2, 2), 1, mean=(1.0,), deviation=(-1.0,))
 OF_IMAGES = Network((IMAGES.features, 8, 6), convolutions=IMAGES)
@@ -332,3 +335,14 @@ def test_deep_nesting_is_one_clear_line(saved):
         checkpoint.load(saved)
     checkpoint.save(saved, LEARNERS[1], {})  # which reads it first
     checkpoint.load(saved)
+
+
+def test_a_checkpoint_is_loaded_by_what_has_imported_no_learner():
+    """In an interpreter of its own: in this one, other tests have imported all learners."""
+    folder = str(bundled_checkpoints()["flp-2-sine-iid"])
+    program = (
+        "from pathlib import Path; from flp_agents.training import checkpoint; "
+        f"print(type(checkpoint.load(Path({folder!r})).learner).__name__)"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    assert printed.stdout == "FLP\n"

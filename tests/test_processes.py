@@ -48,14 +48,25 @@ def finish(running):
 
 def losses(folder):
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
-        return [float(row["query_loss"]) for row in csv.DictReader(file)]
+        return [
+            float(next(value for name, value in row.items() if name.endswith("_loss"))) for row in csv.DictReader(file)
+        ]
 
 
-@pytest.mark.parametrize("learner", ["flp", pytest.param("gradient-based", marks=pytest.mark.slow)])
-def test_two_processes_do_what_one_does(tmp_path, start, learner):
-    arguments = [*SMALL, f"--learner={learner}", "--outer-steps=6", "--meta-batch=4"]
-    if learner == "gradient-based":
-        arguments.append("--redraw-output")  # every lifetime draws: the right ones must be taken
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--learner=flp"],
+        # Every lifetime draws: the right ones must be taken.
+        pytest.param(["--learner=gradient-based", "--redraw-output"], marks=pytest.mark.slow),
+        # The state of each process's lifetimes is carried on by it.
+        ["--learner=flp", "--estimator=windows", "--window=4", "--outer-objective=online"],
+        pytest.param(["--learner=flp", "--lifetimes=random", "--vary=steps_per_function=2..4"], marks=pytest.mark.slow),
+    ],
+    ids=["flp", "redrawn", "windows", "random lengths"],
+)
+def test_two_processes_do_what_one_does(tmp_path, start, flags):
+    arguments = [*SMALL, *flags, "--outer-steps=6", "--meta-batch=4"]
     (one,) = finish(start(1, *arguments, f"--output={tmp_path / 'one'}"))
     first, second = finish(start(2, *arguments, f"--output={tmp_path / 'two'}"))
     assert [one[2], first[2], second[2]] == [0, 0, 0], (one, first, second)

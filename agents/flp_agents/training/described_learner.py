@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from flp_agents.learners.learner import Learner
+from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
 from flp_agents.support.bounded_allocations import TooLarge
 from flp_agents.support.savable import class_name
@@ -91,6 +92,8 @@ def rebuild(description: Any, wanted: Any = Any, name: str = "learner") -> Any:
 
 
 def _build(description: Mapping[str, Any], name: str) -> Any:
+    # The learners' modules bring their classes, and those of their parts; who loads a checkpoint may have none yet.
+    LEARNERS.discover()
     kind = description.get("type")
     brought = isinstance(kind, str) and ":" in kind
     build: Any = plugins.registered_class(kind) if isinstance(kind, str) else None
