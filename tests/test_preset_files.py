@@ -95,6 +95,8 @@ def test_checkpoints_of_earlier_versions_have_the_options_of_their_preset(mine):
 WRONG = {
     'extends = "papers"': (1, "unknown preset 'papers': did you mean 'paper'"),
     "extends = 3": (1, "preset"),
+    "extends = '../cpu'": (1, "unknown preset '../cpu'"),
+    'extends = "a\\u0000b"': (1, "unknown preset"),
     "[number]\n": (1, "unknown key 'number': did you mean 'numbers'"),
     "[numbers]\n\nnet.ink = true": (3, "unknown section 'net': did you mean 'network'"),
     "[numbers]\nnetwork = 3": (2, "network must be a table, got 3"),

@@ -149,8 +149,10 @@ def _preset_of(name: str, content: Mapping[str, Any]) -> Preset:
     _check_keys((), content, ("extends", *KINDS, "cases", "environments"))
     base = Preset(name)
     if "extends" in content:
+        extended = content["extends"] if isinstance(content["extends"], str) else ""
+        _add_built_in(extended)
         try:
-            base = PRESETS[content["extends"]] if isinstance(content["extends"], str) else PRESETS[""]
+            base = PRESETS[extended]
         except InvalidChoice as error:
             raise _Wrong(("extends",), error) from None
     values = {kind: {**base.values.get(kind, {}), **_values((kind,), content.get(kind, {}))} for kind in KINDS}
@@ -225,5 +227,13 @@ def _list(keys: Keys, value: Any) -> list[Any]:
     return value
 
 
-for _path in (Path(__file__).parent / f"{_name}.toml" for _name in ("paper", "half", "paper-code", "cpu")):
-    PRESETS.add(_path.stem, read_preset(_path))
+def _add_built_in(name: str) -> None:
+    """Registers a preset of this folder, which another one may have needed before its turn."""
+    path = _BUILT_IN.get(name)
+    if path is not None and name not in PRESETS.snapshot():
+        PRESETS.add(name, read_preset(path))
+
+
+_BUILT_IN = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+for _name in _BUILT_IN:
+    _add_built_in(_name)
