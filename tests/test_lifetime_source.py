@@ -8,6 +8,7 @@ from conftest import SMALL_IMAGES
 
 import flp_envs
 from flp_agents import MetaTrainer, build_learner, get_preset
+from flp_agents.cli.main import main
 from flp_agents.training import checkpoint
 from flp_agents.training.lifetime_schedules.cheaper_first import CheaperFirst, FullLifetimes
 from flp_agents.training.lifetime_schedules.growing import Growing
@@ -141,11 +142,40 @@ def test_stages_of_other_lengths_follow_one_another():
 @pytest.mark.parametrize("text", ["shots", "shots=3", "shots=3..2", "shots=1..2,shots=1..3", "shots=-1..2", "a b=1..2"])
 def test_what_is_no_range_is_refused(text):
     for made in (RandomLengths, Growing):
-        with pytest.raises(InvalidSize, match="expected ranges of the environment's options, such as num_classes=10"):
+        with pytest.raises(InvalidSize, match="must name ranges of the environment's options"):
             made(text)
 
 
 def test_ranges_are_needed_when_they_are_used():
     for made in (RandomLengths, Growing):
-        with pytest.raises(InvalidSize, match="expected ranges of the environment's options"):
+        with pytest.raises(InvalidSize, match="must name ranges of the environment's options"):
             made().extremes()
+
+
+def test_lifetimes_with_other_inputs_are_refused(capsys, tmp_path):
+    """Before the first outer step, and before anything is written."""
+    sine = ["--env-option=num_functions=2", "--env-option=steps_per_function=2", "--hidden-widths=8"]
+    images = ["--env=FLPGlyph-IID-v0", "--env-option=image_size=16", "--channels=4", "--hidden-widths=8,8"]
+    for flags, vary in ((sine, "num_functions=2..4"), (images, "image_size=16..20")):
+        run = [
+            "train",
+            *flags,
+            "--lifetimes=random",
+            f"--vary={vary}",
+            "--outer-steps=2",
+            f"--output={tmp_path / 'run'}",
+        ]
+        assert main(run) == 1
+        said = capsys.readouterr().err
+        assert "vary options that leave the inputs as they are" in said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_both_ends_of_a_range_are_tried_first(capsys, tmp_path):
+    run = ["train", "--lifetimes=growing", "--grow=steps_per_function=0..4", "--outer-steps=2"]
+    assert main([*run, "--hidden-widths=8", f"--output={tmp_path / 'run'}"]) == 1
+    assert "steps_per_function must be" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*run, "--hidden-widths=8", "--short-outer-steps=1", f"--output={tmp_path / 'run'}"]) == 1
+    assert "--short-outer-steps makes no difference" in capsys.readouterr().err

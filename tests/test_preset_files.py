@@ -108,7 +108,11 @@ WRONG = {
     "[images.outer-loop]\nouter_steps = 0": (2, "outer_steps"),
     "[images.outer-loop]\nouter_steps = 3\nrate_weights = '1e-3'": (3, "rate_weights"),
     "[images]\nflp.rule = 'ojja'": (2, "unknown rule 'ojja': did you mean 'oja'"),
-    "[[cases]]\noml.inner_rate = 1.0\n[[cases]]\nwhen.learners = 'flp'": (4, "unknown condition 'learners'"),
+    "[[cases]]\nwhen.learner = 'oml'\noml.inner_rate = 1.0\n[[cases]]\nwhen.learners = 'flp'": (5, "unknown condition"),
+    "[[cases]]\noml.inner_rate = 1.0": (1, "a case needs when"),
+    "[[cases]]\nwhen.learner = 'flpp'": (2, "unknown learner 'flpp': did you mean 'flp'"),
+    "[[environments]]\nenv = 'FLPSien'": (2, "unknown environment 'FLPSien'"),
+    "[images]\nhidden_widths = [8]": (2, "hidden_widths is an option of network: write network.hidden_widths"),
     "[[cases]]\nwhen = { kind = 'number' }": (2, "unknown kind of environments 'number'"),
     "[[cases]]\nwhen = { learner = 3 }": (2, "learner must be text, got 3"),
     "[[cases]]\nwhen.order = 'third'": (2, "unknown order 'third'"),
@@ -139,6 +143,9 @@ def test_files_that_are_no_preset(tmp_path):
     path.write_bytes(b"[numbers\n")
     with pytest.raises(PresetError, match=r"wrong\.toml is not TOML: .*line 1"):
         load_preset(path)
+    path.write_bytes(b"# nothing\n")
+    with pytest.raises(PresetError, match=r"wrong\.toml: expected extends, or one of the tables"):
+        load_preset(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PresetError, match="is not TOML"):
         load_preset(path)
@@ -148,7 +155,7 @@ def test_files_that_are_no_preset(tmp_path):
     with pytest.raises(PresetError, match="a preset of this package is called cpu: rename the file"):
         load_preset(taken)
     assert PRESETS["cpu"] is before
-    with pytest.raises(FLPError, match=r"unknown preset 'mine'.*FILE\.toml"):
+    with pytest.raises(FLPError, match=r"unknown preset 'mine'.*ends in \.toml"):
         get_preset("mine", "flp")
 
 

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from flp_agents.cli.defaults import TEST_EPISODES
+
 _THREADS = (
     "processor threads (default: what OMP_NUM_THREADS says, else 1, to meta-train a large preset all cores; a resumed "
     "run: as many as before)"
@@ -27,11 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(settings: bool = True) -> argparse.ArgumentParser:
-    """All commands with their options.
-
-    Args:
-        settings: whether ``flp train`` has an option for each setting; reading them takes seconds, as it imports torch.
-    """
+    """All commands with their options; ``settings``: whether ``flp train`` has one for each setting, which takes seconds."""
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -52,7 +50,7 @@ def make_parser(settings: bool = True) -> argparse.ArgumentParser:
     command.add_argument("--minutes", type=float, help="pause after so long; --resume goes on")
     command.add_argument("--train-on", metavar="SPLIT", help="to meta-train on (default: meta-train)")
     command.add_argument("--evaluate-on", metavar="SPLIT", help="at the end (default: meta-val, else meta-test)")
-    command.add_argument("--test-episodes", type=int, default=200, help="evaluated at the end (default: %(default)s)")
+    command.add_argument("--test-episodes", type=int, default=TEST_EPISODES, help="at the end (default: %(default)s)")
     command.add_argument(
         "--overwrite",
         action="store_true",
@@ -270,7 +268,7 @@ def _add(
         action="append",
         default=[],
         metavar="FILE",
-        help="Python file or module that registers learners, environments or plasticity rules; may be repeated",
+        help="Python file or module that registers what is yours, see docs/plugins.md; may be repeated",
     )
     return parser
 

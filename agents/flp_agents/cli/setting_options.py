@@ -32,7 +32,9 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
             preset: {kind: getattr(of_kind[section], own) for kind, of_kind in kinds.items()}
             for preset, kinds in known.items()
         }
-        add: dict[str, Any] = {"help": f"{of.metadata['help']} ({_in_words(values)})", "dest": name, "default": None}
+        choices = of.metadata["choices"]
+        text = of.metadata["help"] + (f": {', '.join(choices)}" if choices is not None else "")
+        add: dict[str, Any] = {"help": f"{text} ({_in_words(values)})", "dest": name, "default": None}
         if isinstance(of.default, bool):
             add["action"] = argparse.BooleanOptionalAction
         elif isinstance(of.default, tuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from flp_agents.baselines.building import BASELINES
+from flp_agents.cli.defaults import TEST_EPISODES
 from flp_agents.cli.given import DEFAULT_ENV, env_options, prepare_torch, result_in_words, typed_command
 from flp_agents.cli.setting_options import flag_of, rates_given, settings_given
 from flp_agents.lifetime.meta_gradient import describe
@@ -75,6 +76,7 @@ def _train(run: TrainingRun, options: argparse.Namespace, device: str) -> int:
         start = ["flp"] if world == 1 else ["torchrun", "--nproc-per-node", str(world), "-m", "flp_agents"]
         resume = [*start, "train", "--resume", str(run.folder), "--threads", str(torch.get_num_threads())]
         resume += [] if device == "cpu" else ["--device", options.device]
+        resume += [] if options.test_episodes == TEST_EPISODES else ["--test-episodes", str(options.test_episodes)]
         resume += [word for plugin in options.plugin for word in ("--plugin", plugin)]
         print(f"paused after outer step {run.trainer.step_count}; go on with: {shlex.join(resume)}")
         return 130 if interrupted else 0
@@ -100,8 +102,10 @@ def _begin(options: argparse.Namespace, device: str, processes: Processes) -> Tr
     )
     given = settings_given(options)
     for name in factory.unread_options(given, plan.learner, plan.make_env("meta-train"), plan.settings, plan.seed):
+        section = name.rpartition(".")[0]
         raise FLPError(
             f"{flag_of(name)} makes no difference to {plan.learner} on {plan.env}, which does not read it: leave it out"
+            + (f", or choose {section} as well" if section else "")
         )
     env_name = plugins.without_module(plan.env)
     folder = Path(options.output or f"runs/{env_name}-{plan.learner}-{plan.preset}-{plan.seed}")

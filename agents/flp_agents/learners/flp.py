@@ -47,15 +47,13 @@ def coefficient_shape(granularity: str, out: int, into: int) -> tuple[int, ...]:
 class FLPSettings(Section):
     """Of FLP, and of Feature Reuse, FLP with one plastic layer; the defaults are the paper's for sine waves."""
 
-    rule: str = option("oja", "plasticity rule, oja, hebb or normalised-oja", choices=RULES)
-    granularity: str = option(
-        "synapse", "one plasticity coefficient for each synapse, neuron or layer", choices=GRANULARITIES
-    )
-    presynaptic: str = option("before", "presynaptic activity before or after feedback", choices=PRESYNAPTIC)
-    signal: str = option("error", "what feedback carries, error or target", choices=SIGNALS)
+    rule: str = option("oja", "plasticity rule", choices=RULES)
+    granularity: str = option("synapse", "what has a plasticity coefficient of its own", choices=GRANULARITIES)
+    presynaptic: str = option("before", "presynaptic activity, relative to feedback", choices=PRESYNAPTIC)
+    signal: str = option("error", "what feedback carries", choices=SIGNALS)
     rectified: bool = option(True, "ReLU at the end of each feedback pathway")
     output_feedback: str = option(
-        "mixed", "the output's activity is mixed with feedback, or clamped to the target", choices=OUTPUTS
+        "mixed", "the output's activity: mixed with feedback, or clamped to the target", choices=OUTPUTS
     )
     feedback_pathway: str = option("direct", "kind of the feedback pathways", choices=PATHWAYS)
     feedback_layers: int = option(0, "hidden layers in each feedback pathway", most=MOST_HIDDEN_LAYERS)
@@ -63,9 +61,7 @@ class FLPSettings(Section):
     positive_output_feedback: bool = option(False, "start the output's own feedback weights positive")
     initial_coefficient: float = option(0.0, "plasticity coefficients at the start, in coefficient units")
     coefficient_unit: float = option(1.0, "size of a plasticity coefficient of 1", above=0)
-    coefficient_scale: str = option(
-        "linear", "coefficients stored as they are, linear, or as logarithms, log", choices=COEFFICIENT_SCALES
-    )
+    coefficient_scale: str = option("linear", "how coefficients are stored", choices=COEFFICIENT_SCALES)
     initial_strength: float = option(0.5, "feedback strength at the start")
     hidden_multiplier: float = option(1.0, "what updates of hidden layers are multiplied by")
 

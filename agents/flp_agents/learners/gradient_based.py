@@ -26,7 +26,7 @@ from flp_base.errors import check_choice, check_learner_seed
 class GradientBasedSettings(Section):
     """Of the gradient-based rival; the defaults are the paper's."""
 
-    order: str = option("second", "second or first order meta-gradient", choices=ORDERS)
+    order: str = option("second", "of the meta-gradient", choices=ORDERS)
     redraw_output: bool = option(False, "random output weights in every meta-training lifetime")
     initial_rate: float = option(1.0, "inner learning rates at the start, in rate units")
     rate_unit: float = option(1e-3, "size of an inner learning rate of 1", above=0)

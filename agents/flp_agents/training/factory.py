@@ -20,7 +20,9 @@ from flp_agents.learners.objective import CrossEntropy, IncompatibleSpaces, Obje
 from flp_agents.learners.plasticity.rule import RULES, PlasticityRule
 from flp_agents.learners.registered import LEARNERS
 from flp_agents.support import plugins
+from flp_agents.support.plugins import parameters_of
 from flp_agents.support.settings import option_named, option_names, options_of
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 from flp_agents.training.presets import get_preset
 from flp_agents.training.settings import Settings
 from flp_agents.training.trainer_arguments import estimator_of, lifetimes_of, outer_objective_of
@@ -215,8 +217,9 @@ def unread_options(
 
 
 def _may_be_unread(section: str, name: str) -> bool:
-    """Whether an option is not one of the outer loop that all learners have."""
-    return section != "outer-loop" or name.startswith("rate_")
+    """Whether an option is not one of the outer loop that all learners, and all lifetime schedules, have."""
+    of_schedules = {of for schedule in LIFETIME_SCHEDULES.values() for of in parameters_of(schedule)}
+    return section != "outer-loop" or name.startswith("rate_") or name in of_schedules
 
 
 class _Watched:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
+from flp_agents.learners.objective import IncompatibleSpaces, in_words
 from flp_agents.training.lifetime_schedules.lifetime_schedule import LifetimeSchedule, Stage
 from flp_envs.episode import Episode
 from flp_envs.recording import draw_episodes, seed_env
@@ -62,7 +64,7 @@ class LifetimeSource:
         if key not in self._kept:
             while len(self._kept) >= _KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = made_with(self.full, **stage.options)
+            self._kept[key] = env_of_stage(self.full, stage)
         self._kept[key] = self._kept.pop(key)  # used last, so forgotten last
         return self._kept[key]
 
@@ -145,3 +147,20 @@ def _steps_of_a_task(env: gym.Env[Any, Any]) -> float:
     """Support steps for each function or class."""
     episode = draw_episodes(env, 1)
     return episode.support_steps / len(np.unique(episode.support_task))
+
+
+def env_of_stage(full: gym.Env[Any, Any], stage: Stage) -> gym.Env[Any, Any]:
+    """Another environment like that of full lifetimes, with the options of a stage.
+
+    Raises:
+        IncompatibleSpaces: if its inputs are not those of full lifetimes.
+    """
+    env = made_with(full, **stage.options)
+    before, now = (cast("spaces.Dict", of.observation_space)["x"] for of in (full, env))
+    if before != now:
+        raise IncompatibleSpaces(
+            f"lifetimes with {dict(stage.options)} have inputs of {in_words(now)}, the environment's own are of "
+            f"{in_words(before)}: vary options that leave the inputs as they are, such as lengths and numbers of "
+            "classes"
+        )
+    return env

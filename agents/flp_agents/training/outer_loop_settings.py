@@ -20,22 +20,20 @@ class OuterLoopSettings(Section):
     outer_steps: int = option(20_000, "outer steps", least=1)
     meta_batch: int = option(1, "lifetimes for each outer step", least=1)
     gradient_clip: float = option(0.0, "largest norm of the meta-gradient; 0: no clipping", least=0)
-    schedule: str = option("constant", "of the outer learning rates: constant or cosine", choices=SCHEDULES)
+    schedule: str = option("constant", "of the outer learning rates", choices=SCHEDULES)
     warm_up: int = option(0, "outer steps over which the outer learning rates rise from 0")
     restart_adam_every: int = option(0, "outer steps after which Adam forgets its moments; 0: never")
-    lifetimes: str = option(
-        "cheaper-first", "of each outer step: cheaper-first, random or growing", choices=LIFETIME_SCHEDULES
-    )
+    lifetimes: str = option("cheaper-first", "schedule of the lifetimes of each outer step", choices=LIFETIME_SCHEDULES)
     short_outer_steps: int = option(0, "outer steps on other lifetimes first: shorter ones, or ones of more classes")
     short_steps_per_function: int = option(8, "sine waves: minibatches for each function in those", least=1)
     first_classes: int = option(20, "labels: classes in those", least=2)
     first_meta_batch: int = option(0, "lifetimes for each of those outer steps; 0: as many as later")
     outer_objective: str = option(
-        "query", "what is made small: the loss on the query, online along the way, or mixed", choices=OUTER_OBJECTIVES
+        "query", "loss that is made small, on the query or along the way", choices=OUTER_OBJECTIVES
     )
-    estimator: str = option("backpropagation", "of the outer gradient: backpropagation or windows", choices=ESTIMATORS)
+    estimator: str = option("backpropagation", "of the outer gradient", choices=ESTIMATORS)
     precision: str = option(
-        "float32", "of products: float32; tf32: all, on a GPU; bfloat16: the trunk's", choices=(*PRECISIONS, "tf32")
+        "float32", "of products; tf32: all, on a GPU; bfloat16: the trunk's", choices=(*PRECISIONS, "tf32")
     )
     device_data: bool = option(False, "draw meta-training lifetimes on the device (sine waves)")
     cuda_graph: bool = option(False, "record loss and gradient as a CUDA graph")

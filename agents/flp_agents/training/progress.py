@@ -30,15 +30,16 @@ def show_progress(total: int | None, done: int = 0, loss: str = "query loss") ->
 
 
 class _Average:
-    """The outer loss, smoothed over about 50 outer steps."""
+    """The outer loss: the mean of the first 50 outer steps, later smoothed over about so many."""
 
     def __init__(self, loss: str) -> None:
-        self._loss, self._value = loss, math.nan
+        self._loss, self._value, self._steps = loss, math.nan, 0
 
     def add(self, result: OuterStep) -> None:
         if not result.skipped:
-            old = result.outer_loss if math.isnan(self._value) else self._value
-            self._value = old + (result.outer_loss - old) / 50
+            old = 0.0 if math.isnan(self._value) else self._value
+            self._steps += 1
+            self._value = old + (result.outer_loss - old) / min(self._steps, 50)
 
     def text(self, result: OuterStep) -> str:
         skipped = f"  {result.skipped_total} skipped, not finite" if result.skipped_total else ""

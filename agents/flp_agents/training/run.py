@@ -25,6 +25,7 @@ from flp_agents.support.processes import Processes
 from flp_agents.training.checkpoint import CheckpointError
 from flp_agents.training.factory import build_learner
 from flp_agents.training.lifetime_schedules.cheaper_first import FullLifetimes
+from flp_agents.training.lifetime_source import env_of_stage
 from flp_agents.training.meta_trainer import MetaTrainer
 from flp_agents.training.outer_step import OuterStep, loss_name
 from flp_agents.training.plan import NO_PRESET, Plan
@@ -37,7 +38,6 @@ from flp_base.errors import FLPError, InvalidChoice, InvalidSize, check_number
 from flp_base.renamed import Renamed
 from flp_base.shown_options import ShowsOptions
 from flp_envs.recording import ProtocolError, draw_episodes
-from flp_envs.registration import made_with
 from flp_envs.task import data_of
 
 # Of the episodes of the result that a run ends with; another one than anybody's default.
@@ -228,7 +228,7 @@ class TrainingRun(ShowsOptions):
             FLPError: if it cannot.
         """
         for stage in self.trainer.lifetimes.extremes():
-            of_stage = made_with(env, **stage.options)
+            of_stage = env_of_stage(env, stage)
             if stage.options:
                 self.learner.set_task(of_stage)
             self.trainer.estimator.check(self.learner, draw_episodes(of_stage, 1).support_steps)

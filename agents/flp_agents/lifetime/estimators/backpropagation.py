@@ -21,7 +21,7 @@ from flp_agents.support.settings import Section, option, register_settings
 class BackpropagationSettings(Section):
     """Of back-propagation through whole lifetimes, and through windows of them."""
 
-    meta_gradient: str = option("full", "full, checkpointed, reversible, truncated or autograd", choices=STRATEGIES)
+    meta_gradient: str = option("full", "memory strategy", choices=STRATEGIES)
     gradient_steps: int = option(0, "inner steps in a segment (0: their square root), or truncated to")
 
 

@@ -23,11 +23,14 @@ class Growing:
     steps: int = option(1000, "outer steps until they are at the high end", least=1)
 
     def __post_init__(self) -> None:
-        check_ranges(self.grow)
+        check_ranges("grow", self.grow)
 
     def stage(self, step: int, seed: int) -> Stage:
         share = min(1.0, step / self.steps)
-        return Stage({name: round(low + share * (high - low)) for name, (low, high) in ranges_of(self.grow).items()})
+        return Stage(
+            {name: round(low + share * (high - low)) for name, (low, high) in ranges_of("grow", self.grow).items()}
+        )
 
     def extremes(self) -> Sequence[Stage]:
-        return [Stage({name: high for name, (_, high) in ranges_of(self.grow).items()})]
+        ranges = ranges_of("grow", self.grow).items()
+        return [Stage({name: ends[i] for name, ends in ranges}) for i in (1, 0)]

@@ -49,7 +49,7 @@ class LifetimeSchedule(Protocol):
         ...
 
     def extremes(self) -> Sequence[Stage]:
-        """The stages that ask most of a learner: the longest lifetimes, and the most classes."""
+        """The stages at the ends of what comes: the longest lifetimes and the most classes, and the fewest."""
         ...
 
 

@@ -24,12 +24,15 @@ class RandomLengths:
     vary: str = option("", "ranges of the environment's options: num_classes=10..200,shots=1..15")
 
     def __post_init__(self) -> None:
-        check_ranges(self.vary)
+        check_ranges("vary", self.vary)
 
     def stage(self, step: int, seed: int) -> Stage:
         random = np.random.default_rng([seed, step])
-        drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in ranges_of(self.vary).items()}
+        drawn = {
+            name: int(random.integers(low, high + 1)) for name, (low, high) in ranges_of("vary", self.vary).items()
+        }
         return Stage(drawn)
 
     def extremes(self) -> Sequence[Stage]:
-        return [Stage({name: high for name, (_, high) in ranges_of(self.vary).items()})]
+        ranges = ranges_of("vary", self.vary).items()
+        return [Stage({name: ends[i] for name, ends in ranges}) for i in (1, 0)]

@@ -10,18 +10,22 @@ from flp_base.errors import InvalidSize
 _RANGE = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*")
 
 
-def check_ranges(text: str) -> None:
-    """Makes sure that a text names ranges, or is empty, as it is where nobody has named any.
+def check_ranges(name: str, text: str) -> None:
+    """Makes sure that a text names ranges, or is empty, as it is where nobody has named any; see :func:`ranges_of`.
 
     Raises:
         InvalidSize: if it is neither.
     """
     if text:
-        ranges_of(text)
+        ranges_of(name, text)
 
 
-def ranges_of(text: str) -> Mapping[str, tuple[int, int]]:
+def ranges_of(name: str, text: str) -> Mapping[str, tuple[int, int]]:
     """The lowest and the highest value of each option.
+
+    Args:
+        name: of the option whose value the text is, for messages.
+        text: the ranges.
 
     Raises:
         InvalidSize: if it is none, or a range of nothing.
@@ -31,7 +35,8 @@ def ranges_of(text: str) -> Mapping[str, tuple[int, int]]:
         match = _RANGE.fullmatch(part)
         if not match or int(match[2]) > int(match[3]) or match[1] in found:
             raise InvalidSize(
-                f"expected ranges of the environment's options, such as num_classes=10..200,shots=1..15, got {text!r}"
+                f"{name} must name ranges of the environment's options, such as num_classes=10..200,shots=1..15, got "
+                f"{text!r}"
             )
         found[match[1]] = int(match[2]), int(match[3])
     return found

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flp_agents.learners.registered import LEARNERS
 from flp_agents.support.settings import checked, option_fields, option_names, options_of
 from flp_agents.training.presets.lines import Keys, line_of
 from flp_agents.training.settings import Settings
 from flp_base.errors import FLPError, InvalidChoice, check_choice, in_short
 from flp_base.files import UnreadableContent, parse_toml, read_bytes
 from flp_base.registry import Registry, RegistryError
+from flp_envs.registration import known_ids
 
 KINDS = ("numbers", "images")
 ALL, META_TRAINED_ON, OTHERS = SPLITS = ("all", "meta-trained on", "others")
@@ -93,7 +95,7 @@ def _check(name: str, preset: Any) -> None:
 
 
 #: Presets by name: those beside this module, and files of users that were loaded.
-PRESETS: Registry[Preset] = Registry("preset", check=_check, advice="a file of your own is named as FILE.toml")
+PRESETS: Registry[Preset] = Registry("preset", check=_check, advice="a file of your own ends in .toml")
 
 
 def load_preset(path: str | Path) -> str:
@@ -147,6 +149,8 @@ class _Wrong(Exception):
 
 def _preset_of(name: str, content: Mapping[str, Any]) -> Preset:
     _check_keys((), content, ("extends", *KINDS, "cases", "environments"))
+    if not content:
+        raise _Wrong((), "expected extends, or one of the tables [numbers], [images], [[cases]] and [[environments]]")
     base = Preset(name)
     if "extends" in content:
         extended = content["extends"] if isinstance(content["extends"], str) else ""
@@ -165,7 +169,9 @@ def _preset_of(name: str, content: Mapping[str, Any]) -> Preset:
 
 
 def _case(keys: Keys, content: Any) -> Case:
-    conditions = _table((*keys, "when"), _table(keys, content).get("when", {}))
+    if "when" not in _table(keys, content):
+        raise _Wrong(keys, 'a case needs when, the conditions under which it holds, such as when.learner = "flp"')
+    conditions = _table((*keys, "when"), content["when"])
     fields = option_fields()
     for name, value in conditions.items():
         place = (*keys, "when", name)
@@ -174,8 +180,12 @@ def _case(keys: Keys, content: Any) -> Case:
             _checked(place, lambda name=name, value=value: checked(fields[name], value, name))
         elif not isinstance(value, str):
             raise _Wrong(place, f"{name} must be text, got {in_short(value)}")
-    if conditions.get("kind", KINDS[0]) not in KINDS:
-        _checked((*keys, "when", "kind"), lambda: check_choice("kind of environments", conditions["kind"], KINDS))
+    for name, kind, valid in (("kind", "kind of environments", KINDS), ("learner", "learner", LEARNERS)):
+        if name in conditions:
+            _checked(
+                (*keys, "when", name),
+                lambda name=name, kind=kind, valid=valid: check_choice(kind, conditions[name], valid),
+            )
     return Case(conditions, _values(keys, {name: of for name, of in content.items() if name != "when"}))
 
 
@@ -184,16 +194,24 @@ def _environment(keys: Keys, content: Any) -> EnvironmentOptions:
     env, splits = content.get("env"), content.get("splits", ALL)
     if not isinstance(env, str) or not env:
         raise _Wrong((*keys, "env"), f"env must be the beginning of environments' ids, got {in_short(env)}")
+    if not any(env_id.startswith(env) for env_id in known_ids()):
+        raise _Wrong(
+            (*keys, "env"), InvalidChoice("environment", env, known_ids(), "a plug-in's are known with --plugin")
+        )
     _checked((*keys, "splits"), lambda: check_choice("splits", splits, SPLITS))
     return EnvironmentOptions(env, _table((*keys, "options"), content.get("options", {})), splits)
 
 
 def _values(keys: Keys, content: Any) -> dict[str, Any]:
     """Options by their names, of a table of sections."""
-    names = {place: name for name, place in option_names().items()}
+    options_by_name = option_names()
+    names = {place: name for name, place in options_by_name.items()}
     found = {}
     known = Settings().parts
     for section, values in _table(keys, content).items():
+        if section in options_by_name and section not in known:
+            of = options_by_name[section][0]
+            raise _Wrong((*keys, section), f"{section} is an option of {of}: write {of}.{section}")
         _checked((*keys, section), lambda s=section: check_choice("section", s, known))
         options = options_of(known[section])
         for own, value in _table((*keys, section), values).items():
