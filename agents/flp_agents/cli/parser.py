@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(settings: bool = True) -> argparse.ArgumentParser:
-    """All commands with their options; ``settings``: whether ``flp train`` has one for each setting, which takes seconds."""
+    """All commands with their options; with ``settings``, which takes seconds, ``flp train`` has one for each."""
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
