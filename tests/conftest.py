@@ -16,6 +16,7 @@ from flp_base.errors import SourceError
 from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
+from flp_envs.registration import option_names
 
 torch.set_num_threads(1)
 
@@ -54,9 +55,16 @@ def refusal(read, source):
     return message
 
 
+def shows_images(env_id: str) -> bool:
+    """Whether the inputs of an id of this package are images, and its targets labels."""
+    return "image_size" in option_names(env_id.split("-")[0])
+
+
 def small_options(env_id: str) -> dict[str, int]:
-    """Keyword arguments that make an id's episodes short."""
-    return SMALL_SINE if env_id.startswith("FLPSine") else SMALL_IMAGES
+    """Keyword arguments that make an id's episodes short, of those that its family knows."""
+    if shows_images(env_id):
+        return SMALL_IMAGES
+    return {name: value for name, value in SMALL_SINE.items() if name in option_names(env_id.split("-")[0])}
 
 
 def assert_equally_often(outcomes, possible):

@@ -27,6 +27,10 @@ LEARNERS = (
     ("ppo", "ppo", "FLPSine-Continual-v0 meta-train", 4.2, 0.0, 0.2),
 )
 AT_BIRTH = 4.25
+MADE_UP = {
+    *("query_score", "prequential_score", "prequential_area", "learning_area", "average_final_score"),
+    *("forgetting", "backward_transfer", "forward_transfer", "interference"),
+}
 STAMP = {
     "version_flp_envs": "0.1.0",
     "version_torch": "2.13.0",
@@ -108,7 +112,11 @@ def _scores(by_task: np.ndarray, online: np.ndarray, continual: bool, at_end_onl
             "forward_transfer": np.zeros(len(final)),
             "interference": 0.5 * final,
         }
-    assert set(scores) <= set(METRICS)
+    assert set(scores) <= set(METRICS) >= MADE_UP
+    # Metrics that came since.
+    for name in METRICS.keys() - MADE_UP:
+        if continual or not METRICS[name].of_sub_tasks:
+            scores[name] = 0.7 * final
     return {name: values.tolist() for name, values in scores.items()}
 
 

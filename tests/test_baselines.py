@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_IMAGES, SMALL_SINE
+from conftest import SMALL_SINE, small_options
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import flp_envs
@@ -33,7 +33,7 @@ SINE, GLYPH = "FLPSine-IID-v0", "FLPGlyph-IID-v0"
 
 
 def small_env(env_id, **options):
-    return flp_envs.make(env_id, **{**(SMALL_SINE if "Sine" in env_id else SMALL_IMAGES), **options})
+    return flp_envs.make(env_id, **{**small_options(env_id), **options})
 
 
 def places(name):

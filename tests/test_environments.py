@@ -8,7 +8,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import small_options
+from conftest import shows_images, small_options
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -18,7 +18,7 @@ from flp_datasets.sources import SPLITS
 from flp_envs import ENV_IDS, InvalidAction, InvalidChoice, InvalidSize
 
 SINE_IDS = tuple(env_id for env_id in ENV_IDS if env_id.startswith("FLPSine"))
-IMAGE_IDS = tuple(env_id for env_id in ENV_IDS if env_id not in SINE_IDS)
+IMAGE_IDS = tuple(env_id for env_id in ENV_IDS if shows_images(env_id))
 every_id = pytest.mark.parametrize("env_id", ENV_IDS)
 every_sine_id = pytest.mark.parametrize("env_id", SINE_IDS)
 every_image_id = pytest.mark.parametrize("env_id", IMAGE_IDS)

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import SMALL_IMAGES, make_pack
+from conftest import SMALL_IMAGES, make_pack, shows_images
 
 import flp_envs
 from flp_agents import FLP, LEARNERS, OML, PRESETS, GradientBased, build_learner, evaluate, get_preset, run_lifetime
@@ -264,7 +264,7 @@ def test_images_too_small_for_a_preset_are_refused():
 @pytest.mark.parametrize("env_id", flp_envs.ENV_IDS)
 def test_the_kind_of_every_environment_is_known(env_id):
     env = gym.make(env_id)
-    assert kind_of(env) == ("numbers" if env_id.startswith("FLPSine") else "images")
+    assert kind_of(env) == ("images" if shows_images(env_id) else "numbers")
     preset = get_preset("cpu", "flp", {"channels": 1, "hidden_widths": (4, 4)}, kind=kind_of(env))
     learner = build_learner("flp", env, preset)
     assert type(learner.objective) is (SquaredError if kind_of(env) == "numbers" else CrossEntropy)

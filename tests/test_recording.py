@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import SMALL_SINE as SMALL
-from conftest import small_options
+from conftest import shows_images, small_options
 
 from flp_envs import (
     ENV_IDS,
@@ -19,7 +19,7 @@ from flp_envs import (
     seed_env,
 )
 
-IMAGE_IDS = [env_id for env_id in ENV_IDS if not env_id.startswith("FLPSine")]
+IMAGE_IDS = [env_id for env_id in ENV_IDS if shows_images(env_id)]
 
 
 class DoubledInputs(gym.ObservationWrapper):

@@ -8,7 +8,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import small_options
+from conftest import shows_images, small_options
 from PIL import Image
 
 from flp_agents import build_learner, evaluate, get_preset
@@ -27,7 +27,7 @@ FRAMES = 5
 
 def make(env_id):
     env = gym.make(env_id, render_mode="rgb_array", split="meta-test", **small_options(env_id))
-    kind = "numbers" if env_id.startswith("FLPSine") else "images"
+    kind = "images" if shows_images(env_id) else "numbers"
     return env, build_learner("flp", env, get_preset("cpu", "flp", SETTINGS[kind], kind=kind), seed=1)
 
 
