@@ -33,6 +33,7 @@ def rows_of(folder, name):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_table_for_each_analysis_and_a_picture(trained, tmp_path, capsys):
     names = [str(folder) for folder in trained.values()]
     command = ["analyse", *names, "--episodes=3", f"--output={tmp_path}", "--seed=2"]

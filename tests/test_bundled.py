@@ -129,7 +129,7 @@ def test_each_that_is_differentiated_through_its_lifetime_learns_ten_functions(m
     assert evaluate(load_bundled(f"{method}-sine-continual"), env, episodes=16, seed=0).mean < 0.002
 
 
-@pytest.mark.parametrize("schedule", ["iid", "continual"])
+@pytest.mark.parametrize("schedule", [pytest.param("iid", marks=pytest.mark.slow), "continual"])
 def test_flp_learns_five_characters(schedule, env_of):
     name = f"flp-2-omniglot-{schedule}"
     assert evaluate(load_bundled(name), env_of(name), episodes=100, seed=0).mean < 4.0

@@ -174,3 +174,16 @@ def test_lines_are_counted_through_lists_of_tables():
     assert line_of(MINE, ("cases", 0, "gradient-based", "initial_rate")) == 13
     assert line_of(MINE, ("environments", 1, "options", "steps_per_function")) == 22
     assert line_of(MINE, ("numbers", "outer-loop", "short_outer_steps")) == 9
+
+
+def test_options_of_single_splits_leave_the_inputs_as_they_are(tmp_path, capsys):
+    path = tmp_path / "other.toml"
+    text = MINE.replace("options.steps_per_function = 3", "options.num_functions = 3").replace(
+        'env = "FLPSine"\noptions.num_functions = 2', 'env = "FLPSine"\noptions.batch_size = 4'
+    )
+    path.write_text(text, encoding="utf-8")
+    assert main(["train", f"--preset={path}", "--env-option=query_size=8", f"--output={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr().err
+    assert "options that a preset gives to some splits only must leave the inputs as they are" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()

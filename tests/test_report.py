@@ -61,6 +61,7 @@ def test_it_is_written_beside_the_results_or_where_it_is_wanted(tmp_path):
     assert elsewhere.read_bytes() == (tmp_path / "results" / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_results_make_the_same_page_in_any_order():
     results = [made_up_result(name, seed=seed, tasks=2) for name in ("flp", "sgd") for seed in range(2)]
     assert render_page(results) == render_page(results[::-1])

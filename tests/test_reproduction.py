@@ -365,7 +365,8 @@ def test_other_processes_save_and_stop_however_the_first_one_is_stopped(tmp_path
     assert stopped == {run.name: last_step(run) for run in runs.glob("*")}
 
 
-@pytest.mark.parametrize("kind", ["forked", pytest.param("loky", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["forked", "loky"])
 def test_in_processes_the_same_comes_out(made, tmp_path, kind):
     _, found, _ = made
     if kind == "forked":

@@ -108,6 +108,7 @@ def test_the_advice_for_a_missing_policy_names_the_module_too(monkeypatch):
     assert advised in str(refusal.value).replace("'", "")
 
 
+@pytest.mark.slow
 def test_the_page_about_environments_runs_as_it_stands(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     assert len(blocks) == 2

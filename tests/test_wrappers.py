@@ -245,7 +245,8 @@ def test_record_video_records_every_step(env_id, tmp_path):
     assert frames_in(video) == STEPS + 1
 
 
-@mostly_slow("FLPSine-Continual-v0")
+@pytest.mark.slow
+@every_id
 def test_record_video_records_vector_envs_that_render(env_id, tmp_path):
     pytest.importorskip("moviepy", reason="gymnasium's RecordVideo needs the extra flp-envs[video]")
     if not hasattr(vector_wrappers, "RecordVideo"):

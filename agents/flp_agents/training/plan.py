@@ -9,10 +9,11 @@ from typing import Any
 import gymnasium as gym
 
 import flp_envs
+from flp_agents.learners.objective import IncompatibleSpaces, in_words
 from flp_agents.support.plugins import give_again, is_loaded, recorded_env, shareable, without_module
 from flp_agents.support.schema import argument_types, fit
 from flp_agents.training.checkpoint import CheckpointError
-from flp_agents.training.factory import kind_of
+from flp_agents.training.factory import input_space, kind_of
 from flp_agents.training.presets import (
     META_TRAINED_ON,
     OTHERS,
@@ -167,7 +168,7 @@ def make_plan(
     full_id = env.spec.id if env.spec else env_id
     module = "" if full_id in flp_envs.ENV_IDS else env_id.rpartition(":")[0]
     settings = get_preset(preset, learner, overrides, kind=kind_of(env), env_id=full_id)
-    return Plan(
+    plan = Plan(
         f"{module}:{full_id}" if module else full_id,
         options,
         learner,
@@ -180,6 +181,22 @@ def make_plan(
         tuple(shareable(plugin) for plugin in plugins),
         dict(rates or {}),
     )
+    _check_splits(plan)
+    return plan
+
+
+def _check_splits(plan: Plan) -> None:
+    """Makes sure that the learner that is meta-trained can be evaluated.
+
+    Raises:
+        IncompatibleSpaces: if inputs on one split are not those on the other.
+    """
+    trained, evaluated = (input_space(plan.make_env(split)) for split in (plan.train_on, plan.evaluate_on))
+    if trained != evaluated:
+        raise IncompatibleSpaces(
+            f"the environment's inputs are {in_words(trained)} on {plan.train_on} and {in_words(evaluated)} on "
+            f"{plan.evaluate_on}: options that a preset gives to some splits only must leave the inputs as they are"
+        )
 
 
 def split_trained_on(about: Mapping[str, Any]) -> str:
