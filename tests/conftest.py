@@ -4,6 +4,7 @@ import gc
 import os
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import safetensors.torch
@@ -17,6 +18,7 @@ from flp_datasets.pack_writing import write_pack
 from flp_datasets.sources import SPLITS, SourceClass
 from flp_envs import Episode, SineTask
 from flp_envs.registration import option_names
+from flp_envs.task import lifetime_of
 
 torch.set_num_threads(1)
 
@@ -65,6 +67,11 @@ def small_options(env_id: str) -> dict[str, int]:
     if shows_images(env_id):
         return SMALL_IMAGES
     return {name: value for name, value in SMALL_SINE.items() if name in option_names(env_id.split("-")[0])}
+
+
+def steps_of(env_id: str) -> int:
+    """Steps of a short lifetime of an id."""
+    return lifetime_of(gym.make(env_id, **small_options(env_id)).unwrapped.task)
 
 
 def assert_equally_often(outcomes, possible):

@@ -8,7 +8,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import shows_images, small_options
+from conftest import shows_images, small_options, steps_of
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -16,6 +16,8 @@ import flp_envs
 from flp_datasets.pack import PackError
 from flp_datasets.sources import SPLITS
 from flp_envs import ENV_IDS, InvalidAction, InvalidChoice, InvalidSize
+from flp_envs.families.family import FAMILIES
+from flp_envs.registration import option_names
 
 SINE_IDS = tuple(env_id for env_id in ENV_IDS if env_id.startswith("FLPSine"))
 IMAGE_IDS = tuple(env_id for env_id in ENV_IDS if shows_images(env_id))
@@ -87,14 +89,15 @@ def test_a_learner_answers_before_it_is_told(env_id):
     seen, rewards, infos = lifetime(env)
     episode = env.unwrapped.episode
     x, y, task = (streamed(episode, kind) for kind in ("x", "y", "task"))
-    assert len(rewards) == len(x) == 6 + 6
-    for step in range(12):
+    learned, queried = env.unwrapped.task.support_steps, env.unwrapped.task.query_steps
+    assert len(rewards) == len(x) == learned + queried
+    for step in range(steps_of(env_id)):
         np.testing.assert_array_equal(seen[step]["x"], x[step])
         np.testing.assert_array_equal(infos[step]["target"], y[step])
         assert infos[step]["task"] == task[step]
-        assert seen[step + 1]["has_target"] == (step < 6)
-        np.testing.assert_array_equal(seen[step + 1]["y"], y[step] if step < 6 else np.zeros_like(y[step]))
-    assert [o["phase"] for o in seen] == [0] * 6 + [1] * 7
+        assert seen[step + 1]["has_target"] == (step < learned)
+        np.testing.assert_array_equal(seen[step + 1]["y"], y[step] if step < learned else np.zeros_like(y[step]))
+    assert [o["phase"] for o in seen] == [0] * learned + [1] * (queried + 1)
     assert seen[0]["has_target"] == 0
     assert not np.any(seen[0]["y"])
     assert not seen[-1]["x"].any()
@@ -188,7 +191,7 @@ def test_no_array_is_returned_twice(env_id):
     for _ in range(2):
         observations = [undisturbed.reset()[0], written_on.reset()[0]]
         infos = [{}, {}]
-        for step in range(13):
+        for step in range(steps_of(env_id) + 1):
             for key in ("x", "y"):
                 np.testing.assert_array_equal(observations[1][key], observations[0][key])
             assert infos[1].keys() == infos[0].keys()
@@ -197,7 +200,7 @@ def test_no_array_is_returned_twice(env_id):
             given = (observations[1]["x"], observations[1]["y"], infos[1].get("target"))
             # A label is a number, which cannot be written on.
             write_on([array for array in given if isinstance(array, np.ndarray)])
-            if step < 12:
+            if step < steps_of(env_id):
                 results = [env.step(constant(env, 1)) for env in (undisturbed, written_on)]
                 observations, infos = ([result[place] for result in results] for place in (0, 4))
 
@@ -207,7 +210,7 @@ def test_no_array_of_a_vector_env_is_returned_twice(env_id):
     undisturbed, written_on = make_vec(env_id, 2), make_vec(env_id, 2)
     observations = [env.reset(seed=0)[0] for env in (undisturbed, written_on)]
     infos = [{}, {}]
-    for _ in range(26):  # 12 steps, one that begins a new episode, and all of it once more
+    for _ in range(2 * steps_of(env_id) + 2):  # 12 steps, one that begins a new episode, and all of it once more
         for given in (observations, infos):
             assert given[1].keys() == given[0].keys()
             for key, array in given[1].items():
@@ -229,7 +232,7 @@ def test_single_vector_and_task_stream_the_same(env_id):
     vector.action_space.seed(0)
     for _episode_number in range(2):  # the second episode of a seed agrees too
         sampled = [streamed(task.sample(rng), "x") for rng in rngs]
-        for step in range(12):
+        for step in range(steps_of(env_id)):
             assert batch in vector.observation_space
             for i, observation in enumerate(observations):
                 for key in observation:
@@ -314,7 +317,7 @@ def test_what_is_no_label_is_refused(env_id, action, message):
 def test_any_whole_number_will_do_as_a_label(env_id, label):
     env = make(env_id).unwrapped
     env.reset(seed=0)
-    infos = [env.step(label)[4] for _ in range(12)]
+    infos = [env.step(label)[4] for _ in range(steps_of(env_id))]
     assert [info["correct"] for info in infos] == (streamed(env.episode, "y") == 2).tolist()
 
 
@@ -369,7 +372,7 @@ def test_stepping_out_of_turn_is_refused(env_id):
     with pytest.raises(gym.error.ResetNeeded, match="there is no episode yet: call reset"):
         _ = env.episode
     env.reset(seed=0)
-    for _ in range(12):
+    for _ in range(steps_of(env_id)):
         env.step(constant(env, 0))
     with pytest.raises(gym.error.ResetNeeded, match="the episode is over: call reset"):
         env.step(constant(env, 0))
@@ -430,7 +433,8 @@ def test_a_misspelt_id_suggests_the_right_one(env_id):
 @every_id
 def test_an_unknown_option_suggests_the_right_one(env_id):
     family = env_id.split("-")[0]
-    wrong, right = ("num_function", "num_functions") if env_id in SINE_IDS else ("query_shot", "query_shots")
+    right = max(option_names(family), key=len)
+    wrong = right[:-1]
     message = f"^unknown option of the {family} environments '{wrong}': did you mean '{right}'"
     for make_it in (gym.make, gym.make_vec, flp_envs.make):
         with pytest.raises(InvalidChoice, match=message):
@@ -439,7 +443,8 @@ def test_an_unknown_option_suggests_the_right_one(env_id):
 
 @every_id
 def test_an_option_of_another_family_is_refused(env_id):
-    foreign = "image_size" if env_id in SINE_IDS else "num_functions"
+    known = option_names(env_id.split("-")[0])
+    foreign = next(name for name in ("image_size", "num_functions", "num_classes") if name not in known)
     with pytest.raises(InvalidChoice, match=f"unknown option of the FLP.* environments '{foreign}'.*valid: .*split"):
         gym.make(env_id, **{foreign: 28})
 
@@ -480,7 +485,7 @@ def test_make_works_without_an_import_and_without_torch(env_id):
 
 def test_the_listed_ids_are_the_registered_ones():
     assert {i for i, spec in gym.registry.items() if "flp_envs" in str(spec.entry_point)} == set(ENV_IDS)
-    assert len(ENV_IDS) == len(set(ENV_IDS)) == 8
+    assert len(ENV_IDS) == len(set(ENV_IDS)) == 2 * len(FAMILIES.built_in())
 
 
 @one_id_of_every_family

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import shows_images, small_options
+from conftest import shows_images, small_options, steps_of
 from gymnasium import wrappers
 from gymnasium.wrappers import vector as vector_wrappers
 from stable_baselines3 import PPO
@@ -110,7 +110,7 @@ def assert_same_in_stable_baselines3(vector, env_id):
     singles = [gym.make(env_id, **options) for _ in range(2)]
     vector.seed(6)
     shown, expected = vector.reset(), [env.reset(seed=6 + i)[0] for i, env in enumerate(singles)]
-    for action in actions_of(gym.vector.utils.batch_space(vector.action_space, 2), 2 * STEPS):
+    for action in actions_of(gym.vector.utils.batch_space(vector.action_space, 2), 2 * steps_of(env_id)):
         for i, observation in enumerate(expected):
             assert_same({key: value[i] for key, value in shown.items()}, observation)
         shown, rewards, dones, infos = vector.step(action)
@@ -149,7 +149,7 @@ def test_vec_normalize_scales_rewards_and_numbers(env_id):
         one.seed(6)
     assert_same(env.reset().keys(), plain.reset().keys())
     totals, of_plain = np.zeros(2), np.zeros(2)
-    for action in actions_of(gym.vector.utils.batch_space(env.action_space, 2), STEPS):
+    for action in actions_of(gym.vector.utils.batch_space(env.action_space, 2), steps_of(env_id)):
         shown, rewards, *_ = env.step(action)
         expected, right, *_ = plain.step(action)
         assert_same(env.get_original_obs(), expected)
@@ -167,14 +167,14 @@ def test_vec_normalize_scales_rewards_and_numbers(env_id):
 @every_id
 def test_evaluate_policy_scores_the_same_on_single_and_vector_envs(env_id):
     env = make(env_id, split="meta-test")
-    model = PPO(MemorylessPolicy, env, n_steps=STEPS, batch_size=STEPS, seed=0, device="cpu")
+    model = PPO(MemorylessPolicy, env, n_steps=steps_of(env_id), batch_size=steps_of(env_id), seed=0, device="cpu")
     seed_env(env, 3)
     alone, _ = evaluate_policy(model, env, 2, return_episode_rewards=True, warn=False)
     vector = VecMonitor(DummyVecEnv([Made(env_id, split="meta-test", **small_options(env_id))]))
     vector.seed(3)
     together, lengths = evaluate_policy(model, vector, 2, return_episode_rewards=True)
     assert together == pytest.approx(alone, rel=1e-6, abs=1e-9)
-    assert lengths == [STEPS, STEPS]
+    assert lengths == [steps_of(env_id), steps_of(env_id)]
     if not shows_images(env_id):
         assert all(returned < 0 for returned in alone)
     else:
@@ -184,13 +184,15 @@ def test_evaluate_policy_scores_the_same_on_single_and_vector_envs(env_id):
 @every_id
 def test_stable_baselines3_trains_on_it(env_id):
     env = make_vec_env(env_id, 2, env_kwargs=small_options(env_id))
-    model = PPO(MemorylessPolicy, env, n_steps=STEPS, batch_size=STEPS, n_epochs=1, seed=0, device="cpu")
+    model = PPO(
+        MemorylessPolicy, env, n_steps=steps_of(env_id), batch_size=steps_of(env_id), n_epochs=1, seed=0, device="cpu"
+    )
     before = [parameter.detach().clone() for parameter in model.policy.mlp_extractor.parameters()]
-    model.learn(4 * STEPS)
+    model.learn(4 * steps_of(env_id))
     after = list(model.policy.mlp_extractor.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert len(model.ep_info_buffer) == 4
-    assert {episode["l"] for episode in model.ep_info_buffer} == {STEPS}
+    assert {episode["l"] for episode in model.ep_info_buffer} == {steps_of(env_id)}
 
 
 @every_id
@@ -198,12 +200,12 @@ def test_episode_statistics_are_the_sum_of_rewards(env_id):
     env = wrappers.RecordEpisodeStatistics(make(env_id))
     env.reset(seed=0)
     rewards = []
-    for action in actions_of(env.action_space, STEPS):
+    for action in actions_of(env.action_space, steps_of(env_id)):
         _, reward, done, _, info = env.step(action)
         rewards.append(reward)
     assert done
     assert info["episode"]["r"] == pytest.approx(sum(rewards))
-    assert info["episode"]["l"] == STEPS
+    assert info["episode"]["l"] == steps_of(env_id)
     assert {"loss", "task", "target"} < info.keys()
 
 
@@ -213,13 +215,13 @@ def test_episode_statistics_of_vector_envs_are_the_sums_of_rewards(env_id, mode)
     env = vector_wrappers.RecordEpisodeStatistics(make_vec(env_id, mode))
     env.reset(seed=0)
     totals = np.zeros(2)
-    for number, action in enumerate(actions_of(env.action_space, 2 * STEPS + 1)):
+    for number, action in enumerate(actions_of(env.action_space, 2 * steps_of(env_id) + 1)):
         _, rewards, done, _, info = env.step(action)
         totals += rewards
-        if number in (STEPS - 1, 2 * STEPS):  # a step between two episodes begins the second one
+        if number in (steps_of(env_id) - 1, 2 * steps_of(env_id)):  # a step between two episodes begins the second one
             assert done.all()
             assert info["episode"]["r"] == pytest.approx(totals)
-            assert info["episode"]["l"].tolist() == [STEPS, STEPS]
+            assert info["episode"]["l"].tolist() == [steps_of(env_id), steps_of(env_id)]
             totals[:] = 0
         else:
             assert "episode" not in info
@@ -237,12 +239,12 @@ def test_record_video_records_every_step(env_id, tmp_path):
     pytest.importorskip("moviepy", reason="gymnasium's RecordVideo needs the extra flp-envs[video]")
     env = wrappers.RecordVideo(make(env_id, render_mode="rgb_array"), str(tmp_path / "videos"), lambda _: True)
     env.reset(seed=0)
-    for action in actions_of(env.action_space, STEPS):
+    for action in actions_of(env.action_space, steps_of(env_id)):
         env.step(action)
     env.close()
     (video,) = (tmp_path / "videos").iterdir()
     assert video.name == "rl-video-episode-0.mp4"
-    assert frames_in(video) == STEPS + 1
+    assert frames_in(video) == steps_of(env_id) + 1
 
 
 @pytest.mark.slow
@@ -254,11 +256,11 @@ def test_record_video_records_vector_envs_that_render(env_id, tmp_path):
     inner = make_vec(env_id, "sync", render_mode="rgb_array")
     env = vector_wrappers.RecordVideo(inner, str(tmp_path / "videos"), episode_trigger=lambda _: True)
     env.reset(seed=0)
-    for action in actions_of(env.action_space, STEPS):
+    for action in actions_of(env.action_space, steps_of(env_id)):
         env.step(action)
     env.close()
     (video,) = (tmp_path / "videos").iterdir()
-    assert frames_in(video) >= STEPS
+    assert frames_in(video) >= steps_of(env_id)
     with pytest.raises(InvalidSize, match=r"does not render: use .*vectorization_mode='sync'"):
         make_vec(env_id, render_mode="rgb_array")
 
@@ -267,7 +269,7 @@ def test_record_video_records_vector_envs_that_render(env_id, tmp_path):
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
 def test_vector_wrappers_change_what_they_are_to_change(env_id, mode):
     plain = make_vec(env_id, mode)
-    actions = actions_of(plain.action_space, 2 * STEPS + 1)
+    actions = actions_of(plain.action_space, 2 * steps_of(env_id) + 1)
 
     def run_through(env):
         """Everything that a wrapped env gives over two episodes."""
@@ -356,5 +358,5 @@ def test_single_wrappers_change_what_they_are_to_change(env_id):
     tenfold = wrappers.TransformReward(make(env_id), lambda reward: 10 * reward)
     tenfold.reset(seed=1)
     plain.reset(seed=1)
-    rewards = [(tenfold.step(action)[1], plain.step(action)[1]) for _ in range(STEPS)]
+    rewards = [(tenfold.step(action)[1], plain.step(action)[1]) for _ in range(steps_of(env_id))]
     assert [a for a, _ in rewards] == [10 * b for _, b in rewards]

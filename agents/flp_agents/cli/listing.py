@@ -14,8 +14,15 @@ import flp_envs
 from flp_agents.benchmark import entries
 from flp_agents.benchmark.report.formats import ERROR_DIGITS, plain
 from flp_agents.benchmark.report.leaderboard import UNITS
+from flp_agents.evaluation.lifetime_metrics.metric import METRICS
+from flp_agents.learners.pathways.pathway import PATHWAYS
+from flp_agents.learners.plasticity.rule import RULES
 from flp_agents.learners.registered import LEARNERS
+from flp_agents.lifetime.estimators.estimator import ESTIMATORS
+from flp_agents.lifetime.outer_objectives.outer_objective import OUTER_OBJECTIVES
+from flp_agents.lifetime.strategies.strategy import STRATEGIES
 from flp_agents.training import bundled, presets
+from flp_agents.training.lifetime_schedules.lifetime_schedule import LIFETIME_SCHEDULES
 
 WIDTH = 79
 
@@ -28,6 +35,13 @@ def list_everything(options: argparse.Namespace) -> int:
         "learners": list(LEARNERS),
         "baselines": [name for name in entries.learner_names() if name not in others],
         "presets": list(presets.PRESETS),
+        "plasticity rules": list(RULES),
+        "feedback pathways": list(PATHWAYS),
+        "outer objectives": list(OUTER_OBJECTIVES),
+        "lifetime schedules": list(LIFETIME_SCHEDULES),
+        "estimators": list(ESTIMATORS),
+        "memory strategies": list(STRATEGIES),
+        "metrics": list(METRICS),
     }
     checkpoints = bundled.describe_bundled()
     if options.json:
