@@ -126,7 +126,7 @@ class LifetimeSource:
         return self.env_of(stage).unwrapped.np_random.bit_generator.state
 
     def set_random_state(self, state: Any, step: int) -> None:
-        """Goes on after the lifetimes that were drawn at an outer step; raises whatever NumPy says of no state."""
+        """Resumes after the lifetimes that were drawn at an outer step; raises what NumPy raises for no state."""
         self.stop()
         self.stage = self._drawn = self._schedule.stage(step, self._seed)
         self.drawn_at = step

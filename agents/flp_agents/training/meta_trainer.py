@@ -138,7 +138,7 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
             self.processes.share(self._source.count_of(stage))
         # The stage is that of the lifetimes that the learner is set to.
         self.env, self.full_env, self._stage = env, env, Stage()
-        # Of the run on disk that it goes on with, if it does.
+        # Of the run on disk that it continues, if it does.
         self.plan = None
 
     def pause(self) -> None:
@@ -163,8 +163,8 @@ class MetaTrainer(SavedTrainer, ShowsOptions):
         return result
 
     def step_on(self, episode: Episode | EpisodeTensors) -> OuterStep:
-        """The same on given episodes. With an estimator of windows, :meth:`step` goes on with them, unless it is a
-        resumed trainer: they are not saved."""
+        """The same on given episodes. With an estimator of windows, :meth:`step` continues them; a resumed trainer does
+        not, as they are not saved."""
         lifetimes = LifetimesInProgress(episode, self.estimator.window)
         if self.estimator.window is not None:
             self.estimator.check(self.learner, lifetimes.steps)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flp_agents.support.settings import option
 from flp_agents.training.lifetime_schedules.lifetime_schedule import Stage, register_lifetime_schedule
-from flp_agents.training.lifetime_schedules.ranges import check_ranges, ranges_of
+from flp_agents.training.lifetime_schedules.ranges import check_ranges, ranges_of, stages_at_the_ends
 
 
 @register_lifetime_schedule("growing")
@@ -32,5 +32,4 @@ class Growing:
         )
 
     def extremes(self) -> Sequence[Stage]:
-        ranges = ranges_of("grow", self.grow).items()
-        return [Stage({name: ends[i] for name, ends in ranges}) for i in (1, 0)]
+        return stages_at_the_ends("grow", self.grow)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flp_agents.support.settings import option
 from flp_agents.training.lifetime_schedules.lifetime_schedule import Stage, register_lifetime_schedule
-from flp_agents.training.lifetime_schedules.ranges import check_ranges, ranges_of
+from flp_agents.training.lifetime_schedules.ranges import check_ranges, ranges_of, stages_at_the_ends
 
 
 @register_lifetime_schedule("random")
@@ -34,5 +34,4 @@ class RandomLengths:
         return Stage(drawn)
 
     def extremes(self) -> Sequence[Stage]:
-        ranges = ranges_of("vary", self.vary).items()
-        return [Stage({name: ends[i] for name, ends in ranges}) for i in (1, 0)]
+        return stages_at_the_ends("vary", self.vary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from flp_agents.training.lifetime_schedules.lifetime_schedule import Stage
 from flp_base.errors import InvalidSize
 
 _RANGE = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*")
@@ -40,3 +41,9 @@ def ranges_of(name: str, text: str) -> Mapping[str, tuple[int, int]]:
             )
         found[match[1]] = int(match[2]), int(match[3])
     return found
+
+
+def stages_at_the_ends(name: str, text: str) -> list[Stage]:
+    """The stages with all options at the high ends of their ranges, and at the low ends; see :func:`ranges_of`."""
+    ranges = ranges_of(name, text).items()
+    return [Stage({option: ends[i] for option, ends in ranges}) for i in (1, 0)]

@@ -81,7 +81,7 @@ class Preset:
     environments: tuple[EnvironmentOptions, ...] = ()
 
     def values_for(self, kind: str) -> Mapping[str, Any]:
-        """What it says to a kind of environments, whoever learns: options by their names.
+        """The options that it sets for a kind of environments and every learner, by their names.
 
         Raises:
             InvalidChoice: for an unknown kind.
