@@ -33,9 +33,7 @@ def make_parser(settings: bool = True) -> argparse.ArgumentParser:
     parser = _Parser(prog="flp", description="Online and continual meta-learning: environments, learners, results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = _add(
-        commands, "list", "environments, learners, presets and bundled checkpoints", "list_everything", "listing"
-    )
+    command = _add(commands, "list", "all that has a name, and bundled checkpoints", "list_everything", "listing")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = _add(commands, "train", "meta-train a learner", "train", "training")
